@@ -1,0 +1,34 @@
+"""The first thing to run: speech through a real server and back, in real time. Writes out.wav.
+
+Starts `xyt-stream serve` as a process of its own on a free port, streams the clip beside this file
+through it as a microphone would, and prints what was measured.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from xyt_stream.cli import main
+
+CLIP = Path(__file__).with_name("speech.flac")
+COMMAND = [sys.executable, "-m", "xyt_stream.cli", "serve", "--port", "0"]
+COMMAND += ["--max-sessions", "1"]  # every step costs as much as all its slots
+
+
+def demo(clip: str = str(CLIP), out: str = "out.wav") -> None:
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        try:
+            address = re.search(r"ws://\S+", server.stdout.readline())
+            if address is None:
+                sys.exit("The server did not start; what it said stands above.")
+            main(["loopback", "--url", address.group(), "--input", clip, "--output", out])
+        finally:
+            server.terminate()
+
+
+if __name__ == "__main__":
+    demo(*sys.argv[1:])

@@ -1,0 +1,129 @@
+"""The library's front door, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from websockets.asyncio.server import serve
+
+from xyt_stream.client import connect
+from xyt_stream.errors import AudioError, ConnectionFailedError, ProtocolError
+from xyt_stream.protocol.machine import ServerMachine
+from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL, End
+
+
+async def refused(url, role="loopback", **options):
+    async with connect(url, role, **options):
+        pass
+
+
+async def test_no_server_is_one_sentence():
+    listener = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    listener.close()
+    await listener.wait_closed()
+    with pytest.raises(
+        ConnectionFailedError, match=f"cannot reach a server at ws://127.0.0.1:{port}"
+    ):
+        await refused(f"ws://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("url", ["localhost:8765", "http://localhost", "ws://", "", "ws://[::"])
+async def test_what_is_no_address_is_one_sentence(url):
+    with pytest.raises(ConnectionFailedError, match="cannot reach a server"):
+        await refused(url)
+
+
+async def test_another_kind_of_server_is_one_sentence():
+    async def answer(reader, writer):
+        await reader.readline()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectionFailedError, match="cannot reach a server"):
+            await refused(f"ws://127.0.0.1:{port}")
+
+
+async def test_what_the_server_would_refuse_is_refused_here():
+    with pytest.raises(ProtocolError) as caught:
+        await refused("ws://127.0.0.1:9", "singer")
+    assert caught.value.name == "unknown_role"
+
+
+async def test_float_sound_is_the_same_as_16_bit(server, clip, direct, hear):
+    async with connect(server.url, "encode") as connection:
+        await connection.send_pcm(clip.astype(np.float64) / 32_768)
+        await connection.end()
+        np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
+
+
+async def test_a_long_piece_is_sent_as_many_messages(server, hear):
+    samples = MAX_MESSAGE + 1  # twice as many bytes
+    async with connect(server.url, "encode", send_rate=48_000) as connection:
+        await connection.send_pcm(np.zeros(samples, np.int16))
+        await connection.end()
+        assert (await hear(connection)).codes.shape[1] == -(-samples // (3 * 1280))
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [np.array([0.0, np.nan]), np.array([np.inf]), np.zeros((2, 2)), np.zeros(3, np.int32)],
+)
+async def test_what_is_no_sound_is_not_sent(server, clip, direct, hear, samples):
+    async with connect(server.url, "encode") as connection:
+        with pytest.raises(AudioError):
+            await connection.send_pcm(samples)
+        await connection.send_pcm(clip)
+        await connection.end()
+        np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
+
+
+async def test_many_frames_are_sent_as_many_messages(server, codec):
+    """An hour of codes; whoever takes them in here decodes nothing, so that it takes no hour."""
+    codes = np.random.default_rng(0).integers(0, 1024, (8, 45_000))
+    taken = []
+
+    async def take(websocket):
+        machine = ServerMachine()
+        machine.receive(await websocket.recv())
+        await websocket.send(machine.ready(ready))
+        while not isinstance(message := machine.receive(await websocket.recv()), End):
+            taken.append(message)
+        await websocket.send(machine.end(End()))
+
+    async with connect(server.url, "decode") as connection:
+        ready = connection.ready
+    async with serve(
+        take, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL], max_size=MAX_MESSAGE
+    ) as other:
+        port = other.sockets[0].getsockname()[1]
+        async with connect(f"ws://127.0.0.1:{port}", "decode") as connection:
+            await connection.send_codes(codes)
+            await connection.end()
+            assert [event async for event in connection] == [End()]
+    np.testing.assert_array_equal(
+        np.concatenate([message.codes for message in taken], axis=1), codes
+    )
+    lengths = [message.codes.shape[1] for message in taken]
+    assert [message.frame for message in taken] == [0, *np.cumsum(lengths[:-1])]
+
+
+async def test_leaving_early_waits_for_nobody(server, clip, until):
+    async def leave():
+        async with connect(server.url, "loopback", receive=("pcm", "codes")) as connection:
+            for _ in range(10):
+                await connection.send_pcm(clip)
+
+    await asyncio.wait_for(leave(), 9)  # websockets itself would wait for 10 s
+    await until(lambda: server.engine.free_slots == server.engine.slots)
+
+
+async def test_iteration_stops_at_the_end(server):
+    async with connect(server.url, "speaker", room="a") as connection:
+        await connection.end()
+        assert [type(event) for event in [event async for event in connection]] == [End]

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from xyt_stream.audio import read_audio, to_int16
+from xyt_stream.client.files import BLOCK, FileSink, FileSource
+from xyt_stream.errors import AudioError
+
+
+async def test_a_file_is_spoken_whole_and_no_faster_than_life(fixtures, clip):
+    source = FileSource(fixtures / "speech.flac")
+    start = time.monotonic()
+    blocks = [block async for block in source.blocks()]
+    assert time.monotonic() - start >= len(clip) / 16_000
+    assert {len(block) for block in blocks[:-1]} == {BLOCK}
+    np.testing.assert_array_equal(np.concatenate(blocks), clip)
+    assert source.seconds == len(clip) / 16_000
+
+
+async def test_it_can_be_stopped_in_the_middle(fixtures):
+    source = FileSource(fixtures / "speech.flac")
+    count = 0
+    async for _ in source.blocks():
+        count += 1
+        if count == 3:
+            source.stop()
+    assert count == 3
+
+
+async def test_any_sound_file_becomes_16_khz_mono(fixtures):
+    source = FileSource(fixtures / "stereo44k.wav")
+    samples, _ = read_audio(fixtures / "stereo44k.wav", 16_000)
+    blocks = [block async for block in source.blocks()]
+    np.testing.assert_array_equal(np.concatenate(blocks), to_int16(samples))
+
+
+async def test_what_is_no_sound_file_is_one_sentence(tmp_path):
+    with pytest.raises(AudioError, match="cannot read"):
+        FileSource(tmp_path / "missing.wav")
+
+
+async def test_a_sink_writes_all_of_it(tmp_path, clip):
+    sink = FileSink(tmp_path / "out.wav", 24_000)
+    for start in range(0, len(clip), 1280):
+        sink.write(clip[start : start + 1280])
+    await sink.drain()
+    sink.close()
+    samples, rate = soundfile.read(tmp_path / "out.wav", dtype="int16")
+    assert rate == 24_000
+    np.testing.assert_array_equal(samples, clip)
+    assert sink.buffer.depth > 0  # a loudspeaker would have most of it still before it
+
+
+@pytest.mark.parametrize("name", ["no/such/folder/out.wav", "out.txt", ""])
+async def test_a_sink_that_cannot_be_written_is_one_sentence(tmp_path, name):
+    with pytest.raises(AudioError, match="cannot write"):
+        FileSink(tmp_path / name, 16_000)

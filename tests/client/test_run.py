@@ -1,0 +1,197 @@
+"""The programs as users run them: each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+
+
+def finish(process, status=0):
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    return out, err
+
+
+def one_line(process):
+    """What a program that failed has told its user."""
+    _, err = finish(process, 1)
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+def within_a_step(path, expected):
+    sound, rate = soundfile.read(path, dtype="int16")
+    assert rate == 16_000
+    assert sound.shape == expected.shape
+    assert np.abs(sound.astype(int) - expected.astype(int)).max() <= 1
+
+
+def test_loopback_with_files(launch, server_url, fixtures, tmp_path, direct):
+    out, _ = finish(
+        launch(
+            "client/loopback.py",
+            *("--url", server_url),
+            *("--input", fixtures / "speech.flac"),
+            *("--output", tmp_path / "out.wav"),
+        )
+    )
+    within_a_step(tmp_path / "out.wav", direct.sound)
+    for part in ("2.05 s, 26 frames", "bits a second", "80 ms step", "latency", "out.wav"):
+        assert part in out
+
+
+def test_a_mic_and_two_speakers(launch, server_url, fixtures, tmp_path, direct, wait):
+    speakers = {
+        path: launch(
+            "client/playback.py", *("--url", server_url, "--room", "stage", "--output", path)
+        )
+        for path in (tmp_path / "one.wav", tmp_path / "two.wav")
+    }
+    for path, process in speakers.items():
+        wait(path.exists, process)
+    mic = launch(
+        "client/mic.py",
+        *("--url", server_url, "--room", "stage", "--input", fixtures / "speech.flac"),
+    )
+    finish(mic)
+    for path, process in speakers.items():
+        finish(process)
+        within_a_step(path, direct.sound)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_cleanly_with_a_complete_file(
+    launch, server_url, clip, direct, tmp_path, wait, number
+):
+    """Minutes of the same clip, interrupted: the file holds all that was sent until then."""
+    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
+    out = tmp_path / "out.wav"
+    process = launch(
+        "client/loopback.py",
+        *("--url", server_url, "--input", tmp_path / "long.wav", "--output", out),
+    )
+    wait(lambda: out.exists() and out.stat().st_size > 32_000, process)
+    process.send_signal(number)
+    text, _ = finish(process)
+    assert "latency" in text
+    sound = soundfile.read(out, dtype="int16")[0]
+    assert f"sound │ {len(sound) / 16_000:.2f} s" in " ".join(text.split())
+    same = min(len(sound) - 2560, 24 * 1280)
+    assert np.abs(sound[:same].astype(int) - direct.sound[:same]).max() <= 1
+
+
+def test_ctrl_c_ends_a_speaker_in_an_empty_room(launch, server_url, tmp_path, wait):
+    out = tmp_path / "out.wav"
+    process = launch("client/playback.py", "--url", server_url, "--room", "empty", "--output", out)
+    wait(out.exists, process)
+    process.send_signal(signal.SIGINT)
+    finish(process)
+    assert soundfile.info(out).frames == 0
+
+
+def test_refusals_are_one_line(launch, server_url, fixtures, tmp_path, clip, wait):
+    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
+    to_room = ("--url", server_url, "--room", "taken")
+    speaker = launch("client/playback.py", *to_room, "--output", tmp_path / "out.wav")
+    wait((tmp_path / "out.wav").exists, speaker)
+    first = launch("client/mic.py", *to_room, "--input", tmp_path / "long.wav")
+    wait(lambda: (tmp_path / "out.wav").stat().st_size > 32_000, first)
+    second = launch("client/mic.py", *to_room, "--input", fixtures / "speech.flac")
+    assert one_line(second) == "Error: The room already has a mic."
+    first.send_signal(signal.SIGINT)
+    finish(first)
+    finish(speaker)
+    nowhere = launch("client/mic.py", "--url", server_url, "--input", tmp_path / "missing.wav")
+    assert "cannot read" in one_line(nowhere)
+    unwritable = launch(
+        "client/playback.py", *("--url", server_url, "--output", tmp_path / "no" / "out.wav")
+    )
+    assert "cannot write" in one_line(unwritable)
+
+
+def test_no_server_and_a_port_in_use_are_one_line(launch, fixtures):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = launch("server.py", "--port", port)
+        assert f"port {port} is in use" in one_line(server)
+    clip = fixtures / "speech.flac"
+    mic = launch("client/mic.py", "--url", f"ws://127.0.0.1:{port}", "--input", clip)
+    assert f"cannot reach a server at ws://127.0.0.1:{port}" in one_line(mic)
+
+
+def test_a_server_that_is_killed_is_one_line_and_what_came_is_kept(launch, clip, tmp_path, wait):
+    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
+    server = launch("server.py", "--port", 0, "--max-sessions", 1)
+    url = server.stdout.readline().split()[-1]
+    out = tmp_path / "out.wav"
+    client = launch(
+        "client/loopback.py", *("--url", url, "--input", tmp_path / "long.wav", "--output", out)
+    )
+    wait(lambda: out.exists() and out.stat().st_size > 32_000, client)
+    server.kill()
+    assert "the server went away" in one_line(client)
+    assert soundfile.info(out).frames > 15_000
+
+
+def test_no_microphone_is_one_line(launch, server_url, no_devices):
+    mic = launch("client/mic.py", "--url", server_url, env=no_devices)
+    assert one_line(mic).startswith("Error: there is no microphone that works")
+
+
+def loudness(samples, rate):
+    """Level in dB of each 20 ms."""
+    blocks = samples[: len(samples) // (rate // 50) * (rate // 50)].reshape(-1, rate // 50)
+    return 20 * np.log10(np.sqrt(np.mean(np.square(blocks, dtype=float), axis=1)) + 10)
+
+
+def test_from_microphone_to_loudspeaker(
+    launch, server_url, fixtures, pulse, direct, tmp_path, wait
+):
+    """A clip is played into the microphone; the loudspeaker must say it, coded and decoded."""
+    env = {**os.environ, **pulse}
+
+    def streams(kind):
+        listed = subprocess.run(
+            ["pactl", "list", "short", kind], env=env, capture_output=True, text=True, check=True
+        )
+        return len(listed.stdout.splitlines())
+
+    recorded = tmp_path / "loudspeaker.wav"
+    idle = streams("source-outputs")  # the virtual microphone itself is one
+    recorder = subprocess.Popen(
+        ["parecord", "--device=loudspeaker.monitor", "--rate=16000", "--channels=1", recorded],
+        env=env,
+    )
+    try:
+        wait(lambda: streams("source-outputs") == idle + 1, recorder)
+        client = launch(
+            "client/loopback.py",
+            *("--url", server_url, "--input-device", "pulse", "--output-device", "pulse"),
+            env=pulse,
+        )
+        wait(lambda: streams("source-outputs") == idle + 2 and streams("sink-inputs") >= 1, client)
+        subprocess.run(
+            ["paplay", "--device=voice", fixtures / "speech.flac"], env=env, check=True, timeout=60
+        )
+        heard = recorded.stat().st_size
+        wait(lambda: recorded.stat().st_size > heard + 2 * 32_000, client)  # 2 s later
+        client.send_signal(signal.SIGINT)
+        out, _ = finish(client)
+    finally:
+        recorder.send_signal(signal.SIGINT)
+        recorder.wait(30)
+    assert "pulse" in out
+    played = loudness(soundfile.read(recorded, dtype="int16")[0], 16_000)
+    spoken = loudness(direct.sound, 16_000)
+    likeness = max(
+        np.corrcoef(played[start : start + len(spoken)], spoken)[0, 1]
+        for start in range(len(played) - len(spoken))
+    )
+    assert likeness > 0.8

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from xyt_stream.audio import Pcm16, read_audio, to_float32, to_int16
+from xyt_stream.client import Connection
+from xyt_stream.protocol.machine import Codes, Pcm
+from xyt_stream.protocol.messages import End
+
+# On a busy machine torch's threads wait for each other far longer than they help. This must be set
+# before torch is loaded, here and in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if TYPE_CHECKING:
+    from xyt_stream import Codec
+    from xyt_stream.server.app import Running
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """Short recordings of real speech; fixtures/README.md says where they come from."""
+    return Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def codec() -> Codec:
+    """The default model, as it ships. Streams made from it are each test's own."""
+    from xyt_stream import Codec
+
+    return Codec.load()
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the default's shape with random weights: another model."""
+    import torch
+
+    from xyt_stream.model import checkpoint
+    from xyt_stream.model.config import mini
+    from xyt_stream.model.tokenizer import Tokenizer
+
+    path = tmp_path_factory.mktemp("model") / "other.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        checkpoint.save(Tokenizer(mini()), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def clip(fixtures: Path) -> Pcm16:
+    """Two seconds of real speech at 16 kHz, no whole number of frames."""
+    return to_int16(read_audio(fixtures / "speech.flac")[0])
+
+
+class Through:
+    """What a clip becomes in the codec, without any server."""
+
+    def __init__(self, codec: Codec, pcm: Pcm16) -> None:
+        encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
+        first = encoder.push(to_float32(pcm))
+        self.codes = np.concatenate([first, encoder.flush()], axis=1)
+        sound = np.concatenate([decoder.push(self.codes), decoder.flush()])
+        self.sound = to_int16(sound[: len(pcm)])
+
+
+@pytest.fixture(scope="session")
+def direct(codec: Codec, clip: Pcm16) -> Through:
+    return Through(codec, clip)
+
+
+@pytest.fixture
+async def server(codec: Codec) -> AsyncIterator[Running]:
+    """A real server on a free port, with four slots."""
+    from xyt_stream.server.app import running
+
+    async with running(codec, max_sessions=4) as server:
+        yield server
+
+
+class Heard:
+    """All that a session was sent, up to its end."""
+
+    def __init__(self, events: list[object]) -> None:
+        pcm = [event for event in events if isinstance(event, Pcm)]
+        codes = [event for event in events if isinstance(event, Codes)]
+        self.sound = np.concatenate([np.zeros(0, np.int16), *(event.samples for event in pcm)])
+        self.codes = np.concatenate(
+            [np.zeros((8, 0), np.int64), *(event.codes for event in codes)], axis=1
+        )
+        self.sound_frames = [event.frame for event in pcm]
+        self.code_frames = [event.frame for event in codes]
+        assert isinstance(events[-1], End)
+        self.end = events[-1]
+
+
+async def _hear(connection: Connection) -> Heard:
+    async def all_events() -> list[object]:
+        return [event async for event in connection]
+
+    return Heard(await asyncio.wait_for(all_events(), 60))
+
+
+@pytest.fixture
+def hear() -> Callable[[Connection], Awaitable[Heard]]:
+    """Everything that comes until the end."""
+    return _hear
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+    """Waits for a condition; the test fails if it does not come."""
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async def poll() -> None:
+            while not condition():  # noqa: ASYNC110 - whatever it is, it tells nobody
+                await asyncio.sleep(0.005)
+
+        await asyncio.wait_for(poll(), 30)
+
+    return until

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from xyt_stream import Codec
+from xyt_stream.audio import read_audio
+from xyt_stream.evaluate.listen import stream_decode, stream_encode
+
+DEMO = Path(__file__).parents[2] / "demos" / "loopback.py"
+
+
+def test_the_first_command_talks(codec: Codec, fixtures: Path, tmp_path: Path) -> None:
+    clip = fixtures / "speech.flac"
+    words = [sys.executable, str(DEMO), str(clip), "out.wav"]
+    demo = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert demo.returncode == 0, demo.stderr
+    for told in ("26 frames", "bits a second", "delay", "step", "latency", "out.wav"):
+        assert told in demo.stdout
+    samples, _ = read_audio(clip)
+    heard, rate = soundfile.read(tmp_path / "out.wav")
+    assert rate == codec.output_rate
+    direct = stream_decode(codec, stream_encode(codec, samples)).numpy()
+    assert len(heard) == round(len(samples) * codec.output_rate / codec.input_rate)
+    np.testing.assert_allclose(heard, direct[: len(heard)].clip(-1, 1), atol=1.5 / 32_768)

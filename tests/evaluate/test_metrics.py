@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xyt_stream.audio import Samples, read_audio, resample
+from xyt_stream.errors import AudioError, MissingExtraError
+from xyt_stream.evaluate.metrics import pesq, stoi
+
+
+@pytest.fixture(scope="module")
+def speech(fixtures: Path) -> Samples:
+    return read_audio(fixtures / "speech.flac")[0]
+
+
+def noisy(speech: Samples, level: float) -> Samples:
+    noise = np.random.default_rng(0).standard_normal(len(speech))
+    return (speech + level * speech.std() * noise).astype(np.float32)
+
+
+def test_the_original_gets_full_marks(speech: Samples) -> None:
+    assert stoi(speech, speech) == pytest.approx(1)
+    assert pesq(speech, speech) == pytest.approx(4.644, abs=1e-3)
+    assert pesq(speech, speech, mode="nb") == pytest.approx(4.549, abs=1e-3)
+
+
+def test_more_noise_scores_less(speech: Samples) -> None:
+    clear, poor = noisy(speech, 0.1), noisy(speech, 1.0)
+    assert 0 < stoi(speech, poor) < stoi(speech, clear) < 1
+    assert 1 < pesq(speech, poor) < pesq(speech, clear) < 4.6
+    assert 1 < pesq(speech, poor, mode="nb") < pesq(speech, clear, mode="nb") < 4.6
+
+
+def test_the_telephone_band_is_judged_at_8_khz(speech: Samples) -> None:
+    narrow = resample(speech, 16_000, 8_000)
+    assert pesq(narrow, narrow, rate=8_000, mode="nb") == pytest.approx(4.549, abs=1e-3)
+
+
+@pytest.mark.parametrize("samples", [0, 10, 3000])
+def test_too_little_speech_is_an_error(speech: Samples, samples: int) -> None:
+    for measure in (stoi, pesq):
+        with pytest.raises(AudioError):
+            measure(speech[:samples], speech[:samples])
+
+
+def test_silence_cannot_be_judged(speech: Samples) -> None:
+    silence = np.zeros_like(speech)
+    for reference, degraded in ((silence, silence), (silence, speech), (speech, silence)):
+        with pytest.raises(AudioError):
+            pesq(reference, degraded)
+
+
+def test_unequal_lengths_cannot_be_compared(speech: Samples) -> None:
+    for measure in (stoi, pesq):
+        with pytest.raises(AudioError, match="cannot be compared"):
+            measure(speech, speech[:-1])
+
+
+@pytest.mark.parametrize(("measure", "package"), [(stoi, "pystoi"), (pesq, "pesq")])
+def test_without_the_extra_its_name_is_told(
+    speech: Samples,
+    monkeypatch: pytest.MonkeyPatch,
+    measure: Callable[[Samples, Samples], float],
+    package: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    with pytest.raises(MissingExtraError, match=r"xyt-stream\[eval\]"):
+        measure(speech, speech)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+from xyt_stream import Codec
+from xyt_stream.audio import fit_length, read_audio
+from xyt_stream.errors import AudioError
+from xyt_stream.evaluate.listen import stream_decode, stream_encode
+from xyt_stream.evaluate.metrics import pesq, stoi
+from xyt_stream.evaluate.report import Report, entropy_bits, evaluate
+
+
+@pytest.fixture(scope="module")
+def report(
+    codec: Codec, fixtures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Report, Path]:
+    folder = tmp_path_factory.mktemp("speech")
+    (folder / "deep").mkdir()
+    for name in ("speech.flac", "deep/speech.ogg"):
+        (folder / name).write_bytes((fixtures / Path(name).name).read_bytes())
+    soundfile.write(folder / "silence.wav", np.zeros(16_000), 16_000)
+    (folder / "notes.txt").write_text("no sound")
+    return evaluate(codec, folder), folder
+
+
+def test_scores_are_of_what_a_listener_hears(
+    report: tuple[Report, Path], codec: Codec, fixtures: Path
+) -> None:
+    samples, _ = read_audio(fixtures / "speech.flac")
+    heard = stream_decode(codec, stream_encode(codec, samples)).numpy()
+    heard = fit_length(heard, len(samples))
+    score = {score.name: score for score in report[0].scores}["speech.flac"]
+    assert score.seconds == len(samples) / 16_000
+    assert score.stoi == pytest.approx(stoi(samples, heard), abs=1e-3)
+    assert score.pesq_wb == pytest.approx(pesq(samples, heard), abs=1e-2)
+    assert score.pesq_nb == pytest.approx(pesq(samples, heard, mode="nb"), abs=1e-2)
+
+
+def test_what_cannot_be_judged_is_named_and_left_out(report: tuple[Report, Path]) -> None:
+    scores, _ = report
+    assert [score.name for score in scores.scores] == ["deep/speech.ogg", "speech.flac"]
+    assert list(scores.skipped) == ["silence.wav"]
+
+
+def test_the_json_is_flat_and_the_tables_show(report: tuple[Report, Path], codec: Codec) -> None:
+    scores, _ = report
+    flat = json.loads(json.dumps(scores.flat(), allow_nan=False))
+    assert flat["files"] == 2
+    assert flat["stoi"] == pytest.approx(np.mean([score.stoi for score in scores.scores]))
+    assert {"pesq_wb", "pesq_nb", "real_time_factor"} <= flat.keys()
+    assert len(flat["code_usage"]) == len(flat["code_entropy_bits"]) == codec.num_codebooks
+    assert all(0 < share <= 1 for share in flat["code_usage"])
+    assert all(0 <= bits <= 10 for bits in flat["code_entropy_bits"])
+    screen = io.StringIO()
+    Console(file=screen, width=120).print(*scores.tables())
+    assert "deep/speech.ogg" in screen.getvalue()
+
+
+def test_entropy_is_that_of_the_textbook() -> None:
+    assert entropy_bits(np.array([5, 5, 5, 5])) == pytest.approx(2)
+    assert entropy_bits(np.array([0, 9, 0])) == 0
+    assert entropy_bits(np.array([1, 1, 2])) == pytest.approx(1.5)
+
+
+def test_a_folder_without_speech_is_refused(codec: Codec, tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="no sound files"):
+        evaluate(codec, tmp_path)
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
+    with pytest.raises(AudioError, match="enough speech"):
+        evaluate(codec, tmp_path)

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from xyt_stream.model.timeline import Clip
+
+
+@pytest.fixture
+def whole():
+    """A causal timeline of so many frames."""
+
+    def make(frames: int, context: int = 20) -> Clip:
+        return Clip(frames, causal=True, context=context, device=torch.device("cpu"))
+
+    return make

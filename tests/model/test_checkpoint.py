@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from xyt_stream.errors import ModelError
+from xyt_stream.model import checkpoint
+from xyt_stream.model.config import mini
+from xyt_stream.model.sources import Source
+from xyt_stream.model.tokenizer import Tokenizer
+
+META = {checkpoint.CONFIG_KEY: json.dumps(mini().to_dict())}
+
+
+def load(path: Path) -> checkpoint.Checkpoint:
+    return checkpoint.load(Source("test", path, None))
+
+
+@pytest.fixture
+def tensors(other_model: Path) -> dict[str, torch.Tensor]:
+    return load_file(other_model)
+
+
+def test_comes_back_as_it_was_saved(tmp_path):
+    network = Tokenizer(mini())
+    checkpoint.save(network, tmp_path / "a.safetensors")
+    loaded = load(tmp_path / "a.safetensors")
+    assert loaded.network.config == mini()
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], value)
+
+
+def test_hash_tells_models_apart(tmp_path, other_model, codec):
+    assert load(other_model).hash != codec.hash
+    (tmp_path / "copy.safetensors").write_bytes(other_model.read_bytes())
+    assert load(tmp_path / "copy.safetensors").hash == load(other_model).hash
+
+
+def test_truncated_file_is_named(tmp_path, other_model):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(other_model.read_bytes()[:100_000])
+    with pytest.raises(ModelError, match=r"cut\.safetensors"):
+        load(path)
+
+
+def test_missing_key_is_named(tmp_path, tensors):
+    del tensors["encoder.semantic.conv1.weight"]
+    save_file(tensors, tmp_path / "a.safetensors", META)
+    with pytest.raises(ModelError, match=r"encoder\.semantic\.conv1\.weight is missing"):
+        load(tmp_path / "a.safetensors")
+
+
+def test_left_over_key_is_named(tmp_path, tensors):
+    save_file({**tensors, "third_tower": torch.zeros(1)}, tmp_path / "a.safetensors", META)
+    with pytest.raises(ModelError, match="third_tower is left over"):
+        load(tmp_path / "a.safetensors")
+
+
+def test_misshapen_tensor_is_named(tmp_path, tensors):
+    tensors["quantizer.input_proj.bias"] = torch.zeros(3)
+    save_file(tensors, tmp_path / "a.safetensors", META)
+    with pytest.raises(ModelError, match=r"quantizer\.input_proj\.bias is \[3\], not \[256\]"):
+        load(tmp_path / "a.safetensors")
+
+
+def test_weights_without_config_are_refused(tmp_path, tensors):
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match="no config"):
+        load(tmp_path / "a.safetensors")

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from xyt_stream.model.layers import Conv, Deconv, Downsample, Upsample, sinusoids
+
+
+def test_causal_conv_sees_no_future(whole):
+    for stride in (1, 2):
+        conv = Conv(3, 5, 3, causal=True, stride=stride)
+        x = torch.randn(1, 3, 16)
+        before = conv(x, whole(2))
+        assert before.shape == (1, 5, 16 // stride)
+        x[..., 8:] += 1
+        after = conv(x, whole(2))
+        assert torch.equal(before[..., : 8 // stride], after[..., : 8 // stride])
+        assert not torch.equal(before[..., 8 // stride], after[..., 8 // stride])
+
+
+def test_centred_conv_is_torch_same(whole):
+    conv = Conv(3, 5, 7, causal=False)
+    x = torch.randn(2, 3, 16)
+    expected = F.conv1d(x, conv.weight, conv.bias, padding=3)
+    assert torch.allclose(conv(x, whole(2)), expected, atol=1e-6)
+
+
+def test_deconv_is_a_transposed_convolution_cut_on_the_right(whole):
+    for stride in (1, 2):
+        deconv = Deconv(3, 5, 3, stride=stride)
+        x = torch.randn(2, 3, 8)
+        full = F.conv_transpose1d(x, deconv.weight, deconv.bias, stride)
+        assert torch.allclose(deconv(x, whole(2)), full[..., : 8 * stride], atol=1e-6)
+
+
+def test_downsample_is_the_strided_convolution_it_replaces():
+    down = Downsample(6, 4)
+    x = torch.randn(2, 8, 6)
+
+    def conv(weight):  # [out, 4 * in] step-major -> [out, in, 4]
+        return F.conv1d(x.transpose(1, 2), weight.view(24, 4, 6).transpose(1, 2), stride=4)
+
+    gated = F.silu(conv(down.gate_proj.weight)) * conv(down.up_proj.weight)
+    rest = x.reshape(2, 2, 24)
+    expected = down.layer_norm(down.down_proj(gated.transpose(1, 2)) + rest)
+    assert torch.allclose(down(x), expected, atol=1e-5)
+
+
+def test_upsample_is_the_transposed_convolution_it_replaces():
+    up = Upsample(6, 4)
+    x = torch.randn(2, 3, 24)
+    weight = up.up_conv.weight.view(4, 6, 24).permute(2, 1, 0)  # [in, out, step]
+    expected = F.conv_transpose1d(x.transpose(1, 2), weight, stride=4).transpose(1, 2)
+    assert torch.allclose(up(x), expected, atol=1e-5)
+
+
+def test_sinusoids_are_sines_then_cosines():
+    table = sinusoids(1500, 48)
+    assert table.shape == (1500, 48)
+    assert torch.equal(table[0], torch.cat([torch.zeros(24), torch.ones(24)]))
+    assert torch.allclose(table[7, 0], torch.tensor(7.0).sin())
+    assert torch.allclose(table[1499, 23], torch.tensor(1499 / 10_000.0).sin(), atol=1e-4)

@@ -1,0 +1,185 @@
+"""Against vectors that the published implementation made; fixtures/README.md tells of them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from xyt_stream import Codec
+from xyt_stream.audio import read_audio
+from xyt_stream.errors import ModelError
+
+CASES = [("xy16k", 1), ("xy16k", 2), ("xy24k", 0), ("xy24k", 1)]
+
+
+@pytest.fixture(scope="module")
+def codecs(fixtures) -> dict[str, Codec]:
+    folder = fixtures / "published"
+    return {name: Codec.load(folder / name / "weights.ckpt") for name in ("xy16k", "xy24k")}
+
+
+@pytest.fixture(scope="module")
+def vectors(fixtures):
+    return {
+        name: load_file(fixtures / "published" / name / "vectors.safetensors")
+        for name in ("xy16k", "xy24k")
+    }
+
+
+def sound(fixtures: Path, name: str, case: int) -> torch.Tensor:
+    return torch.from_numpy(read_audio(fixtures / "published" / name / f"input_{case}.flac")[0])
+
+
+def assert_sounds_like(wav: torch.Tensor, vectors, case: int) -> None:
+    """Within 1e-3 of the reference's peak wherever the fixture kept its sound."""
+    assert len(wav) == vectors[f"samples_{case}"].item()
+    for start, part in zip(vectors[f"starts_{case}"], vectors[f"output_{case}"], strict=True):
+        got = wav[start : start + len(part)]
+        assert (got - part.float()).abs().max() < 1e-3 * vectors[f"peak_{case}"].item()
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_codes_and_sound_are_the_published_ones(codecs, vectors, fixtures, name, case):
+    codec, expected = codecs[name], vectors[name]
+    codes = codec.encode(sound(fixtures, name, case))
+    assert torch.equal(codes, expected[f"codes_{case}"].long())
+    assert_sounds_like(codec.decode(codes), expected, case)
+
+
+@pytest.mark.parametrize("name", ["xy16k", "xy24k"])
+def test_batches_of_unequal_length(codecs, vectors, fixtures, name):
+    codec, expected = codecs[name], vectors[name]
+    cases = [case for n, case in CASES if n == name]
+    clips = [sound(fixtures, name, case) for case in cases]
+    lengths = torch.tensor([len(clip) for clip in clips])
+    batch = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
+    codes = codec.encode(batch, lengths)
+    wav = codec.decode(codes, lengths // 1280)
+    for i, case in enumerate(cases):
+        frames = len(clips[i]) // 1280
+        assert torch.equal(codes[i, :, :frames], expected[f"codes_{case}"].long())
+        assert_sounds_like(wav[i, : frames * codec.frame_samples_out], expected, case)
+
+
+def test_rates_come_from_either_dialect(codecs):
+    assert (codecs["xy16k"].output_rate, codecs["xy16k"].frame_samples_out) == (16_000, 1280)
+    assert (codecs["xy24k"].output_rate, codecs["xy24k"].frame_samples_out) == (24_000, 1920)
+    assert not codecs["xy16k"].causal
+
+
+def published_state(fixtures: Path) -> dict[str, torch.Tensor]:
+    path = fixtures / "published" / "xy24k" / "weights.ckpt"
+    return torch.load(path, weights_only=True)["generator"]
+
+
+def rename(key: str) -> str:
+    """The other dialect of each name."""
+    for old, new in (
+        ("enhanced_vocos.", "vocos."),
+        (".fc1.", ".mlp.fc1."),
+        (".fc2.", ".mlp.fc2."),
+        (".weight_g", ".parametrizations.weight.original0"),
+        (".weight_v", ".parametrizations.weight.original1"),
+    ):
+        key = key.replace(old, new)
+    return key
+
+
+@pytest.mark.parametrize("shape", ["bare.bin", "model.safetensors"])
+def test_a_hub_folder_in_the_other_dialects_is_the_same_model(codecs, fixtures, tmp_path, shape):
+    state = {rename(k): v.contiguous() for k, v in published_state(fixtures).items()}
+    state = {k: v for k, v in state.items() if not k.endswith("positional_embedding")}
+    if shape.endswith(".bin"):
+        torch.save(state, tmp_path / shape)
+    else:
+        save_file(state, tmp_path / shape)
+    params = yaml.safe_load((fixtures / "published/xy24k/config.yaml").read_text())
+    rates = {
+        "input_sample_rate": 16_000,
+        "output_sample_rate": 24_000,
+        "encoder_downsample_rate": 1280,
+        "decoder_upsample_rate": 1920,
+        "code_dim": 192,
+    }
+    sections = {k: v for k, v in params["generator_params"].items() if k.endswith("kwargs")}
+    sections["semantic_encoder_kwargs"]["means_nothing_here"] = 1
+    (tmp_path / "config.json").write_text(json.dumps({**rates, "params": sections}))
+    codec = Codec.load(tmp_path)
+    clip = sound(fixtures, "xy24k", 0)
+    codes = codec.encode(clip)
+    assert torch.equal(codes, codecs["xy24k"].encode(clip))
+    assert torch.allclose(codec.decode(codes), codecs["xy24k"].decode(codes), atol=1e-5)
+
+
+def folder_with(tmp_path: Path, fixtures: Path, state) -> Path:
+    shutil.copy(fixtures / "published/xy24k/config.yaml", tmp_path / "model.yaml")
+    torch.save(state, tmp_path / "model.ckpt")
+    return tmp_path / "model.ckpt"
+
+
+def test_a_missing_key_is_named(fixtures, tmp_path):
+    state = published_state(fixtures)
+    del state["quantizer.quantizers.0.codebook"], state["downsample.down_proj.weight"]
+    path = folder_with(tmp_path, fixtures, state)
+    with pytest.raises(ModelError, match=r"model\.ckpt.*down_proj\.weight is missing"):
+        Codec.load(path)
+
+
+def test_a_config_of_another_size_is_named(fixtures, tmp_path):
+    path = folder_with(tmp_path, fixtures, published_state(fixtures))
+    config = path.with_suffix(".yaml")
+    config.write_text(config.read_text().replace("intermediate_dim: 48", "intermediate_dim: 64"))
+    with pytest.raises(ModelError, match=r"pwconv1\.weight is \[48, 32\], not \[64, 32\]"):
+        Codec.load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("rvq_dim: 24", "other: 24", "rvq_dim"),
+        ("padding: same", "padding: center", "padding"),
+        ("input_sample_rate: 16000", "input_sample_rate: 44100", "44100"),
+        ("avg_pooler: 4", "avg_pooler: 2", "avg_pooler"),
+    ],
+)
+def test_a_config_this_network_cannot_be_is_named(fixtures, tmp_path, old, new, named):
+    path = folder_with(tmp_path, fixtures, published_state(fixtures))
+    config = path.with_suffix(".yaml")
+    assert old in config.read_text()
+    config.write_text(config.read_text().replace(old, new))
+    with pytest.raises(ModelError, match=named):
+        Codec.load(path)
+
+
+class Hostile:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return (Path.touch, (self.trace,))
+
+
+@pytest.mark.parametrize("container", ["torch", "pickle"])
+def test_a_hostile_pickle_is_refused_and_runs_nothing(fixtures, tmp_path, container):
+    trace = tmp_path / "it-ran"
+    state = {**published_state(fixtures), "boom": Hostile(trace)}
+    path = folder_with(tmp_path, fixtures, state)
+    if container == "pickle":
+        path.write_bytes(pickle.dumps({"generator": {"boom": Hostile(trace)}}))
+    with pytest.raises(ModelError, match=r"model\.ckpt is refused"):
+        Codec.load(path)
+    assert not trace.exists()
+
+
+def test_a_truncated_file_is_named(fixtures, tmp_path):
+    path = folder_with(tmp_path, fixtures, published_state(fixtures))
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(ModelError, match=r"model\.ckpt"):
+        Codec.load(path)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import torch
+
+from xyt_stream.model.config import QuantizerConfig
+from xyt_stream.model.quantizer import ResidualQuantizer
+
+
+def quantizer() -> ResidualQuantizer:
+    torch.manual_seed(0)
+    return ResidualQuantizer(QuantizerConfig(dim=6, codebooks=3, codebook_size=16), 10)
+
+
+def test_each_book_codes_what_is_left_with_its_nearest_vector():
+    net, latent = quantizer(), torch.randn(2, 5, 6)
+    found = net.quantize(latent)
+    residual = latent
+    for i, book in enumerate(net.books):
+        assert torch.allclose(found.residuals[i], residual, atol=1e-6)
+        distance = (residual[:, :, None] - book).square().sum(-1)
+        assert torch.equal(found.codes[i], distance.argmin(-1))
+        residual = residual - book[found.codes[i]]
+    assert torch.allclose(found.total, latent - residual, atol=1e-6)
+
+
+def test_decode_undoes_encode_up_to_what_is_left():
+    net, x = quantizer(), torch.randn(2, 5, 10)
+    codes = net.encode(x)
+    assert codes.shape == (2, 3, 5)
+    total = net.quantize(net.input_proj(x)).total
+    assert torch.allclose(net.decode(codes), net.output_proj(total), atol=1e-6)
+
+
+def test_decode_takes_the_first_books_alone():
+    net = quantizer()
+    codes = torch.randint(16, (1, 3, 4))
+    first = net.output_proj(net.books[0][codes[0, 0]])
+    assert torch.allclose(net.decode(codes[:, :1])[0], first, atol=1e-6)
+
+
+def test_changed_books_count_after_refresh():
+    net, latent = quantizer(), torch.randn(1, 7, 6)
+    net.books.copy_(torch.randn(3, 16, 6) * 5)
+    net.refresh()
+    distance = (latent[:, :, None] - net.books[0]).square().sum(-1)
+    assert torch.equal(net.quantize(latent).codes[0], distance.argmin(-1))

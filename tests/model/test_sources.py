@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from xyt_stream.errors import ModelError
+from xyt_stream.model.sources import find
+
+
+def test_the_default_ships_in_the_package():
+    source = find(None)
+    assert source == find("mini")
+    assert source.weights.is_file()
+
+
+def test_a_file_finds_the_config_beside_it(tmp_path):
+    weights = tmp_path / "voice.ckpt"
+    weights.touch()
+    assert find(weights).config is None
+    (tmp_path / "some.yaml").touch()
+    assert find(weights).config == tmp_path / "some.yaml"
+    (tmp_path / "config.json").touch()
+    assert find(weights).config == tmp_path / "config.json"
+    (tmp_path / "voice.yaml").touch()
+    assert find(weights) == ("voice", weights, tmp_path / "voice.yaml")
+
+
+def test_a_config_elsewhere_can_be_named(tmp_path):
+    (tmp_path / "a.ckpt").touch()
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "b.yaml").touch()
+    found = find(tmp_path / "a.ckpt", config=tmp_path / "far" / "b.yaml")
+    assert found.config == tmp_path / "far" / "b.yaml"
+    with pytest.raises(ModelError, match=r"nowhere\.yaml"):
+        find(tmp_path / "a.ckpt", config="nowhere.yaml")
+
+
+def test_a_folder_is_called_by_its_name_and_prefers_safetensors(tmp_path):
+    folder = tmp_path / "voice"
+    folder.mkdir()
+    (folder / "model.ckpt").touch()
+    assert find(folder)[:2] == ("voice", folder / "model.ckpt")
+    (folder / "model.safetensors").touch()
+    assert find(folder).weights == folder / "model.safetensors"
+
+
+def test_what_could_be_two_things_is_refused(tmp_path):
+    (tmp_path / "a.ckpt").touch()
+    (tmp_path / "b.ckpt").touch()
+    with pytest.raises(ModelError, match=r"a\.ckpt, b\.ckpt"):
+        find(tmp_path)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="no weights"):
+        find(tmp_path)
+
+
+def test_a_cached_hub_name_needs_no_network(tmp_path, monkeypatch):
+    """The hub's own cache layout, as huggingface_hub writes it."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = tmp_path / "models--someone--voice"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text(commit)
+    snapshot = repo / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").touch()
+    (snapshot / "config.json").touch()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for revision in (None, commit):
+        found = find("someone/voice", revision=revision)
+        assert found.name == "someone/voice"
+        assert found.weights == snapshot / "model.safetensors"
+        assert found.config == snapshot / "config.json"
+    with pytest.raises(ModelError, match="someone/other"):
+        find("someone/other")

@@ -1,0 +1,39 @@
+import asyncio
+
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve
+
+from xyt_stream.protocol.closing import close
+
+
+async def test_unread_messages_do_not_hold_the_close_up():
+    """Both ends have sent far more than the other one's queue holds, and read nothing."""
+    closed = asyncio.Event()
+
+    async def handle(websocket):
+        for _ in range(100):
+            await websocket.send("unread")
+        await close(websocket, 4321, "enough")
+        closed.set()
+
+    async with serve(handle, "127.0.0.1", 0, close_timeout=3600) as server:
+        port = server.sockets[0].getsockname()[1]
+        websocket = await connect(f"ws://127.0.0.1:{port}", close_timeout=3600)
+        for _ in range(100):
+            await websocket.send("unread")
+        await asyncio.wait_for(close(websocket), 30)
+        await asyncio.wait_for(closed.wait(), 30)
+
+
+async def test_a_reader_may_be_at_work():
+    async def handle(websocket):
+        async for message in websocket:
+            await websocket.send(message)
+
+    async with serve(handle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        websocket = await connect(f"ws://127.0.0.1:{port}")
+        reading = asyncio.create_task(anext(aiter(websocket), None))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(close(websocket), 30)
+        assert await reading is None

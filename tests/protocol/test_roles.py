@@ -1,0 +1,26 @@
+import re
+from pathlib import Path
+
+from xyt_stream.protocol.roles import ROLES
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
+
+
+def test_the_document_has_the_same_table():
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| (yes|no) \|$", DOCUMENT.read_text(), re.M
+    )
+    assert rows == [
+        (
+            role.name,
+            role.sends or "nothing",
+            ", ".join(role.may_receive) or "nothing",
+            "yes" if role.in_room else "no",
+        )
+        for role in ROLES.values()
+    ]
+
+
+def test_who_does_not_ask_receives_the_first_kind():
+    assert ROLES["loopback"].default_receive == ("pcm",)
+    assert ROLES["mic"].default_receive == ()

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from xyt_stream import Codec
+from xyt_stream.errors import AudioError, CodeError, DeviceError, ModelError
+
+
+def test_names_and_numbers_of_the_default(codec):
+    assert (codec.name, codec.causal) == ("mini", True)
+    assert (codec.input_rate, codec.output_rate) == (16_000, 16_000)
+    assert (codec.frame_samples_in, codec.frame_samples_out) == (1280, 1280)
+    assert (codec.num_codebooks, codec.codebook_size) == (8, 1024)
+    assert len(codec.hash) == 64
+
+
+def test_shapes_of_one_clip(codec, speech):
+    codes = codec.encode(speech)
+    assert codes.shape == (8, len(speech) // 1280)
+    assert codes.dtype == torch.int64
+    wav = codec.decode(codes)
+    assert wav.shape == (codes.shape[1] * 1280,)
+    assert wav.dtype == torch.float32
+
+
+def test_numpy_is_as_good_as_torch(codec, speech):
+    assert torch.equal(codec.encode(speech.numpy()), codec.encode(speech))
+    codes = codec.encode(speech)
+    assert torch.equal(codec.decode(codes.numpy()), codec.decode(codes))
+
+
+def test_a_batch_is_its_clips(codec, speech):
+    batch = torch.stack([speech, speech.flip(0)])
+    codes = codec.encode(batch)
+    assert codes.shape == (2, 8, len(speech) // 1280)
+    for row, clip in zip(codes, batch, strict=True):
+        assert torch.equal(row, codec.encode(clip))
+    for row, single in zip(codec.decode(codes), codes, strict=True):
+        assert torch.allclose(row, codec.decode(single), atol=1e-4)
+
+
+@pytest.mark.parametrize("which", ["codec", "bidirectional"])
+def test_clips_of_unequal_length(which, request, speech):
+    codec = request.getfixturevalue(which)
+    clips = [speech, speech[5000:17_777], speech[:1000]]
+    lengths = torch.tensor([len(clip) for clip in clips])
+    batch = torch.zeros(3, len(speech))
+    for row, clip in zip(batch, clips, strict=True):
+        row[: len(clip)] = clip
+    codes = codec.encode(batch, lengths)
+    wav = codec.decode(codes, lengths // 1280)
+    for i, clip in enumerate(clips):
+        frames = len(clip) // 1280
+        assert torch.equal(codes[i, :, :frames], codec.encode(clip))
+        alone = codec.decode(codes[i, :, :frames])
+        assert torch.allclose(wav[i, : len(alone)], alone, atol=1e-4)
+        assert not wav[i, len(alone) :].any()
+
+
+def test_speech_comes_back_as_speech(codec, speech):
+    """Not noise: the decoded envelope follows the original's."""
+
+    def envelope(wav):
+        return wav[: len(wav) // 320 * 320].view(-1, 320).square().mean(1).sqrt().log1p()
+
+    decoded = codec.decode(codec.encode(speech))
+    original = envelope(speech[: len(decoded)])
+    correlation = torch.corrcoef(torch.stack([original, envelope(decoded)]))[0, 1]
+    assert correlation > 0.9
+
+
+def test_long_clips_go_through_in_pieces_that_do_not_show(codec, speech):
+    long = speech.repeat(17)[: 400 * 1280 + 77]
+    codes = codec.encode(long)
+    encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
+    live = torch.cat([encoder.push(long), encoder.flush()], dim=1)
+    assert codes.shape == (8, 400)
+    assert torch.equal(codes, live[:, :400])
+    sound = torch.cat([decoder.push(codes), decoder.flush()])
+    assert torch.allclose(codec.decode(codes), sound, atol=1e-4)
+
+
+def test_one_frame_beyond_the_pieces(codec, speech):
+    long = speech.repeat(21)[: 501 * 1280]
+    codes = codec.encode(long)
+    assert codes.shape == (8, 501)
+    assert codec.decode(codes).shape == (501 * 1280,)
+
+
+def test_nothing_gives_nothing(codec):
+    assert codec.encode(torch.zeros(1279)).shape == (8, 0)
+    assert codec.decode(torch.zeros(8, 0, dtype=torch.int64)).shape == (0,)
+
+
+def test_fewer_codebooks_decode(codec, speech):
+    codes = codec.encode(speech)
+    full = codec.decode(codes)
+    for books in (1, 4):
+        rough = codec.decode(codes[:books])
+        assert rough.shape == full.shape
+        assert not torch.allclose(rough, full, atol=1e-3)
+
+
+def poisoned(value: float) -> torch.Tensor:
+    wav = torch.zeros(5000)
+    wav[1234] = value
+    return wav
+
+
+@pytest.mark.parametrize(
+    "wav",
+    [
+        poisoned(math.nan),
+        poisoned(math.inf),
+        torch.zeros(100, dtype=torch.int16),
+        torch.zeros(2, 2, 100),
+        np.zeros((), np.float32),
+    ],
+)
+def test_bad_samples_are_refused(codec, wav):
+    with pytest.raises(AudioError):
+        codec.encode(wav)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        torch.full((8, 3), 1024),
+        torch.full((8, 3), -1),
+        torch.zeros(9, 3, dtype=torch.int64),
+        torch.zeros(8, 3),
+        torch.zeros(8, dtype=torch.int64),
+    ],
+)
+def test_bad_codes_are_refused(codec, codes):
+    with pytest.raises(CodeError):
+        codec.decode(codes)
+
+
+def test_unknown_model_is_named():
+    with pytest.raises(ModelError, match="no-such-model"):
+        Codec.load("no-such-model")
+
+
+def test_unknown_device_is_named():
+    with pytest.raises(DeviceError, match="abacus"):
+        Codec.load(device="abacus")
+
+
+def test_a_causal_model_takes_no_lookahead(codec):
+    with pytest.raises(ModelError, match="lookahead is 0"):
+        codec.stream_encoder(lookahead=1)

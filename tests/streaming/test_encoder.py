@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from xyt_stream.errors import AudioError, XYTError
+
+
+def joined(encoder, pieces: list[Tensor]) -> Tensor:
+    return torch.cat([*(encoder.push(piece) for piece in pieces), encoder.flush()], dim=1)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_cut_gives_the_offline_codes(codec, speech, data):
+    wav = speech[: len(speech) // 1280 * 1280]
+    lengths = st.one_of(st.integers(1, 400), st.integers(1, 48_000))
+    pieces, rest = [], wav
+    while len(rest):
+        length = data.draw(lengths) if len(pieces) < 40 else len(rest)
+        pieces.append(rest[:length])
+        rest = rest[length:]
+    assert torch.equal(joined(codec.stream_encoder(), pieces), codec.encode(wav))
+
+
+def test_one_sample_at_a_time(codec, speech):
+    wav = speech[: 3 * 1280]
+    assert torch.equal(joined(codec.stream_encoder(), list(wav.split(1))), codec.encode(wav))
+
+
+def test_a_partial_frame_is_padded_and_never_lost(codec, speech):
+    wav = speech[: 3 * 1280 + 1]
+    padded = torch.nn.functional.pad(wav, (0, 1279))
+    assert torch.equal(joined(codec.stream_encoder(), [wav]), codec.encode(padded))
+
+
+def test_frames_come_out_as_soon_as_the_delay_says(codec, speech):
+    encoder = codec.stream_encoder()
+    assert encoder.delay == pytest.approx(0.08)
+    assert encoder.push(speech[:1279]).shape == (8, 0)
+    assert encoder.push(speech[1279:1280]).shape == (8, 1)
+
+
+def test_samples_beyond_a_frame_change_nothing_in_it(codec, frames):
+    loud = frames.clone()
+    loud[10:] = torch.rand_like(loud[10:]) * 2 - 1
+    before, after = codec.encode(frames.flatten()), codec.encode(loud.flatten())
+    assert torch.equal(before[:, :10], after[:, :10])
+    assert not torch.equal(before[:, 10:], after[:, 10:])
+
+
+def test_flush_starts_anew(codec, speech):
+    encoder = codec.stream_encoder()
+    first = joined(encoder, [speech])
+    assert torch.equal(joined(encoder, [speech]), first)
+
+
+def test_refused_samples_leave_the_stream_as_it_was(codec, speech):
+    encoder = codec.stream_encoder()
+    head = encoder.push(speech[:5000])
+    with pytest.raises(AudioError):
+        encoder.push(torch.tensor([0.1, math.nan]))
+    rest = torch.cat([encoder.push(speech[5000:]), encoder.flush()], dim=1)
+    whole = joined(codec.stream_encoder(), [speech])
+    assert torch.equal(torch.cat([head, rest], dim=1), whole)
+
+
+def test_push_is_for_one_stream(codec):
+    with pytest.raises(XYTError, match="use step"):
+        codec.stream_encoder(slots=2).push(torch.zeros(1280))
+
+
+def test_a_slot_is_unmoved_by_its_neighbours(codec, frames):
+    """Slot 1 speaks in every step; the others join, pause, reset and leave at random."""
+    alone = codec.encode(frames.flatten())
+    encoder = codec.stream_encoder(slots=4)
+    generator = torch.Generator().manual_seed(0)
+    for i, frame in enumerate(frames):
+        pcm = torch.rand(4, 1280, generator=generator) * 2 - 1
+        pcm[1] = frame
+        active = torch.rand(4, generator=generator) < 0.6
+        active[1] = True
+        reset = torch.rand(4, generator=generator) < 0.2
+        reset[1] = False
+        encoder.reset(reset)
+        assert torch.equal(encoder.step(pcm, active)[1], alone[:, i])
+
+
+def test_a_paused_slot_goes_on_where_it_was(codec, frames):
+    alone = codec.encode(frames.flatten())
+    encoder = codec.stream_encoder(slots=2)
+    noise = torch.rand(2, 1280) * 2 - 1
+    heard = []
+    for i, frame in enumerate(frames):
+        for _ in range(i % 3):
+            encoder.step(noise, torch.tensor([True, False]))
+        pcm = noise.clone()
+        pcm[1] = frame
+        heard.append(encoder.step(pcm, torch.tensor([True, True]))[1])
+    assert torch.equal(torch.stack(heard, 1), alone)
+
+
+def test_a_reset_slot_remembers_nothing(codec, frames):
+    encoder = codec.stream_encoder(slots=2)
+    both = torch.ones(2, dtype=torch.bool)
+    for _ in range(25):  # longer than attention's context
+        encoder.step(torch.rand(2, 1280) * 2 - 1, both)
+    encoder.reset(torch.tensor([False, True]))
+    got = [encoder.step(frame.expand(2, -1), both)[1] for frame in frames]
+    assert torch.equal(torch.stack(got, 1), codec.encode(frames.flatten()))
+
+
+def test_state_is_allocated_once_and_never_grows(codec, frames):
+    encoder = codec.stream_encoder(slots=2)
+    both = torch.ones(2, dtype=torch.bool)
+    state = encoder.steps.stream.state
+    places = [tensor.data_ptr() for tensor in state.tensors()]
+    sizes = [tensor.shape for tensor in state.tensors()]
+    for _ in range(30):
+        encoder.step(frames[:2], both)
+    assert all(shape[0] == 2 for shape in sizes)
+    assert [tensor.data_ptr() for tensor in state.tensors()] == places
+    assert [tensor.shape for tensor in state.tensors()] == sizes

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from xyt_stream.errors import AudioError
+from xyt_stream.train.data import Crops, find_clips
+
+
+@pytest.fixture
+def folder(tmp_path, fixtures):
+    for speaker in ("a", "b"):
+        (tmp_path / speaker).mkdir()
+        shutil.copy(fixtures / "speech.flac", tmp_path / speaker)
+    return tmp_path
+
+
+def test_finds_clips_below_a_folder(folder):
+    (folder / "a" / "notes.txt").write_text("not sound")
+    assert [p.relative_to(folder).as_posix() for p in find_clips(folder)] == [
+        "a/speech.flac",
+        "b/speech.flac",
+    ]
+
+
+def test_a_folder_without_sound_is_named(tmp_path):
+    with pytest.raises(AudioError, match=tmp_path.name):
+        find_clips(tmp_path)
+
+
+def test_crops_are_speech_at_many_gains_and_never_clip(folder):
+    batch = Crops(folder, frames=5, seed=0).batch(64)
+    assert batch.shape == (64, 5 * 1280)
+    peaks = batch.abs().amax(dim=1)
+    assert peaks.max() < 1
+    assert peaks.max() > 4 * peaks[peaks > 0].min()
+
+
+def test_the_same_seed_draws_the_same_crops(folder):
+    batches = [Crops(folder, frames=5, seed=seed).batch(4) for seed in (1, 1, 2)]
+    assert batches[0].equal(batches[1])
+    assert not batches[0].equal(batches[2])
+
+
+def test_another_rate_is_refused_by_name(folder):
+    soundfile.write(folder / "b" / "hifi.wav", np.zeros(48_000), 48_000)
+    with pytest.raises(AudioError, match=r"hifi\.wav"):
+        Crops(folder, frames=5, seed=0)
+
+
+def test_too_little_speech_is_refused(folder):
+    with pytest.raises(AudioError, match="100 frames"):
+        Crops(folder, frames=100, seed=0)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import pytest
+import torch
+
+from xyt_stream.errors import ModelError
+from xyt_stream.model.config import ModelConfig, QuantizerConfig, StackConfig, VocoderConfig, mini
+from xyt_stream.train.data import Crops
+from xyt_stream.train.trainer import Trainer
+
+
+def tiny() -> ModelConfig:
+    stack = StackConfig(width=32, layers=1, heads=2, ffn=64)
+    stacks = dict.fromkeys(mini().stacks(), stack)
+    return dataclasses.replace(
+        mini(),
+        **stacks,
+        quantizer=QuantizerConfig(dim=16, codebooks=2, codebook_size=32),
+        vocoder=VocoderConfig(width=32, ffn=64, blocks=1, n_fft=480, hop=160),
+    )
+
+
+@pytest.fixture
+def trainer(tmp_path, fixtures):
+    (tmp_path / "speech" / "one").mkdir(parents=True)
+    shutil.copy(fixtures / "speech.flac", tmp_path / "speech" / "one")
+
+    def make() -> Trainer:
+        return Trainer(
+            tiny(),
+            Crops(tmp_path / "speech", frames=10, seed=0),
+            batch=4,
+            steps=60,
+            quantizer_start=20,
+            seed=0,
+            device=torch.device("cpu"),
+        )
+
+    return make
+
+
+def test_loss_falls_before_and_after_the_quantizer_joins(trainer):
+    made = trainer()
+    losses = [made.step() for _ in range(60)]
+    mels = [loss["mel"] for loss in losses]
+    assert sum(mels[15:20]) < 0.8 * sum(mels[:5])
+    assert sum(mels[-5:]) < sum(mels[15:20]) * 1.2
+    assert all(loss["commitment"] == 0 for loss in losses[:20])
+    assert all(loss["commitment"] > 0 for loss in losses[20:])
+
+
+def test_resuming_is_as_if_never_stopped(trainer, tmp_path):
+    straight = trainer()
+    expected = [straight.step() for _ in range(26)]
+    stopped = trainer()
+    for _ in range(23):
+        stopped.step()
+    stopped.save(tmp_path / "state.pt")
+    resumed = trainer()
+    resumed.resume(tmp_path / "state.pt")
+    assert resumed.step_number == 23
+    assert [resumed.step() for _ in range(3)] == expected[23:]
+
+
+def test_what_ships_is_the_average_with_the_books_of_now(trainer):
+    made = trainer()
+    for _ in range(22):
+        made.step()
+    shipped = made.shipped()
+    assert torch.equal(shipped.quantizer.books, made.network.quantizer.books)
+    weight = shipped.encoder.downsample.down_proj.weight
+    assert not torch.equal(weight, made.network.encoder.downsample.down_proj.weight)
+
+
+def test_a_damaged_state_is_named(trainer, tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ModelError, match=r"state\.pt"):
+        trainer().resume(tmp_path / "state.pt")

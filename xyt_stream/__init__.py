@@ -1,0 +1,20 @@
+"""XY-Tokenizer, live: speech to 1000 bits a second and back, 80 ms at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xyt_stream.streaming.codec import Codec
+
+__version__ = "0.1.0"
+__all__ = ["Codec", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    # Lazy, so that the client and the protocol can be imported where there is no torch.
+    if name == "Codec":
+        from xyt_stream.streaming.codec import Codec
+
+        return Codec
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

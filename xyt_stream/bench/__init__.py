@@ -1,0 +1,1 @@
+"""How fast: time per step, memory, and peers on the same machine."""

@@ -1,0 +1,103 @@
+"""One live stream: is a step after many minutes what it was after ten seconds?"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.table import Table
+
+from xyt_stream.bench.timing import Times, summary, timed
+
+if TYPE_CHECKING:
+    from xyt_stream.streaming.codec import Codec
+
+WARM_UP = 10  # steps, not timed
+WINDOW = 10.0  # seconds of sound at either end that are compared
+
+
+@dataclass(frozen=True)
+class StreamTimes:
+    """Time per 80 ms step, encoding and decoding, and the memory of the process."""
+
+    model: str
+    device: str
+    threads: int
+    seconds: float  # of sound
+    early: Times  # the first WINDOW seconds of sound
+    late: Times  # the last
+    all: Times
+    early_memory: float  # peak after WINDOW seconds, MiB
+    late_memory: float
+
+    def flat(self) -> dict[str, Any]:
+        """The figures for `--json`."""
+        return {
+            "model": self.model,
+            "device": self.device,
+            "threads": self.threads,
+            "seconds": self.seconds,
+            "step_ms": self.all,
+            "early_step_ms": self.early,
+            "late_step_ms": self.late,
+            "early_memory_mib": self.early_memory,
+            "late_memory_mib": self.late_memory,
+        }
+
+    def table(self) -> Table:
+        """The figures for the terminal."""
+        title = f"{self.model} on {self.device}, {self.threads} threads: one 80 ms step"
+        table = Table("of the stream", "median, ms", "p99, ms", "peak memory, MiB", title=title)
+        for name, times, memory in (
+            (f"first {WINDOW:g} s", self.early, f"{self.early_memory:.1f}"),
+            (f"last {WINDOW:g} s", self.late, f"{self.late_memory:.1f}"),
+            (f"all {self.seconds:g} s", self.all, ""),
+        ):
+            table.add_row(name, f"{times['median']:.2f}", f"{times['p99']:.2f}", memory)
+        return table
+
+
+def measure(codec: Codec, *, minutes: float = 10, lookahead: int = 0) -> StreamTimes:
+    """Streams noise through encoder and decoder and times each step.
+
+    Args:
+        minutes: of sound, at least as long as two windows.
+        lookahead: frames of the future that each step sees.
+    """
+    encoder = codec.stream_encoder(lookahead=lookahead)
+    decoder = codec.stream_decoder(lookahead=lookahead)
+    noise = torch.randn(codec.frame_samples_in, generator=torch.Generator().manual_seed(0)) / 10
+    frame_seconds = codec.frame_samples_in / codec.input_rate
+    window = round(WINDOW / frame_seconds)
+    steps = round(60 * minutes / frame_seconds)
+    for _ in range(WARM_UP):
+        decoder.push(encoder.push(noise))
+    seconds: list[float] = []
+    early_memory = 0.0
+    for _ in range(steps):
+        _, step_seconds = timed(lambda: decoder.push(encoder.push(noise)), codec.device)
+        seconds.append(step_seconds)
+        if len(seconds) == window:
+            early_memory = peak_memory(codec.device)
+    return StreamTimes(
+        model=codec.name,
+        device=str(codec.device),
+        threads=torch.get_num_threads(),
+        seconds=steps * frame_seconds,
+        early=summary(seconds[:window]),
+        late=summary(seconds[-window:]),
+        all=summary(seconds),
+        early_memory=early_memory,
+        late_memory=peak_memory(codec.device),
+    )
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most memory used so far, MiB: of the device, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

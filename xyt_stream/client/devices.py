@@ -1,0 +1,170 @@
+"""Microphones and loudspeakers, through PortAudio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from xyt_stream.audio import INPUT_RATE, Pcm16, StreamResampler, to_float32, to_int16
+from xyt_stream.client.jitter import JitterBuffer
+from xyt_stream.errors import DeviceError, MissingExtraError
+
+_BLOCK_SECONDS = 0.02
+_PATIENCE = 2.0  # seconds that a device may be late at the end
+
+
+def list_devices() -> list[tuple[str, str, str, str, str]]:
+    """Each sound device as text: number, name, input and output channels, "input"/"output" default.
+
+    Raises:
+        MissingExtraError, DeviceError: there is no way to reach sound devices at all.
+    """
+    sounddevice = _sounddevice()
+    default_input, default_output = sounddevice.default.device
+    rows = []
+    for device in sounddevice.query_devices():
+        index = device["index"]
+        default = [
+            name
+            for name, chosen in (("input", default_input), ("output", default_output))
+            if index == chosen
+        ]
+        rows.append(
+            (
+                str(index),
+                str(device["name"]),
+                str(device["max_input_channels"]),
+                str(device["max_output_channels"]),
+                ", ".join(default),
+            )
+        )
+    return rows
+
+
+class Microphone:
+    """A sound device that is listened to from now on.
+
+    Args:
+        device: a number or part of a name, as `list_devices` gives them; None: the default.
+
+    Raises:
+        MissingExtraError, DeviceError.
+    """
+
+    seconds: float | None = None  # without end
+
+    def __init__(self, device: str | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Pcm16 | None] = asyncio.Queue()
+        self._stream, rate = _open("input", device, INPUT_RATE, self._captured)
+        self._resampler = StreamResampler(rate, INPUT_RATE)
+
+    async def blocks(self) -> AsyncIterator[Pcm16]:
+        """int16 [samples] at INPUT_RATE, as they are heard."""
+        self._stream.start()
+        while (block := await self._queue.get()) is not None:
+            yield to_int16(self._resampler.push(to_float32(block)))
+
+    def stop(self) -> None:
+        """No more blocks after those that were heard already."""
+        self._queue.put_nowait(None)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _captured(self, samples: np.ndarray, frames: int, when: object, status: object) -> None:
+        block = samples[:, 0].copy()
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, block)
+
+
+class Loudspeaker:
+    """A sound device that plays what is written, through a jitter buffer.
+
+    Args:
+        device: as for Microphone.
+        rate: Hz of what will be written.
+
+    Raises:
+        MissingExtraError, DeviceError.
+    """
+
+    def __init__(self, device: str | None, rate: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._played = asyncio.Event()
+        self._stream, device_rate = _open("output", device, rate, self._play)
+        self._resampler = StreamResampler(rate, device_rate)
+        self.buffer = JitterBuffer(device_rate)
+        self._stream.start()
+
+    def write(self, samples: Pcm16) -> None:
+        """int16 [samples]."""
+        self.buffer.push(to_int16(self._resampler.push(to_float32(samples))))
+
+    async def drain(self) -> None:
+        """Waits until all has been played."""
+        self.buffer.push(to_int16(self._resampler.flush()))
+        self.buffer.finish()
+        # A device that was unplugged asks for nothing more: do not wait for it for ever.
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._played.wait(), self.buffer.depth + _PATIENCE)
+        # The device holds some more; stopping it waits for that.
+        await asyncio.to_thread(self._stream.stop)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _play(self, out: np.ndarray, frames: int, when: object, status: object) -> None:
+        samples = self.buffer.pull(frames)
+        out[: len(samples), 0] = samples
+        out[len(samples) :, 0] = 0
+        if self.buffer.done:
+            self._loop.call_soon_threadsafe(self._played.set)
+
+
+def _sounddevice() -> ModuleType:
+    try:
+        import sounddevice
+    except ModuleNotFoundError:
+        raise MissingExtraError("Sound devices", "audio") from None
+    except OSError:  # what sounddevice raises when it finds no PortAudio
+        raise DeviceError(
+            "the PortAudio library is missing: install it (Debian, Ubuntu: apt install "
+            "libportaudio2; Fedora: dnf install portaudio; macOS: brew install portaudio)"
+        ) from None
+    module: ModuleType = sounddevice
+    return module
+
+
+def _open(kind: str, device: str | None, rate: int, callback: Any) -> tuple[Any, int]:
+    """A mono int16 stream at `rate`, or at the device's own rate where it has no other."""
+    sounddevice = _sounddevice()
+    what = "microphone" if kind == "input" else "loudspeaker"
+    number = int(device) if device is not None and device.isdecimal() else device
+    check = getattr(sounddevice, f"check_{kind}_settings")
+    try:
+        found = sounddevice.query_devices(number, kind)
+        try:
+            check(number, channels=1, dtype="int16", samplerate=rate)
+        except sounddevice.PortAudioError:
+            rate = round(found["default_samplerate"])
+        stream = (sounddevice.InputStream if kind == "input" else sounddevice.OutputStream)(
+            device=number,
+            channels=1,
+            dtype="int16",
+            samplerate=rate,
+            blocksize=round(rate * _BLOCK_SECONDS),
+            latency="low",
+            callback=callback,
+        )
+    except (sounddevice.PortAudioError, ValueError) as error:
+        asked = "" if device is None else f" {device!r}"
+        raise DeviceError(
+            f"there is no {what}{asked} that works ({error}): `xyt-stream devices` lists what "
+            f"there is, --{kind} FILE does without"
+        ) from None
+    return stream, rate

@@ -1,0 +1,88 @@
+"""Sound files in the place of a microphone and a loudspeaker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import soundfile
+
+from xyt_stream.audio import INPUT_RATE, Pcm16, read_audio, to_int16
+from xyt_stream.client.jitter import JitterBuffer
+from xyt_stream.errors import AudioError
+
+BLOCK = INPUT_RATE // 50  # samples, 20 ms
+
+
+class FileSource:
+    """A sound file, spoken in real time.
+
+    Attributes:
+        seconds: how long it is.
+
+    Raises:
+        AudioError: it is no sound file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        samples, _ = read_audio(path, INPUT_RATE)
+        self._pcm = to_int16(samples)
+        self._stopped = asyncio.Event()
+        self.seconds: float | None = len(samples) / INPUT_RATE
+
+    async def blocks(self) -> AsyncIterator[Pcm16]:
+        """int16 [up to BLOCK] at INPUT_RATE, each when a microphone would have heard its end."""
+        start = time.monotonic()
+        for begin in range(0, len(self._pcm), BLOCK):
+            block = self._pcm[begin : begin + BLOCK]
+            due = start + (begin + len(block)) / INPUT_RATE
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), max(0.0, due - time.monotonic()))
+            if self._stopped.is_set():
+                return
+            yield block
+
+    def stop(self) -> None:
+        """No more blocks."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class FileSink:
+    """Writes all sound as it arrives, and tells how a loudspeaker's jitter buffer would have fared.
+
+    Raises:
+        AudioError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, rate: int) -> None:
+        try:
+            self._file = soundfile.SoundFile(path, "w", samplerate=rate, channels=1)
+        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+            raise AudioError(f"cannot write {path}: {error}") from None
+        self.buffer = JitterBuffer(rate)
+        self._start: float | None = None
+        self._played = 0
+
+    def write(self, samples: Pcm16) -> None:
+        """int16 [samples]."""
+        self._file.write(samples)
+        now = time.monotonic()
+        self._start = now if self._start is None else self._start
+        due = int((now - self._start) * self.buffer.rate)
+        if due > self._played:
+            self.buffer.pull(due - self._played)
+            self._played = due
+        self.buffer.push(samples)
+
+    async def drain(self) -> None:
+        """Nothing waits: all is written."""
+
+    def close(self) -> None:
+        """The file is complete."""
+        self._file.close()

@@ -1,0 +1,71 @@
+"""What is shown while sound runs: time, level, jitter buffer."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from xyt_stream.audio import FULL_SCALE, Pcm16
+from xyt_stream.client.jitter import JitterBuffer
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_QUIETEST = -60.0  # dB of full scale
+
+
+class Meters:
+    """One line in the terminal.
+
+    Args:
+        title: what is going on.
+        seconds: how long it will take; None if nobody knows.
+    """
+
+    def __init__(self, title: str, seconds: float | None) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TimeElapsedColumn(),
+            TextColumn("level {task.fields[level]}"),
+            TextColumn("{task.fields[jitter]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task(title, total=seconds, level=" ", jitter="")
+
+    def __enter__(self) -> Meters:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def sound(self, samples: Pcm16, rate: int) -> None:
+        """This has been spoken or heard."""
+        self._progress.update(self._task, advance=len(samples) / rate, level=level_bar(samples))
+
+    def notice(self, text: str) -> None:
+        """A line that stays."""
+        self._progress.console.print(text, highlight=False)
+
+    def jitter(self, buffer: JitterBuffer) -> None:
+        """This waits before the loudspeaker."""
+        text = f"jitter buffer {buffer.depth * 1e3:3.0f} ms, {buffer.underruns} underruns"
+        self._progress.update(self._task, jitter=text)
+
+
+def level_bar(samples: Pcm16) -> str:
+    """The samples' level as one character, higher for louder."""
+    if len(samples) == 0:
+        return _BARS[0]
+    rms = np.sqrt(np.mean(np.square(samples.astype(np.float64)))) / FULL_SCALE
+    decibels = 20 * np.log10(max(rms, 1e-9))
+    height = (decibels - _QUIETEST) / -_QUIETEST * (len(_BARS) - 1)
+    return _BARS[int(np.clip(np.ceil(height), 0, len(_BARS) - 1))]

@@ -1,0 +1,209 @@
+"""The three programs: mic, play and loopback. Each blocks until its sound ends, or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from xyt_stream.audio import INPUT_RATE
+from xyt_stream.client.connection import Connection, connect
+from xyt_stream.client.devices import Loudspeaker, Microphone
+from xyt_stream.client.files import FileSink, FileSource
+from xyt_stream.client.meters import Meters
+from xyt_stream.client.report import LoopbackReport, Recorder
+from xyt_stream.errors import ConnectionFailedError, ProtocolError
+from xyt_stream.protocol.machine import Pcm
+from xyt_stream.protocol.messages import Notice
+
+Source: TypeAlias = Microphone | FileSource
+Sink: TypeAlias = Loudspeaker | FileSink
+
+
+def run_mic(
+    url: str,
+    room: str,
+    *,
+    token: str | None = None,
+    input_device: str | None = None,
+    input_file: Path | None = None,
+) -> None:
+    """Speaks into a room, from a device or a file.
+
+    Raises:
+        XYTError: one sentence says what is wrong.
+    """
+    asyncio.run(_mic(url, room, token, input_device, input_file))
+
+
+def run_play(
+    url: str,
+    room: str,
+    *,
+    token: str | None = None,
+    output_device: str | None = None,
+    output_file: Path | None = None,
+) -> None:
+    """Plays what is spoken in a room, on a device or into a file, until its mic ends.
+
+    Raises:
+        XYTError: one sentence says what is wrong.
+    """
+    asyncio.run(_play(url, room, token, output_device, output_file))
+
+
+def run_loopback(
+    url: str,
+    *,
+    token: str | None = None,
+    input_device: str | None = None,
+    output_device: str | None = None,
+    input_file: Path | None = None,
+    output_file: Path | None = None,
+) -> LoopbackReport:
+    """Hears itself through the server's codec.
+
+    Raises:
+        XYTError: one sentence says what is wrong.
+    """
+    return asyncio.run(_loopback(url, token, input_device, output_device, input_file, output_file))
+
+
+async def _mic(
+    url: str, room: str, token: str | None, device: str | None, file: Path | None
+) -> None:
+    with closing(_source(device, file)) as source, _interruptible(source.stop):
+        async with connect(url, "mic", room=room, send_rate=INPUT_RATE, token=token) as connection:
+            with Meters(f"mic in {room}", source.seconds) as meters:
+                await _alongside(_silence(connection), _speak(connection, source, meters))
+
+
+async def _play(
+    url: str, room: str, token: str | None, device: str | None, file: Path | None
+) -> None:
+    stop = asyncio.Event()
+    with _interruptible(stop.set):
+        async with connect(url, "speaker", room=room, token=token) as connection:
+            with (
+                closing(_sink(device, file, connection.ready.receive_rate)) as sink,
+                Meters(f"speaker in {room}", None) as meters,
+            ):
+                await _alongside(_hear(connection, sink, meters), _leave(connection, stop))
+
+
+async def _loopback(
+    url: str,
+    token: str | None,
+    input_device: str | None,
+    output_device: str | None,
+    input_file: Path | None,
+    output_file: Path | None,
+) -> LoopbackReport:
+    with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
+        async with connect(
+            url, "loopback", receive=("pcm", "codes"), send_rate=INPUT_RATE, token=token
+        ) as connection:
+            ready = connection.ready
+            recorder = Recorder(ready)
+            with (
+                closing(_sink(output_device, output_file, ready.receive_rate)) as sink,
+                Meters("loopback", source.seconds) as meters,
+            ):
+                await _alongside(
+                    _hear(connection, sink, meters, recorder),
+                    _speak(connection, source, meters, recorder),
+                )
+                output = str(output_file or output_device or "the default loudspeaker")
+                return recorder.report(sink.buffer, output)
+
+
+async def _speak(
+    connection: Connection, source: Source, meters: Meters, recorder: Recorder | None = None
+) -> None:
+    """Sends the source to its end. When the connection fails it is `_hear` that learns why."""
+    with suppress(ConnectionFailedError, ProtocolError):
+        async for block in source.blocks():
+            if recorder is not None:
+                recorder.sent(len(block))
+            await connection.send_pcm(block)
+            meters.sound(block, INPUT_RATE)
+        await connection.end()
+
+
+async def _hear(
+    connection: Connection, sink: Sink, meters: Meters, recorder: Recorder | None = None
+) -> None:
+    """Plays what comes until its end."""
+    async for event in connection:
+        if recorder is not None:
+            recorder.arrived(event, sink.buffer)
+        if isinstance(event, Pcm):
+            sink.write(event.samples)
+            meters.jitter(sink.buffer)
+            if recorder is None:
+                meters.sound(event.samples, connection.ready.receive_rate)
+        elif isinstance(event, Notice):
+            meters.notice(event.message)
+    await sink.drain()
+
+
+async def _silence(connection: Connection) -> None:
+    """Waits for the end of a session that hears nothing."""
+    async for _ in connection:
+        pass
+
+
+async def _leave(connection: Connection, stop: asyncio.Event) -> None:
+    await stop.wait()
+    with suppress(ConnectionFailedError, ProtocolError):
+        await connection.end()
+
+
+async def _alongside(main: Coroutine[Any, Any, None], helper: Coroutine[Any, Any, None]) -> None:
+    """Runs both until `main` is done or one of them fails."""
+    tasks = {asyncio.create_task(main): True, asyncio.create_task(helper): False}
+    waiting = set(tasks)
+    try:
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+                if tasks[task]:
+                    return
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM calls `stop`, to end cleanly; the second one ends at once."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupted() -> None:
+        restore()
+        stop()
+
+    def restore() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, interrupted)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def _source(device: str | None, file: Path | None) -> Source:
+    return Microphone(device) if file is None else FileSource(file)
+
+
+def _sink(device: str | None, file: Path | None, rate: int) -> Sink:
+    return Loudspeaker(device, rate) if file is None else FileSink(file, rate)

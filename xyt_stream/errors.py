@@ -1,0 +1,78 @@
+"""Every error this package raises on purpose.
+
+    XYTError                    catch this to catch them all
+    ├── AudioError              a sound file or samples that cannot be used
+    ├── CodeError               codes of the wrong shape, type or range
+    │   └── CodeFileError       a .xyt file that is damaged, cut short or from another model
+    ├── ModelError              a checkpoint or config that cannot be loaded
+    ├── DeviceError             no usable microphone, loudspeaker or compute device
+    ├── MissingExtraError       an optional dependency is not installed
+    ├── ProtocolError           a message that breaks the wire protocol; has a name and a close code
+    ├── ConnectionFailedError   the server cannot be reached, refused us or went away
+    └── ServeError              the server cannot start
+
+A message is one sentence that says what is wrong and, where it can, what to do. The command line
+prints it as it stands.
+"""
+
+from __future__ import annotations
+
+
+class XYTError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class AudioError(XYTError, ValueError):
+    """A sound file or an array of samples cannot be used."""
+
+
+class CodeError(XYTError, ValueError):
+    """Codes have the wrong shape, type or range."""
+
+
+class CodeFileError(CodeError):
+    """A .xyt file is damaged, cut short or belongs to another model."""
+
+
+class ModelError(XYTError, ValueError):
+    """A checkpoint or its config cannot be loaded."""
+
+
+class DeviceError(XYTError, RuntimeError):
+    """A microphone, loudspeaker or compute device is missing or will not work."""
+
+
+class MissingExtraError(XYTError, ImportError):
+    """An optional dependency is not installed.
+
+    Args:
+        feature: what the user asked for, as it starts the sentence ("Sound devices").
+        extra: the extra of this distribution that brings it ("audio").
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} need an extra: pip install 'xyt-stream[{extra}]'")
+        self.extra = extra
+
+
+class ProtocolError(XYTError, ValueError):
+    """A message breaks the wire protocol.
+
+    Args:
+        name: the error's name on the wire, as docs/protocol.md lists it ("bad_message").
+        message: one sentence for the person at the other end.
+        close_code: the websocket close code that goes with the name (4000 to 4999).
+    """
+
+    def __init__(self, name: str, message: str, close_code: int) -> None:
+        super().__init__(message)
+        self.name = name
+        self.close_code = close_code
+
+
+class ConnectionFailedError(XYTError, ConnectionError):
+    """The server cannot be reached, refused the session or went away."""
+
+
+class ServeError(XYTError, RuntimeError):
+    """The server cannot start."""

@@ -1,0 +1,1 @@
+"""How good the decoded speech is, and what the codes carry (extra "eval")."""

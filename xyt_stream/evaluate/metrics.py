@@ -1,0 +1,72 @@
+"""Published measures of how near decoded speech comes to the original (extra "eval")."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal
+
+from xyt_stream.audio import INPUT_RATE, Samples
+from xyt_stream.errors import AudioError, MissingExtraError
+
+
+def stoi(reference: Samples, degraded: Samples, rate: int = INPUT_RATE) -> float:
+    """Short-time objective intelligibility, 0 to 1 (Taal et al., 2011), by the pystoi package.
+
+    Args:
+        reference: float [samples], the original.
+        degraded: float [samples], aligned with it.
+        rate: Hz of both.
+
+    Raises:
+        AudioError: the lengths differ, or there is too little speech to judge (about 0.4 s).
+        MissingExtraError: pystoi is not installed.
+    """
+    try:
+        import pystoi
+    except ImportError:
+        raise MissingExtraError("Quality measures", "eval") from None
+    _check(reference, degraded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(pystoi.stoi(reference, degraded, rate))
+        except (RuntimeWarning, ValueError):
+            raise AudioError("there is too little speech for STOI to judge") from None
+
+
+def pesq(
+    reference: Samples,
+    degraded: Samples,
+    rate: int = INPUT_RATE,
+    mode: Literal["wb", "nb"] = "wb",
+) -> float:
+    """Perceptual quality, about 1 to 4.6 (ITU-T P.862; wide band P.862.2), by the pesq package.
+
+    Args:
+        reference: float [samples], the original.
+        degraded: float [samples], aligned with it.
+        rate: Hz of both: 16000, or 8000 for narrow band.
+        mode: "wb" judges 50 to 7000 Hz, "nb" the telephone band.
+
+    Raises:
+        AudioError: the lengths differ, or there is no speech to judge.
+        MissingExtraError: pesq is not installed.
+    """
+    try:
+        import pesq as package
+    except ImportError:
+        raise MissingExtraError("Quality measures", "eval") from None
+    _check(reference, degraded)
+    if not degraded.any():
+        raise AudioError("PESQ cannot judge silence")
+    try:
+        return float(package.pesq(rate, reference, degraded, mode))
+    except package.PesqError as error:
+        raise AudioError(f"PESQ cannot judge this sound: {error.args[0].decode()}") from None
+
+
+def _check(reference: Samples, degraded: Samples) -> None:
+    if len(reference) != len(degraded):
+        raise AudioError(
+            f"sounds of {len(reference)} and {len(degraded)} samples cannot be compared"
+        )

@@ -1,0 +1,1 @@
+"""The network, offline: one set of modules for the causal and the published models."""

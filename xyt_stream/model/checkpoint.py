@@ -1,0 +1,138 @@
+"""Reading and writing weights: this package's files, and the published ones in all their shapes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from xyt_stream.errors import ModelError
+from xyt_stream.model.config import ModelConfig, published
+from xyt_stream.model.published import translate_config, translate_weights
+from xyt_stream.model.sources import Source
+from xyt_stream.model.tokenizer import Tokenizer
+
+CONFIG_KEY = "xyt_config"  # in the header of a safetensors file that `save` wrote
+RELEASED_RATES = (16_000, 24_000, 32_000)  # Hz out
+NAMED = 3  # wrong keys that an error spells out
+
+
+class Checkpoint(NamedTuple):
+    """A loaded network and the hex SHA-256 of the file its weights came from."""
+
+    network: Tokenizer
+    hash: str
+
+
+def save(network: Tokenizer, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write `network` as one safetensors file with its config inside."""
+    tensors = {k: v.detach().to(dtype).contiguous() for k, v in network.state_dict().items()}
+    save_file(tensors, path, metadata={CONFIG_KEY: json.dumps(network.config.to_dict())})
+
+
+def load(source: Source, device: str = "cpu") -> Checkpoint:
+    """Read a checkpoint; float32, ready to run.
+
+    Its weights are a file that `save` wrote, or published ones as .safetensors, .ckpt or .bin.
+    Published weights without a config are taken to be of the released sizes.
+
+    Raises:
+        ModelError: naming the file and what does not fit.
+    """
+    weights = source.weights
+    own, tensors = _read_weights(weights)
+    if own is not None:
+        network = build(ModelConfig.from_dict(json.loads(own)))
+    else:
+        tensors = translate_weights(tensors)
+        network = build(_published_config(source, tensors))
+    fill(network, tensors, weights)
+    with weights.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return Checkpoint(network.to(device), digest.hexdigest())
+
+
+def build(config: ModelConfig) -> Tokenizer:
+    """A network whose weights take no memory or time until `fill` gives them."""
+    with torch.device("meta"):
+        return Tokenizer(config).eval().requires_grad_(False)
+
+
+def fill(network: Tokenizer, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Give `network` its weights; ModelError names what is missing, left over or misshapen."""
+    wanted = network.state_dict()
+    # Sinusoids can be computed, so some ports leave them out.
+    tensors = {**{k: v for k, v in wanted.items() if k.endswith(".sinusoids")}, **tensors}
+    wrong = [
+        *(f"{name} is missing" for name in wanted if name not in tensors),
+        *(f"{name} is left over" for name in tensors if name not in wanted),
+        *(
+            f"{name} is {list(tensors[name].shape)}, not {list(value.shape)}"
+            for name, value in wanted.items()
+            if name in tensors and tensors[name].shape != value.shape
+        ),
+    ]
+    if wrong:
+        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+        raise ModelError(f"{path} does not fit its config: {'; '.join(wrong[:NAMED])}{more}")
+    network.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
+    network.quantizer.refresh()
+
+
+def _read_weights(path: Path) -> tuple[str | None, dict[str, Tensor]]:
+    """The config inside, if it is one of ours, and the tensors."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                own = (file.metadata() or {}).get(CONFIG_KEY)
+                return own, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        mappable = zipfile.is_zipfile(path)  # the format before 2020 is not
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
+    except UnpicklingError as error:
+        raise ModelError(
+            f"{path} is refused: it is damaged, or holds more than tensors and could run code"
+        ) from error
+    except (SafetensorError, RuntimeError, OSError, EOFError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{path} cannot be loaded: {reason}") from error
+    if isinstance(state, dict) and isinstance(state.get("generator"), dict):
+        state = state["generator"]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelError(f"{path} cannot be loaded: it is no state of a network")
+    return None, state
+
+
+def _published_config(source: Source, tensors: Mapping[str, Tensor]) -> ModelConfig:
+    if source.config is not None:
+        return translate_config(_read_config(source.config), source.name)
+    head = tensors.get("decoder.vocoder.head.out.bias")
+    # The vocoder's windows, n_fft + 2 values for each, are four hops of 10 ms.
+    rate = 0 if head is None else (len(head) - 2) * 100 // 4
+    if rate not in RELEASED_RATES:
+        raise ModelError(
+            f"{source.weights} has no config inside and no .yaml or config.json beside it"
+        )
+    return published(source.name, rate)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ModelError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} is no config of a model")
+    return values

@@ -1,0 +1,174 @@
+"""What a network is made of. One config describes the causal and the published models."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
+from xyt_stream.errors import ModelError
+
+MEL_HOP = 160  # samples, 10 ms
+MEL_WINDOW = 400  # samples, 25 ms
+MELS_PER_FRAME = FRAME_SAMPLES // MEL_HOP  # 8, at 100 Hz
+STEPS_PER_FRAME = 4  # transformer positions in one code frame, at 50 Hz
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """A stack of transformer layers.
+
+    Args:
+        width: channels.
+        layers, heads: how many.
+        ffn: channels inside the feed-forward.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    ffn: int
+
+
+@dataclass(frozen=True)
+class QuantizerConfig:
+    """The residual quantizer: `codebooks` books of `codebook_size` vectors of `dim` channels."""
+
+    dim: int
+    codebooks: int = 8
+    codebook_size: int = 1024
+
+
+@dataclass(frozen=True)
+class VocoderConfig:
+    """Vocos (arXiv 2306.00814): `blocks` ConvNeXt blocks and an inverse STFT.
+
+    Args:
+        width, ffn: channels of a block and inside it.
+        n_fft, hop: samples at the output rate; one hop for each 10 ms.
+    """
+
+    width: int
+    ffn: int
+    blocks: int
+    n_fft: int
+    hop: int
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One network.
+
+    Args:
+        name: what files and messages call it.
+        causal: attention sees its own 80 ms block and `context` frames before it, convolutions
+            pad on the left, positions are rotary. Otherwise the published model: attention over a
+            window of `context` frames, centred convolutions, absolute sinusoids.
+        context: code frames.
+        mels: mel bins, into the encoder and out of the decoder.
+    """
+
+    name: str
+    causal: bool
+    context: int
+    output_rate: int
+    semantic_encoder: StackConfig
+    semantic_adapter: StackConfig
+    acoustic_encoder: StackConfig
+    pre_rvq_adapter: StackConfig
+    quantizer: QuantizerConfig
+    post_rvq_adapter: StackConfig
+    acoustic_decoder: StackConfig
+    vocoder: VocoderConfig
+    mels: int = 80
+
+    def __post_init__(self) -> None:
+        frame_samples = self.vocoder.hop * MELS_PER_FRAME
+        if self.output_rate * FRAME_SAMPLES != frame_samples * INPUT_RATE:
+            raise ModelError(
+                f"the config does not fit: an output rate of {self.output_rate} Hz needs a vocoder "
+                f"hop of {self.output_rate // 100}, not {self.vocoder.hop}"
+            )
+        if self.vocoder.n_fft % self.vocoder.hop or (self.vocoder.n_fft - self.vocoder.hop) % 2:
+            raise ModelError("the config does not fit: n_fft must be a multiple of the vocoder hop")
+        for field, stack in self.stacks().items():
+            if stack.width % (2 * stack.heads):
+                raise ModelError(f"the config does not fit: {field}.width over heads must be even")
+
+    def stacks(self) -> dict[str, StackConfig]:
+        """The transformer stacks by field name."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, StackConfig)}
+
+    @property
+    def frame_samples_out(self) -> int:
+        """Samples at the output rate in one code frame."""
+        return self.vocoder.hop * MELS_PER_FRAME
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Back from `to_dict`. Unknown, missing or mistyped fields raise ModelError."""
+        nested = {
+            "quantizer": QuantizerConfig,
+            "vocoder": VocoderConfig,
+            **dict.fromkeys((n for n in _STACK_FIELDS), StackConfig),
+        }
+        try:
+            return cls(**{k: nested[k](**v) if k in nested else v for k, v in values.items()})
+        except (TypeError, AttributeError) as error:
+            raise ModelError(f"the config does not fit: {error}") from error
+
+
+_STACK_FIELDS = tuple(f.name for f in dataclasses.fields(ModelConfig) if f.type == "StackConfig")
+
+
+def published(name: str, output_rate: int) -> ModelConfig:
+    """The released sizes, 520 M parameters, for 16, 24 or 32 kHz out."""
+
+    def stack(layers: int) -> StackConfig:
+        return StackConfig(width=768, layers=layers, heads=12, ffn=3072)
+
+    hop = output_rate // 100
+    return ModelConfig(
+        name=name,
+        causal=False,
+        context=375,  # 30 s
+        output_rate=output_rate,
+        semantic_encoder=stack(12),
+        semantic_adapter=stack(4),
+        acoustic_encoder=stack(12),
+        pre_rvq_adapter=stack(4),
+        quantizer=QuantizerConfig(dim=512),
+        post_rvq_adapter=stack(4),
+        acoustic_decoder=stack(12),
+        vocoder=VocoderConfig(width=512, ffn=4096, blocks=30, n_fft=4 * hop, hop=hop),
+    )
+
+
+def mini() -> ModelConfig:
+    """The default: a causal model of XY-Tokenizer's topology that one CPU thread runs."""
+    width, ffn = 192, 768
+
+    def stack(layers: int) -> StackConfig:
+        return StackConfig(width=width, layers=layers, heads=3, ffn=ffn)
+
+    return ModelConfig(
+        name="mini",
+        causal=True,
+        context=20,  # 1.6 s: what training clips can teach
+        output_rate=16_000,
+        semantic_encoder=stack(3),
+        semantic_adapter=stack(1),
+        acoustic_encoder=stack(3),
+        pre_rvq_adapter=stack(1),
+        quantizer=QuantizerConfig(dim=256),
+        post_rvq_adapter=stack(2),
+        acoustic_decoder=stack(4),
+        # A 30 ms window leaves 10 ms to overlap after a frame's end, so 90 ms in all.
+        vocoder=VocoderConfig(width=256, ffn=768, blocks=6, n_fft=480, hop=160),
+    )

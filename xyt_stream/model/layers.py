@@ -1,0 +1,113 @@
+"""Convolutions in time. Each says how far it reads; its timeline brings what lies there."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xyt_stream.model.timeline import Tailed, Timeline
+
+
+class Conv(Tailed):
+    """1-D convolution whose output has length / stride positions.
+
+    Args:
+        causal: read only the past; otherwise centred, as in the published model.
+        pads: a centred layer sees zeros beyond its last position. A layer that does not is handed
+            the positions ahead.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        causal: bool,
+        stride: int = 1,
+        groups: int = 1,
+        pads: bool = True,
+    ) -> None:
+        super().__init__()
+        reach = kernel - stride
+        self.channels = channels
+        self.left = reach if causal else (reach + 1) // 2
+        right = reach - self.left
+        self.pad = right if pads else 0
+        self.ahead = 0 if pads else right
+        self.stride = stride
+        self.groups = groups
+        conv = nn.Conv1d(channels, out_channels, kernel, groups=groups)
+        self.weight, self.bias = conv.weight, conv.bias
+
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, channels, length + ahead] -> [batch, out_channels, length / stride]."""
+        x = timeline.extend(self, x)
+        return F.conv1d(x, self.weight, self.bias, self.stride, groups=self.groups)
+
+
+class Deconv(Tailed):
+    """Transposed 1-D convolution, cut on the right to length * stride positions.
+
+    What it gives depends on the past only: output n sums inputs n // stride and before.
+    """
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.channels = channels
+        self.left = (kernel - 1) // stride
+        self.stride = stride
+        conv = nn.ConvTranspose1d(channels, out_channels, kernel, stride)
+        self.weight, self.bias = conv.weight, conv.bias
+
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, channels, length] -> [batch, out_channels, length * stride]."""
+        length = x.shape[-1] * self.stride
+        x = F.conv_transpose1d(timeline.extend(self, x), self.weight, self.bias, self.stride)
+        return x[..., self.left * self.stride :][..., :length]
+
+
+class Downsample(nn.Module):
+    """Four 50 Hz positions become one code frame (the published ResidualDownConv)."""
+
+    def __init__(self, width: int, factor: int) -> None:
+        super().__init__()
+        joined = width * factor
+        self.factor = factor
+        # Stride equals kernel, so the two convolutions are linear maps of the joined positions.
+        self.gate_proj = nn.Linear(joined, joined, bias=False)
+        self.up_proj = nn.Linear(joined, joined, bias=False)
+        self.down_proj = nn.Linear(joined, joined, bias=False)
+        self.layer_norm = nn.LayerNorm(joined)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, length, width] -> [batch, length / factor, width * factor]."""
+        batch, length, width = x.shape
+        x = x.reshape(batch, length // self.factor, self.factor * width)
+        out: Tensor = self.layer_norm(
+            self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x)) + x
+        )
+        return out
+
+
+class Upsample(nn.Module):
+    """One code frame becomes four 50 Hz positions (the published UpConv)."""
+
+    def __init__(self, width: int, factor: int) -> None:
+        super().__init__()
+        self.width = width
+        self.up_conv = nn.Linear(width * factor, width * factor, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, length, width * factor] -> [batch, length * factor, width]."""
+        out: Tensor = self.up_conv(x).reshape(x.shape[0], -1, self.width)
+        return out
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Whisper's absolute positions: sines then cosines, [length, width]."""
+    step = torch.log(torch.tensor(10_000.0)) / (width // 2 - 1)
+    scales = torch.exp(-step * torch.arange(width // 2))
+    angles = torch.arange(length)[:, None] * scales[None]
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -1,0 +1,89 @@
+"""Residual vector quantization: each book codes what the books before it left over."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xyt_stream.model.config import QuantizerConfig
+
+
+class Quantized(NamedTuple):
+    """What `ResidualQuantizer.quantize` found.
+
+    Args:
+        codes: int64 [codebooks, batch, frames].
+        total: sum of the chosen vectors, float32 [batch, frames, dim].
+        residuals: what each book was given to code, float32 [codebooks, batch, frames, dim].
+    """
+
+    codes: Tensor
+    total: Tensor
+    residuals: Tensor
+
+
+class ResidualQuantizer(nn.Module):
+    """Euclidean codebooks between two linear projections; float32 throughout.
+
+    The codebooks are a buffer, [codebooks, codebook_size, dim]: whoever trains them moves them by
+    averages, not by gradients, and calls `refresh` after.
+    """
+
+    books: Tensor
+    offsets: Tensor
+
+    def __init__(self, config: QuantizerConfig, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.input_proj = nn.Linear(width, config.dim)
+        self.output_proj = nn.Linear(config.dim, width)
+        books = torch.randn(config.codebooks, config.codebook_size, config.dim)
+        self.register_buffer("books", books)
+        self.register_buffer("offsets", books.square().sum(2) / 2, persistent=False)
+
+    def refresh(self) -> None:
+        """Take note of changed codebooks."""
+        self.offsets = self.books.square().sum(2) / 2
+
+    def quantize(self, latent: Tensor) -> Quantized:
+        """Nearest code by squared distance, book after book.
+
+        Args:
+            latent: float32 [batch, frames, dim], after `input_proj`.
+        """
+        residual = latent.flatten(0, 1)
+        total = torch.zeros_like(residual)
+        codes, residuals = [], []
+        for book, offset in zip(self.books, self.offsets, strict=True):
+            residuals.append(residual)
+            # |c|^2 / 2 - r.c: half of |r - c|^2, without |r|^2, which is the same for every code
+            code = torch.addmm(offset, residual, book.t(), alpha=-1).argmin(1)
+            chosen = F.embedding(code, book)
+            residual = residual - chosen
+            total = total + chosen
+            codes.append(code)
+        batch, frames, _ = latent.shape
+        return Quantized(
+            torch.stack(codes).view(-1, batch, frames),
+            total.view(latent.shape),
+            torch.stack(residuals).view(-1, *latent.shape),
+        )
+
+    def encode(self, x: Tensor) -> Tensor:
+        """[batch, frames, width] -> codes, int64 [batch, codebooks, frames]."""
+        return self.quantize(self.input_proj(x.float())).codes.transpose(0, 1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes of one or more books, the first ones: [batch, codebooks, frames].
+
+        Returns:
+            [batch, frames, width].
+        """
+        total = torch.zeros((), device=codes.device)
+        for i, book in enumerate(self.books[: codes.shape[1]]):
+            total = total + F.embedding(codes[:, i], book)
+        out: Tensor = self.output_proj(total)
+        return out

@@ -1,0 +1,138 @@
+"""XY-Tokenizer (arXiv 2506.23325, section 3): sound to codes to sound, on any timeline."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xyt_stream.model.config import STEPS_PER_FRAME, ModelConfig, StackConfig
+from xyt_stream.model.features import LogMel
+from xyt_stream.model.layers import Conv, Deconv, Downsample, Upsample
+from xyt_stream.model.quantizer import ResidualQuantizer
+from xyt_stream.model.timeline import Timeline
+from xyt_stream.model.transformer import Stack
+from xyt_stream.model.vocoder import Vocoder
+
+
+class Tower(nn.Module):
+    """A Whisper encoder: two convolutions from 100 Hz mels to 50 Hz, then a stack."""
+
+    def __init__(self, config: ModelConfig, stack: StackConfig) -> None:
+        super().__init__()
+        causal = config.causal
+        self.conv1 = Conv(config.mels, stack.width, 3, causal=causal, pads=False)
+        self.conv2 = Conv(stack.width, stack.width, 3, causal=causal, stride=2)
+        self.stack = Stack(stack, STEPS_PER_FRAME, window(config, STEPS_PER_FRAME))
+
+    def forward(self, mel: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, mels, length (+ 1)] -> [batch, length / 2, width]."""
+        x = F.gelu(self.conv1(mel, timeline))
+        x = F.gelu(self.conv2(x, timeline))
+        out: Tensor = self.stack(x.transpose(1, 2), timeline)
+        return out
+
+
+class Encoder(nn.Module):
+    """Mel features to what the quantizer codes."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        semantic, acoustic = config.semantic_encoder, config.acoustic_encoder
+        self.semantic = Tower(config, semantic)
+        self.acoustic = Tower(config, acoustic)
+        self.semantic_adapter = Stack(
+            config.semantic_adapter,
+            STEPS_PER_FRAME,
+            window(config, STEPS_PER_FRAME),
+            input_width=semantic.width,
+            output_width=semantic.width,
+        )
+        self.pre_rvq_adapter = Stack(
+            config.pre_rvq_adapter,
+            STEPS_PER_FRAME,
+            window(config, STEPS_PER_FRAME),
+            input_width=semantic.width + acoustic.width,
+        )
+        self.downsample = Downsample(config.pre_rvq_adapter.width, STEPS_PER_FRAME)
+
+    def forward(self, mel: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, mels, 8 * frames (+ 1)] -> [batch, frames, 4 * width]."""
+        semantic = self.semantic_adapter(self.semantic(mel, timeline), timeline)
+        acoustic = self.acoustic(mel, timeline)
+        x = self.pre_rvq_adapter(torch.cat([semantic, acoustic], dim=-1), timeline)
+        out: Tensor = self.downsample(x)
+        return out
+
+
+class Decoder(nn.Module):
+    """Quantized frames to a waveform."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        stack = config.acoustic_decoder
+        joined = stack.width * STEPS_PER_FRAME
+        self.post_rvq_adapter = Stack(
+            config.post_rvq_adapter,
+            1,
+            window(config, 1),
+            input_width=joined,
+            output_width=joined,
+        )
+        self.upsample = Upsample(stack.width, STEPS_PER_FRAME)
+        self.stack = Stack(stack, STEPS_PER_FRAME, window(config, STEPS_PER_FRAME))
+        self.deconv1 = Deconv(stack.width, stack.width, 3, stride=2)
+        self.deconv2 = Deconv(stack.width, config.mels, 3)
+        self.vocoder = Vocoder(config.vocoder, config.mels, causal=config.causal)
+
+    def features(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, frames, 4 * width] -> what the vocoder hears, [batch, mels, 8 * frames]."""
+        x = self.stack(self.upsample(self.post_rvq_adapter(x, timeline)), timeline)
+        x = F.gelu(self.deconv1(x.transpose(1, 2), timeline))
+        return F.gelu(self.deconv2(x, timeline))
+
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, frames, 4 * width] -> samples [batch, frames * frame_samples_out]."""
+        out: Tensor = self.vocoder(self.features(x, timeline), timeline)
+        return out
+
+
+class Tokenizer(nn.Module):
+    """The whole network.
+
+    Its two halves take a timeline, so that the same weights serve whole clips, training and live
+    streams.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mel = LogMel(config.mels, causal=config.causal)
+        self.encoder = Encoder(config)
+        width = STEPS_PER_FRAME * config.pre_rvq_adapter.width
+        self.quantizer = ResidualQuantizer(config.quantizer, width)
+        self.decoder = Decoder(config)
+
+    def latent(self, wav: Tensor, timeline: Timeline) -> Tensor:
+        """Samples [batch, frames * 1280] -> quantizer input [batch, frames, 4 * width]."""
+        out: Tensor = self.encoder(self.mel(wav, timeline), timeline)
+        return out
+
+    def encode(self, wav: Tensor, timeline: Timeline) -> Tensor:
+        """Samples [batch, frames * 1280] -> codes, int64 [batch, codebooks, frames]."""
+        return self.quantizer.encode(self.latent(wav, timeline))
+
+    def decode(self, codes: Tensor, timeline: Timeline) -> Tensor:
+        """Codes [batch, codebooks, frames] -> samples [batch, frames * frame_samples_out]."""
+        out: Tensor = self.decoder(self.quantizer.decode(codes), timeline)
+        return out
+
+    @property
+    def samples_ahead(self) -> int:
+        """Samples that `encode` is handed beyond its last frame."""
+        return self.mel.ahead
+
+
+def window(config: ModelConfig, positions_per_frame: int) -> int | None:
+    """Absolute positions a published stack has; None for rotary ones."""
+    return None if config.causal else config.context * positions_per_frame

@@ -1,0 +1,144 @@
+"""The transformer stacks of encoder, adapters and decoder: pre-norm layers as in Whisper."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xyt_stream.model.config import StackConfig
+from xyt_stream.model.layers import sinusoids
+from xyt_stream.model.timeline import Timeline
+
+ROTARY_PERIOD = 4096  # positions after which the angles come round, all of them at once
+MAX_WAVELENGTH = 10_000.0  # positions; the base of the rotary frequencies
+
+
+def rotary_table(head_dim: int) -> Tensor:
+    """Unit phasors for rotary positions (arXiv 2104.09864): complex64 [ROTARY_PERIOD, head_dim/2].
+
+    Each frequency is rounded to a whole number of turns in ROTARY_PERIOD positions, so that a
+    stream may count positions modulo the period for ever and lose no precision. The period is far
+    longer than any attention window here, so two keys never look alike.
+    """
+    frequencies = MAX_WAVELENGTH ** -(torch.arange(head_dim // 2) / (head_dim // 2))
+    turns = (frequencies * ROTARY_PERIOD / (2 * math.pi)).round().clamp(min=1)
+    angles = torch.arange(ROTARY_PERIOD)[:, None] * turns.double()[None] / ROTARY_PERIOD
+    return torch.polar(torch.ones_like(angles), 2 * math.pi * angles).to(torch.complex64)
+
+
+def rotate(x: Tensor, phasors: Tensor) -> Tensor:
+    """Turn channel pairs by their position's phasors: [batch, heads, length, head_dim]."""
+    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * phasors).flatten(-2).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Self-attention over the keys its timeline remembers.
+
+    Attributes:
+        positions_per_frame: how many positions of this stack make one code frame.
+    """
+
+    def __init__(self, width: int, heads: int, positions_per_frame: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_dim = width // heads
+        self.positions_per_frame = positions_per_frame
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(
+        self, x: Tensor, timeline: Timeline, phasors: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        """[batch, length, width] -> the same."""
+        batch, length, width = x.shape
+        heads = self.qkv(x).view(batch, length, 3 * self.heads, self.head_dim).transpose(1, 2)
+        q, k, v = heads.chunk(3, dim=1)
+        if phasors is not None:
+            q, k = rotate(heads[:, : 2 * self.heads], phasors).chunk(2, dim=1)
+        k, v = timeline.remember(self, k, v)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed: Tensor = self.out_proj(out.transpose(1, 2).reshape(batch, length, width))
+        return mixed
+
+
+class Layer(nn.Module):
+    """x + attention(norm(x)), then x + feed-forward(norm(x))."""
+
+    def __init__(self, config: StackConfig, positions_per_frame: int) -> None:
+        super().__init__()
+        self.self_attn_layer_norm = nn.LayerNorm(config.width)
+        self.self_attn = Attention(config.width, config.heads, positions_per_frame)
+        self.final_layer_norm = nn.LayerNorm(config.width)
+        self.fc1 = nn.Linear(config.width, config.ffn)
+        self.fc2 = nn.Linear(config.ffn, config.width)
+
+    def forward(
+        self, x: Tensor, timeline: Timeline, phasors: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        """[batch, length, width] -> the same."""
+        x = x + self.self_attn(self.self_attn_layer_norm(x), timeline, phasors, mask)
+        out: Tensor = x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
+        return out
+
+
+class Stack(nn.Module):
+    """Positions, layers, a last norm; with a projection before and after where sizes differ.
+
+    Args:
+        config: the stack's sizes.
+        positions_per_frame: 4 at 50 Hz, 1 at 12.5 Hz.
+        window: absolute sinusoids for that many positions; None: rotary positions.
+        input_width, output_width: default to the stack's own.
+    """
+
+    phasors: Tensor
+    sinusoids: Tensor
+
+    def __init__(
+        self,
+        config: StackConfig,
+        positions_per_frame: int,
+        window: int | None,
+        *,
+        input_width: int | None = None,
+        output_width: int | None = None,
+    ) -> None:
+        super().__init__()
+        width = config.width
+        self.rotary = window is None
+        with torch.device("cpu"):  # constants are real even in a network without weights
+            if window is None:
+                phasors = rotary_table(width // config.heads)
+                self.register_buffer("phasors", phasors, persistent=False)
+            else:
+                self.register_buffer("sinusoids", sinusoids(window, width))
+        same = (None, width)
+        self.proj = nn.Identity() if input_width in same else nn.Linear(input_width or 0, width)
+        self.layers = nn.ModuleList(
+            Layer(config, positions_per_frame) for _ in range(config.layers)
+        )
+        self.layer_norm = nn.LayerNorm(width)
+        self.out_proj = (
+            nn.Identity() if output_width in same else nn.Linear(width, output_width or 0)
+        )
+
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, length, input_width] -> [batch, length, output_width]."""
+        x = self.proj(x)
+        length = x.shape[1]
+        positions = timeline.positions(length)
+        phasors = None
+        if self.rotary:
+            phasors = self.phasors[positions % ROTARY_PERIOD].unsqueeze(1)
+        else:
+            # Positions past the window's end belong to frames past the clip's end: any will do.
+            x = x + self.sinusoids[positions.clamp(max=len(self.sinusoids) - 1)]
+        mask = timeline.mask(length)
+        for layer in self.layers:
+            x = layer(x, timeline, phasors, mask)
+        out: Tensor = self.out_proj(timeline.valid(self.layer_norm(x)))
+        return out

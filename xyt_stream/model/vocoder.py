@@ -1,0 +1,70 @@
+"""Vocos (arXiv 2306.00814): ConvNeXt blocks at 100 Hz, then one inverse FFT a frame."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xyt_stream.model.config import VocoderConfig
+from xyt_stream.model.layers import Conv
+from xyt_stream.model.timeline import Overlapping, Timeline
+
+NORM_EPS = 1e-6
+MAX_MAGNITUDE = 1e2
+
+
+class ConvNeXt(nn.Module):
+    """Depthwise convolution, norm, two linear maps, a learned scale, and the input again."""
+
+    def __init__(self, config: VocoderConfig, *, causal: bool) -> None:
+        super().__init__()
+        self.dwconv = Conv(config.width, config.width, 7, causal=causal, groups=config.width)
+        self.norm = nn.LayerNorm(config.width, eps=NORM_EPS)
+        self.pwconv1 = nn.Linear(config.width, config.ffn)
+        self.pwconv2 = nn.Linear(config.ffn, config.width)
+        self.gamma = nn.Parameter(torch.full((config.width,), 1 / config.blocks))
+
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, width, length] -> the same."""
+        y = self.norm(self.dwconv(x, timeline).transpose(1, 2))
+        y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
+        out: Tensor = x + y.transpose(1, 2)
+        return out
+
+
+class ISTFTHead(Overlapping):
+    """Log magnitude and phase for each frame, inverse FFT, overlap-add."""
+
+    def __init__(self, config: VocoderConfig) -> None:
+        super().__init__()
+        self.n_fft, self.hop = config.n_fft, config.hop
+        self.out = nn.Linear(config.width, config.n_fft + 2)
+        window = torch.hann_window(config.n_fft, device="cpu")
+        self.register_buffer("window", window, persistent=False)
+
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, length, width] -> samples [batch, length * hop]."""
+        log_magnitude, phase = self.out(x).float().chunk(2, dim=-1)
+        spectrum = torch.polar(log_magnitude.exp().clamp(max=MAX_MAGNITUDE), phase)
+        return timeline.overlap_add(self, torch.fft.irfft(spectrum, self.n_fft) * self.window)
+
+
+class Vocoder(nn.Module):
+    """Mel-like features to a waveform."""
+
+    def __init__(self, config: VocoderConfig, channels: int, *, causal: bool) -> None:
+        super().__init__()
+        self.embed = Conv(channels, config.width, 7, causal=causal)
+        self.norm = nn.LayerNorm(config.width, eps=NORM_EPS)
+        self.blocks = nn.ModuleList(ConvNeXt(config, causal=causal) for _ in range(config.blocks))
+        self.final_layer_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
+        self.head = ISTFTHead(config)
+
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, channels, length] -> samples [batch, length * hop]."""
+        x = self.norm(self.embed(x, timeline).transpose(1, 2)).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x, timeline)
+        out: Tensor = self.head(self.final_layer_norm(x.transpose(1, 2)), timeline)
+        return out

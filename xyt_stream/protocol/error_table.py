@@ -1,0 +1,46 @@
+"""Every way a session can be refused or cut off: the one table that docs/protocol.md repeats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xyt_stream.errors import ProtocolError
+
+
+@dataclass(frozen=True)
+class ErrorRow:
+    """One row: the error's name, its websocket close code and what to tell a person."""
+
+    name: str
+    close_code: int
+    sentence: str
+
+
+_ROWS = (
+    ErrorRow("bad_message", 4400, "The message is not one of xyt.v1."),
+    ErrorRow("unauthorized", 4401, "The server wants a token, and this is not it."),
+    ErrorRow("unknown_role", 4404, "There is no such role."),
+    ErrorRow("not_allowed", 4405, "The message is not allowed here and now."),
+    ErrorRow("wrong_subprotocol", 4406, "Ask for the websocket subprotocol xyt.v1."),
+    ErrorRow("hello_timeout", 4408, "No hello came in time."),
+    ErrorRow("room_has_mic", 4409, "The room already has a mic."),
+    ErrorRow("cannot_resume", 4410, "There is no session to resume: start a new one."),
+    ErrorRow("bad_sequence", 4412, "A message was lost, repeated or numbered wrongly."),
+    ErrorRow("unsupported_format", 4415, "The server does not speak this sample rate or format."),
+    ErrorRow("bad_audio", 4422, "The payload is no whole number of 16-bit samples."),
+    ErrorRow("bad_codes", 4423, "The payload is no whole number of frames, or a code is too big."),
+    ErrorRow("hello_expected", 4428, "The first message must be hello."),
+    ErrorRow("internal", 4500, "The server failed: it is not your fault."),
+    ErrorRow("busy", 4503, "Every slot is taken: try again later."),
+    # The websocket layer refuses it unread, with its own code and no error message before it.
+    ErrorRow("too_large", 1009, "The message is larger than the server reads."),
+)
+
+ERRORS = {row.name: row for row in _ROWS}
+BY_CLOSE_CODE = {row.close_code: row for row in _ROWS}
+
+
+def protocol_error(name: str, detail: str | None = None) -> ProtocolError:
+    """The error of that name; `detail` stands in for the table's sentence where more is known."""
+    row = ERRORS[name]
+    return ProtocolError(name, detail or row.sentence, row.close_code)

@@ -1,0 +1,61 @@
+"""Codes as bits, the same on the wire and in files.
+
+One frame is one group of bytes: read as a little-endian integer, the group holds code i in its
+bits ``bits * i`` to ``bits * (i + 1) - 1``, and zeros above the last code. Eight codes of 10 bits
+fill 10 bytes, so 12.5 frames a second are 1000 bits a second.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from xyt_stream.errors import CodeError
+
+CodeArray: TypeAlias = npt.NDArray[np.int64]  # [codebooks, frames]
+
+
+def code_bits(codebook_size: int) -> int:
+    """Bits that one code of a codebook with `codebook_size` entries takes."""
+    return max(1, (codebook_size - 1).bit_length())
+
+
+def frame_bytes(num_codebooks: int, bits: int = 10) -> int:
+    """Bytes that one packed frame takes."""
+    return (num_codebooks * bits + 7) // 8
+
+
+def pack_codes(codes: npt.NDArray[np.integer[Any]], bits: int = 10) -> bytes:
+    """Codes [codebooks, frames] -> frames * frame_bytes(codebooks, bits) bytes.
+
+    Raises:
+        CodeError: the array is not two-dimensional and integer, or a code does not fit in `bits`.
+    """
+    codes = np.asarray(codes)
+    if codes.ndim != 2 or not np.issubdtype(codes.dtype, np.integer):
+        raise CodeError(
+            f"Codes must be integers [codebooks, frames], not {codes.dtype} {list(codes.shape)}."
+        )
+    if codes.size and not 0 <= codes.min() <= codes.max() < 1 << bits:
+        raise CodeError(f"A code is out of range: {bits} bits hold 0 to {(1 << bits) - 1}.")
+    num_codebooks, frames = codes.shape
+    ones = (codes.T[:, :, None] >> np.arange(bits)) & 1  # [frames, codebooks, bits]
+    groups = ones.reshape(frames, num_codebooks * bits).astype(np.uint8)
+    return np.packbits(groups, axis=1, bitorder="little").tobytes()
+
+
+def unpack_codes(data: bytes, num_codebooks: int, bits: int = 10) -> CodeArray:
+    """The inverse of `pack_codes`: bytes -> int64 [codebooks, frames].
+
+    Raises:
+        CodeError: `data` is not a whole number of frames.
+    """
+    size = frame_bytes(num_codebooks, bits)
+    if len(data) % size:
+        raise CodeError(f"{len(data)} bytes are no whole number of {size}-byte code frames.")
+    groups = np.frombuffer(data, dtype=np.uint8).reshape(-1, size)
+    ones = np.unpackbits(groups, axis=1, count=num_codebooks * bits, bitorder="little")
+    ones = ones.reshape(-1, num_codebooks, bits)
+    return np.ascontiguousarray((ones.astype(np.int64) << np.arange(bits)).sum(axis=2).T)

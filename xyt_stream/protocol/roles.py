@@ -1,0 +1,38 @@
+"""Who may send and hear what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a session does with its websocket.
+
+    Attributes:
+        name: as `hello` gives it.
+        sends: "pcm", "codes" or None.
+        may_receive: what `hello` may ask for; the first is what it gets if it does not ask.
+        in_room: whether `hello` must name a room.
+    """
+
+    name: str
+    sends: str | None
+    may_receive: tuple[str, ...]
+    in_room: bool
+
+    @property
+    def default_receive(self) -> tuple[str, ...]:
+        return self.may_receive[:1]
+
+
+ROLES = {
+    role.name: role
+    for role in (
+        Role("loopback", "pcm", ("pcm", "codes"), in_room=False),
+        Role("encode", "pcm", ("codes",), in_room=False),
+        Role("decode", "codes", ("pcm",), in_room=False),
+        Role("mic", "pcm", (), in_room=True),
+        Role("speaker", None, ("pcm", "codes"), in_room=True),
+    )
+}

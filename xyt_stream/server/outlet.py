@@ -1,0 +1,126 @@
+"""What one client hears of a voice: in its rate, exactly as long as it must be, and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+
+import numpy as np
+
+from xyt_stream.audio import Samples, StreamResampler, fit_length, to_int16
+from xyt_stream.errors import ProtocolError
+from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.machine import Codes, Pcm
+from xyt_stream.protocol.messages import End
+from xyt_stream.server.voice import Frame, Length
+
+QUEUE = 64  # media messages that may wait for one client's socket
+
+
+class Outlet:
+    """A listener that turns a voice into messages for one client.
+
+    Args:
+        receive: "pcm", "codes", both or neither.
+        rate: Hz of the client's sound.
+        codec_rate: Hz of the voice's sound.
+        lossy: whether a client that reads too slowly loses the oldest messages (a loudspeaker), or
+            holds back whoever speaks to it (see `room`).
+    """
+
+    def __init__(
+        self, receive: tuple[str, ...], rate: int, codec_rate: int, *, lossy: bool
+    ) -> None:
+        self.wants_sound = "pcm" in receive
+        self._wants_codes = "codes" in receive
+        self._rate = rate
+        self._codec_rate = codec_rate
+        self._lossy = lossy
+        self._resampler = StreamResampler(codec_rate, rate)
+        self._origin: int | None = None  # where in the voice the sound began, at the codec's rate
+        self._samples = 0
+        self._frames = 0
+        self._index = 0  # of the frame heard last
+        self._queue: collections.deque[Pcm | Codes] = collections.deque()
+        self._gap = False
+        self._last: End | ProtocolError | None = None
+        self._changed = asyncio.Event()
+
+    def hear(self, frame: Frame) -> None:
+        if self._last is not None:
+            return
+        self._index = frame.index
+        if self._wants_codes:
+            self._frames += 1
+            self._put(Codes(frame.index, frame.codes[:, None]))
+        if self.wants_sound:
+            if self._origin is None:
+                self._origin = frame.start
+            samples = self._resampler.push(frame.sound)
+            if frame.length is not None:
+                samples = samples[: self._left(frame.length)]
+            self._put_sound(samples)
+
+    def over(self, tail: Samples, length: Length) -> None:
+        if self._origin is not None:
+            rest = np.concatenate([self._resampler.push(tail), self._resampler.flush()])
+            self._put_sound(fit_length(rest, self._left(length)))
+        self.stop()
+
+    def stop(self) -> None:
+        """The client is sent what waits for it, then the end."""
+        self._finish(End(frames=self._frames, samples=self._samples))
+
+    def failed(self) -> None:
+        self._finish(protocol_error("internal"))
+
+    async def next(self) -> Pcm | Codes | End:
+        """The next message for the client; after End there is none.
+
+        Raises:
+            ProtocolError: internal, after everything that came before the fault.
+        """
+        while not self._queue:
+            if isinstance(self._last, ProtocolError):
+                raise self._last
+            if self._last is not None:
+                return self._last
+            await self._change()
+        media = self._queue.popleft()
+        self._changed.set()
+        if self._gap:
+            media = dataclasses.replace(media, gap=True)
+            self._gap = False
+        return media
+
+    async def room(self) -> None:
+        """Waits until a lossless client has read enough to be sent more."""
+        while not self._lossy and len(self._queue) >= QUEUE:
+            await self._change()
+
+    def _left(self, length: Length) -> int:
+        """Samples that are still to be sent of a voice of this length."""
+        assert self._origin is not None
+        before = Length(self._origin, self._codec_rate).at(self._rate)
+        return max(0, length.at(self._rate) - before - self._samples)
+
+    def _put_sound(self, samples: Samples) -> None:
+        if len(samples):
+            self._samples += len(samples)
+            self._put(Pcm(self._index, to_int16(samples)))
+
+    def _put(self, media: Pcm | Codes) -> None:
+        if self._lossy and len(self._queue) >= QUEUE:
+            self._queue.popleft()
+            self._gap = True
+        self._queue.append(media)
+        self._changed.set()
+
+    def _finish(self, last: End | ProtocolError) -> None:
+        self._last = last
+        self._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

@@ -1,0 +1,115 @@
+"""Sound to codes, 80 ms at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
+from xyt_stream.model.tokenizer import Tokenizer
+from xyt_stream.streaming.inputs import Samples, check_samples
+from xyt_stream.streaming.steps import Feed, Steps
+
+
+class StreamEncoder:
+    """Live encoding of `slots` streams side by side.
+
+    One stream: `push` and `flush`. Many: `step`, with one frame of sound for each slot that has
+    one, after `prime` where the model looks ahead.
+
+    Args:
+        slots: streams side by side.
+        lookahead: frames a bidirectional model sees beyond the one it gives out.
+        frames: code frames in the longest step of a causal model.
+
+    Attributes:
+        lead: samples a fresh slot is primed with.
+        delay: seconds from the first sample of a frame until its codes can be known.
+    """
+
+    def __init__(
+        self, network: Tokenizer, slots: int, *, lookahead: int = 0, frames: int = 1
+    ) -> None:
+        self.network = network
+        self.slots = slots
+        self.steps = Steps(
+            network,
+            [network.mel, network.encoder],
+            slots,
+            lookahead=lookahead,
+            frames=frames,
+            hop=FRAME_SAMPLES,
+            ahead=network.samples_ahead,
+            channels=(),
+        )
+        self.lead = self.steps.lead
+        self.delay = (FRAME_SAMPLES + self.lead) / INPUT_RATE
+        self._feed: Feed | None = None
+
+    @torch.inference_mode()
+    def step(self, pcm: Tensor, active: Tensor) -> Tensor:
+        """One step of every slot.
+
+        Args:
+            pcm: float32 [slots, 1280]; of a causal model also a multiple, up to `frames` of them.
+            active: bool [slots]; other slots' rows mean nothing and their state does not move.
+
+        Returns:
+            int64 [slots, codebooks], or [slots, codebooks, frames] for more than one frame a step.
+        """
+        steps = self.steps
+        codes = self.network.encode(steps.begin(pcm, active), steps.stream)
+        if steps.lanes:
+            codes = steps.lanes.pick(codes[:, :, :1])
+        steps.finish(active)
+        return codes[:, :, 0] if codes.shape[2] == 1 else codes
+
+    def prime(self, pcm: Tensor, mask: Tensor) -> None:
+        """Give fresh slots of `mask` (bool [slots]) their lookahead, float32 [slots, lead]."""
+        self.steps.prime(pcm, mask)
+
+    def end(self, mask: Tensor, frames: Tensor) -> None:
+        """Slots of `mask` have `frames` (int64 [slots]) left; zeros follow their last sample."""
+        self.steps.end(mask, frames)
+
+    def reset(self, mask: Tensor | None = None) -> None:
+        """Start fresh streams in the slots of `mask` (bool [slots]), or in all."""
+        self.steps.reset(mask)
+        self._feed = None
+
+    def push(self, pcm: Samples) -> Tensor:
+        """Hear any number of samples of the one stream.
+
+        Args:
+            pcm: float32 [samples] at 16 kHz.
+
+        Returns:
+            int64 [codebooks, new frames], on the CPU.
+
+        Raises:
+            AudioError: not float samples, or NaN among them; nothing is heard then.
+        """
+        return self._run(self._feeding().push(check_samples(pcm, (1,)).cpu()))
+
+    def flush(self) -> Tensor:
+        """End the stream; the next push starts anew.
+
+        Returns:
+            int64 [codebooks, frames]: all that is left, a last partial frame padded with zeros.
+        """
+        codes = self._run(self._feeding().flush())
+        self.reset()
+        return codes
+
+    def _feeding(self) -> Feed:
+        if self._feed is None:
+            self._feed = Feed(self.steps, torch.zeros(0), self.prime)
+        return self._feed
+
+    def _run(self, inputs: list[Tensor]) -> Tensor:
+        if not inputs:
+            books = self.network.config.quantizer.codebooks
+            return torch.zeros(books, 0, dtype=torch.int64)
+        steps = self.steps
+        codes = [self.step(x[None].to(steps.device), steps.all_slots)[0].cpu() for x in inputs]
+        return torch.stack(codes, 1)

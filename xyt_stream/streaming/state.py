@@ -1,0 +1,84 @@
+"""What live streams remember."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xyt_stream.model.timeline import Overlapping, Tailed
+from xyt_stream.model.transformer import Attention
+
+OPEN = 1 << 40  # the end, in frames, of a stream whose end is not known
+
+
+@dataclass(frozen=True)
+class State:
+    """All that `slots` streams remember: preallocated, never growing, each tensor slot first.
+
+    Args:
+        frames: frames each slot has given out since its reset, int64 [slots].
+        ends: frames after which a slot's stream is over, int64 [slots]; OPEN while it goes on.
+        loudest: greatest log mel each slot has heard, float32 [slots].
+        tails: for each convolution, [slots, channels, left].
+        keys, values: for each attention a ring, [slots, heads, capacity, head_dim].
+        carries: for each overlap-add what later windows add to, [slots, n_fft - hop].
+    """
+
+    frames: Tensor
+    ends: Tensor
+    loudest: Tensor
+    tails: dict[nn.Module, Tensor]
+    keys: dict[nn.Module, Tensor]
+    values: dict[nn.Module, Tensor]
+    carries: dict[nn.Module, Tensor]
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor of the state."""
+        groups = (self.tails, self.keys, self.values, self.carries)
+        layers = [tensor for group in groups for tensor in group.values()]
+        return [self.frames, self.ends, self.loudest, *layers]
+
+    def reset(self, mask: Tensor) -> None:
+        """Forget what the slots of `mask` (bool [slots]) heard.
+
+        Keys and values may stay: until they are written again no mask shows them.
+        """
+        self.frames.masked_fill_(mask, 0)
+        self.ends.masked_fill_(mask, OPEN)
+        self.loudest.masked_fill_(mask, -torch.inf)
+        for group in (self.tails, self.carries):
+            for tensor in group.values():
+                tensor.masked_fill_(mask.view(-1, *[1] * (tensor.ndim - 1)), 0.0)
+
+
+def init_state(modules: list[nn.Module], slots: int, capacity: int, device: torch.device) -> State:
+    """A state for everything below `modules` that remembers.
+
+    Args:
+        capacity: code frames whose keys and values are kept.
+    """
+    layers = [layer for module in modules for layer in module.modules()]
+    rings = {
+        layer: (slots, layer.heads, capacity * layer.positions_per_frame, layer.head_dim)
+        for layer in layers
+        if isinstance(layer, Attention)
+    }
+    return State(
+        frames=torch.zeros(slots, dtype=torch.int64, device=device),
+        ends=torch.full((slots,), OPEN, device=device),
+        loudest=torch.full((slots,), -torch.inf, device=device),
+        tails={
+            layer: torch.zeros(slots, layer.channels, layer.left, device=device)
+            for layer in layers
+            if isinstance(layer, Tailed)
+        },
+        keys={layer: torch.zeros(shape, device=device) for layer, shape in rings.items()},
+        values={layer: torch.zeros(shape, device=device) for layer, shape in rings.items()},
+        carries={
+            layer: torch.zeros(slots, layer.n_fft - layer.hop, device=device)
+            for layer in layers
+            if isinstance(layer, Overlapping)
+        },
+    )

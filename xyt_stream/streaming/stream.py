@@ -1,0 +1,160 @@
+"""The timeline of live streams: it answers a layer out of cached state."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from xyt_stream.model.config import ModelConfig
+from xyt_stream.model.timeline import Overlapping, Tailed, envelope, overlap
+from xyt_stream.model.transformer import Attention
+from xyt_stream.streaming.state import init_state
+
+
+class Stream:
+    """One step after another of `slots` streams side by side.
+
+    A step sees `frames` code frames and gives out the first `given` of them; the rest is
+    provisional, computed again next step with more of the future known. For a causal network the
+    two are equal.
+
+    An inactive slot computes along with the others, for shapes must not change, but what it
+    remembers stays: tails and carries are kept by a mask, and the ring entries it writes are those
+    its next step writes again, outside every window until then. Provisional keys and values are
+    overwritten in the same way.
+
+    Args:
+        config: of the network.
+        modules: the parts of the network that will be run.
+        slots: streams side by side.
+        frames: code frames in the longest step.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        modules: list[nn.Module],
+        *,
+        slots: int,
+        frames: int,
+        device: torch.device,
+    ) -> None:
+        self.causal = config.causal
+        self.context = config.context
+        # Absolute positions end with the window, so a bidirectional ring never comes round.
+        self.capacity = config.context + frames
+        self.frames = self.given = frames
+        self.state = init_state(modules, slots, self.capacity, device)
+        self.active = torch.ones(slots, dtype=torch.bool, device=device)
+        self._views: dict[int, _View] = {}
+        # Scratch and constants by layer and length, made in the first step of each length.
+        self._extended: dict[tuple[nn.Module, int], Tensor] = {}
+        self._envelopes: dict[tuple[nn.Module, int], Tensor] = {}
+
+    def begin(self, active: Tensor, frames: int, given: int) -> None:
+        """Start a step for the slots of `active` (bool [slots])."""
+        self.active.copy_(active)
+        self.frames, self.given = frames, given
+        self._views.clear()
+
+    def finish(self) -> None:
+        """End the step: time moves on for active slots."""
+        self.state.frames.add_(self.active * self.given)
+
+    def extend(self, layer: Tailed, x: Tensor) -> Tensor:
+        tail = self.state.tails[layer]
+        length, left = x.shape[-1], layer.left
+        key = (layer, length)
+        if key not in self._extended:
+            self._extended[key] = x.new_zeros(*x.shape[:-1], left + length + layer.pad)
+        out = self._extended[key]
+        before = tail
+        if layer.reflects:
+            first = (self.state.frames == 0)[:, None, None]
+            before = torch.where(first, x[..., 1 : left + 1].flip(-1), tail)
+        out[..., :left] = before
+        if layer.pad and not self.causal:
+            x = x * self.view(length).inside[:, None]
+        out[..., left : left + length] = x
+        moved = (length - layer.ahead) // self.frames * self.given
+        torch.where(self.active[:, None, None], out[..., moved : moved + left], tail, out=tail)
+        return out
+
+    def view(self, length: int) -> _View:
+        """Where this step stands at a rate of length / frames positions a frame."""
+        if length not in self._views:
+            self._views[length] = _View(self, length)
+        return self._views[length]
+
+    def positions(self, length: int) -> Tensor:
+        return self.view(length).positions
+
+    def mask(self, length: int) -> Tensor:
+        return self.view(length).mask
+
+    def remember(self, layer: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = self.state.keys[layer], self.state.values[layer]
+        index = self.view(k.shape[2]).ring[:, None, :, None].expand_as(k)
+        return keys.scatter_(2, index, k), values.scatter_(2, index, v)
+
+    def valid(self, x: Tensor) -> Tensor:
+        return x if self.causal else x * self.view(x.shape[1]).inside[:, :, None]
+
+    def loudest(self, mel: Tensor) -> Tensor:
+        heard = torch.maximum(self.state.loudest, mel.amax(dim=(1, 2)))
+        torch.where(self.active, heard, self.state.loudest, out=self.state.loudest)
+        return heard[:, None, None]
+
+    def overlap_add(self, layer: Overlapping, windows: Tensor) -> Tensor:
+        carry = self.state.carries[layer]
+        windows = windows[:, : windows.shape[1] // self.frames * self.given]
+        count = windows.shape[1]
+        ready = count * layer.hop
+        total = overlap(windows, layer.hop)
+        total[:, : carry.shape[1]] += carry
+        torch.where(self.active[:, None], total[:, ready:], carry, out=carry)
+        if (layer, count) not in self._envelopes:
+            first = envelope(layer, count)[:ready]
+            later = envelope(layer, 2 * count)[ready : 2 * ready]
+            self._envelopes[layer, count] = torch.stack([first, later]).clamp(min=1e-11)
+        return total[:, :ready] / self._envelopes[layer, count][(self.state.frames > 0).long()]
+
+    def rest(self, layer: Overlapping) -> Tensor:
+        """What the overlap-add still holds when a stream ends: [slots, (n_fft - hop) / 2]."""
+        cut = (layer.n_fft - layer.hop) // 2
+        windows = layer.n_fft // layer.hop
+        left = envelope(layer, windows)[-(layer.n_fft - layer.hop) :][:cut]
+        return self.state.carries[layer][:, :cut] / left.clamp(min=1e-11)
+
+
+class _View:
+    """One step at one rate, for every slot.
+
+    Attributes:
+        positions: int64 [slots, length].
+        ring: where their keys and values go, int64 [slots, length].
+        inside: which of them lie before their stream's end, bool [slots, length].
+        mask: which ring entries they see, bool [slots, 1, 1 or length, capacity].
+    """
+
+    def __init__(self, stream: Stream, length: int) -> None:
+        rate = length // stream.frames
+        device = stream.active.device
+        capacity = stream.capacity * rate
+        start = stream.state.frames[:, None] * rate
+        end = stream.state.ends[:, None] * rate
+        self.positions = start + torch.arange(length, device=device)
+        self.ring = self.positions % capacity
+        self.inside = self.positions < end
+        # Ring entry j holds the newest position that is j modulo the capacity.
+        last = start + (length - 1)
+        held = last - (last - torch.arange(capacity, device=device)) % capacity
+        if not stream.causal:
+            self.mask = ((held >= 0) & (held < end))[:, None, None]
+            return
+        block = stream.state.frames[:, None] + torch.arange(stream.frames, device=device)
+        age = block[:, :, None] - held[:, None].div(rate, rounding_mode="floor")
+        seen = (held[:, None] >= 0) & (age >= 0) & (age <= stream.context)
+        if stream.frames > 1:
+            seen = seen.repeat_interleave(rate, dim=1)
+        self.mask = seen[:, None]

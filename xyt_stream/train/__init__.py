@@ -1,0 +1,1 @@
+"""Training a causal model from nothing: extra "train"."""

@@ -1,0 +1,92 @@
+"""How codebooks are learned: k-means to begin with, then moving averages, and no code left dead."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xyt_stream.model.quantizer import Quantized, ResidualQuantizer
+
+KMEANS_ROUNDS = 12
+DECAY = 0.99
+DEAD = 0.02  # of a fair share of the vectors; a code used less is given a new place
+
+
+def kmeans(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` centres of [vectors, dim]. An empty centre restarts on a random vector."""
+    pick = torch.randperm(len(vectors), generator=generator)[:count].to(vectors.device)
+    centres = vectors[pick].clone()
+    for _ in range(KMEANS_ROUNDS):
+        nearest = torch.cdist(vectors, centres).argmin(1)
+        sizes = torch.bincount(nearest, minlength=count)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
+        spare = torch.randint(len(vectors), (count,), generator=generator).to(vectors.device)
+        centres = torch.where(
+            sizes[:, None] > 0, sums / sizes[:, None].clamp(min=1), vectors[spare]
+        )
+    return centres
+
+
+class CodebookLearner:
+    """Moves a quantizer's codebooks after each step (van den Oord et al., 2017, appendix A.1).
+
+    Args:
+        quantizer: whose `books` are written.
+        seed: for the places dead codes are given.
+    """
+
+    def __init__(self, quantizer: ResidualQuantizer, seed: int) -> None:
+        self.quantizer = quantizer
+        self.generator = torch.Generator().manual_seed(seed)
+        books = quantizer.books
+        self.counts = torch.zeros(books.shape[:2], device=books.device)
+        self.sums = torch.zeros_like(books)
+        self.started = False
+
+    @torch.no_grad()
+    def start(self, latents: Tensor) -> None:
+        """k-means on many latents [vectors, dim]: one batch alone starves most codes."""
+        residual = latents
+        for book in self.quantizer.books:
+            book.copy_(kmeans(residual, len(book), self.generator))
+            nearest = torch.cdist(residual, book).argmin(1)
+            residual = residual - book[nearest]
+        self.quantizer.refresh()
+        self.counts.fill_(1.0)
+        self.sums.copy_(self.quantizer.books)
+        self.started = True
+
+    @torch.no_grad()
+    def update(self, found: Quantized) -> None:
+        """One step of the moving averages."""
+        size = self.quantizer.config.codebook_size
+        for i, book in enumerate(self.quantizer.books):
+            code, residual = found.codes[i].flatten(), found.residuals[i].flatten(0, 1)
+            used = torch.bincount(code, minlength=size).float()
+            self.counts[i].lerp_(used, 1 - DECAY)
+            self.sums[i].lerp_(torch.zeros_like(book).index_add_(0, code, residual), 1 - DECAY)
+            fair = len(code) / size
+            dead = self.counts[i] < DEAD * fair
+            spare = torch.randint(len(residual), (size,), generator=self.generator)
+            self.sums[i] = torch.where(
+                dead[:, None], residual[spare.to(book.device)] * fair, self.sums[i]
+            )
+            self.counts[i].masked_fill_(dead, fair)
+            book.copy_(self.sums[i] / self.counts[i][:, None])
+        self.quantizer.refresh()
+
+    def state_dict(self) -> dict[str, Tensor | bool]:
+        """What resuming needs beside the books themselves."""
+        return {
+            "counts": self.counts,
+            "sums": self.sums,
+            "started": self.started,
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Back from `state_dict`."""
+        self.counts.copy_(state["counts"])
+        self.sums.copy_(state["sums"])
+        self.started = bool(state["started"])
+        self.generator.set_state(state["generator"])

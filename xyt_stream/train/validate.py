@@ -1,0 +1,47 @@
+"""How intelligible the network in training is, on clips it never hears."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xyt_stream.audio import FRAME_SAMPLES
+from xyt_stream.errors import MissingExtraError
+from xyt_stream.model.timeline import Clip
+from xyt_stream.model.tokenizer import Tokenizer
+from xyt_stream.train.data import find_clips, load_clip
+
+
+class Validation:
+    """Mean STOI (Taal et al., 2011) of decoded clips.
+
+    Args:
+        folder: clips of speakers that are not trained on.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from pystoi import stoi
+        except ImportError as error:
+            raise MissingExtraError("Validation scores", "train") from error
+        self._stoi = stoi
+        self.clips = [load_clip(p).astype(np.float32) / 32768 for p in find_clips(folder)]
+
+    @torch.no_grad()
+    def score(self, network: Tokenizer, device: torch.device) -> dict[str, float]:
+        """STOI at full rate, and the smallest share of a codebook that the clips use."""
+        scores, used = [], []
+        config = network.config
+        for samples in self.clips:
+            frames = len(samples) // FRAME_SAMPLES
+            wav = torch.from_numpy(samples[: frames * FRAME_SAMPLES]).to(device)
+            clip = Clip(frames, causal=config.causal, context=config.context, device=device)
+            codes = network.encode(wav[None], clip)
+            decoded = network.decode(codes, clip)[0].cpu().numpy()
+            scores.append(self._stoi(wav.cpu().numpy(), decoded, config.output_rate))
+            used.append(codes[0].cpu())
+        books = torch.cat(used, dim=1)
+        share = min(len(book.unique()) for book in books) / config.quantizer.codebook_size
+        return {"stoi": float(np.mean(scores)), "codes_used": share}
