@@ -118,7 +118,7 @@ def test_a_reset_slot_remembers_nothing(codec, frames):
 def test_state_is_allocated_once_and_never_grows(codec, frames):
     encoder = codec.stream_encoder(slots=2)
     both = torch.ones(2, dtype=torch.bool)
-    state = encoder.steps.stream.state
+    state = encoder.steps.stream.all
     places = [tensor.data_ptr() for tensor in state.tensors()]
     sizes = [tensor.shape for tensor in state.tensors()]
     for _ in range(30):
@@ -126,3 +126,27 @@ def test_state_is_allocated_once_and_never_grows(codec, frames):
     assert all(shape[0] == 2 for shape in sizes)
     assert [tensor.data_ptr() for tensor in state.tensors()] == places
     assert [tensor.shape for tensor in state.tensors()] == sizes
+
+
+def test_a_step_may_run_the_first_slots_only(codec, frames):
+    alone = codec.encode(frames.flatten())
+    encoder = codec.stream_encoder(slots=4)
+    for i, frame in enumerate(frames):
+        count = 1 + i % 4
+        pcm = torch.rand(count, 1280) * 2 - 1
+        pcm[0] = frame
+        assert torch.equal(encoder.step(pcm, torch.ones(count, dtype=torch.bool))[0], alone[:, i])
+
+
+def test_a_stream_goes_on_in_another_slot(codec, frames):
+    alone = codec.encode(frames.flatten())
+    encoder = codec.stream_encoder(slots=3)
+    slot = 2
+    for i, frame in enumerate(frames):
+        if i == 10:
+            encoder.move(2, 0)
+            slot = 0
+        active = torch.zeros(slot + 1, dtype=torch.bool)
+        active[slot] = True
+        got = encoder.step(frame.expand(slot + 1, -1), active)[slot]
+        assert torch.equal(got, alone[:, i])

@@ -89,6 +89,23 @@ def test_slots_are_independent(bidirectional, frames):
         encoder.reset(torch.tensor([i % 4 == 0, False, i % 5 == 0]))
 
 
+def test_a_stream_goes_on_in_another_slot(short_window, speech):
+    """Before, while and after its lanes change."""
+    wav = speech.repeat(3)[: 60 * 1280]
+    alone = encoded(short_window, wav, 0)
+    encoder = short_window.stream_encoder(slots=3)
+    encoder.prime(wav[: encoder.lead].expand(3, -1), torch.tensor([False, False, True]))
+    hops = wav[encoder.lead :]
+    slot = 2
+    for i, hop in enumerate(hops[: len(hops) // 1280 * 1280].split(1280)):
+        if i in (15, 30, 45):
+            encoder.move(slot, (slot + 1) % 3)
+            slot = (slot + 1) % 3
+        active = torch.zeros(slot + 1, dtype=torch.bool)
+        active[slot] = True
+        assert torch.equal(encoder.step(hop.expand(slot + 1, -1), active)[slot], alone[:, i])
+
+
 @pytest.mark.parametrize("lookahead", [0, 5, 30, 39])
 def test_streams_outlast_the_window(short_window, speech, lookahead):
     """Through many windows of 40 frames every frame comes."""

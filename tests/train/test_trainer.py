@@ -9,7 +9,8 @@ import torch
 from xyt_stream.errors import ModelError
 from xyt_stream.model.config import ModelConfig, QuantizerConfig, StackConfig, VocoderConfig, mini
 from xyt_stream.train.data import Crops
-from xyt_stream.train.trainer import Trainer
+from xyt_stream.train.text import Transcripts
+from xyt_stream.train.trainer import Recipe, Trainer
 
 
 def tiny() -> ModelConfig:
@@ -26,18 +27,22 @@ def tiny() -> ModelConfig:
 @pytest.fixture
 def trainer(tmp_path, fixtures):
     (tmp_path / "speech" / "one").mkdir(parents=True)
-    shutil.copy(fixtures / "speech.flac", tmp_path / "speech" / "one")
+    for name in ("a", "b"):
+        shutil.copy(fixtures / "speech.flac", tmp_path / "speech" / "one" / f"{name}.flac")
+    (tmp_path / "speech" / "one" / "metadata.csv").write_text("a|there is iron\nb|in fact\n")
 
     def make() -> Trainer:
-        return Trainer(
-            tiny(),
-            Crops(tmp_path / "speech", frames=10, seed=0),
-            batch=4,
+        recipe = Recipe(
             steps=60,
+            batch=4,
             quantizer_start=20,
-            seed=0,
-            device=torch.device("cpu"),
+            adversary_start=22,
+            judged=4000,
+            text_batch=1,
         )
+        crops = Crops(tmp_path / "speech", frames=10, seed=0)
+        transcripts = Transcripts(tmp_path / "speech", seed=0)
+        return Trainer(tiny(), recipe, crops, transcripts, torch.device("cpu"))
 
     return make
 
@@ -48,8 +53,28 @@ def test_loss_falls_before_and_after_the_quantizer_joins(trainer):
     mels = [loss["mel"] for loss in losses]
     assert sum(mels[15:20]) < 0.8 * sum(mels[:5])
     assert sum(mels[-5:]) < sum(mels[15:20]) * 1.2
-    assert all(loss["commitment"] == 0 for loss in losses[:20])
-    assert all(loss["commitment"] > 0 for loss in losses[20:])
+    assert losses[19].keys() == {"mel"}
+    assert losses[20].keys() == {"mel", "commitment", "text"}
+    assert losses[22].keys() == {"mel", "commitment", "text", "adversary", "judges"}
+
+
+def test_some_crops_are_decoded_from_fewer_books(trainer):
+    made = trainer()
+    for _ in range(21):
+        made.step()
+    latent = made.latents(made.hear()).detach()
+    found = made.quantize(latent)
+    books = made.network.quantizer.books
+    first = books[0][found.codes[0]]
+    seen = set()
+    for _ in range(30):
+        for row, (got, one, both) in enumerate(
+            zip(made.partial(latent, found), first, found.total, strict=True)
+        ):
+            matches = [torch.allclose(got, total, atol=1e-5) for total in (one, both)]
+            assert any(matches), row
+            seen.add(matches.index(True))
+    assert seen == {0, 1}
 
 
 def test_resuming_is_as_if_never_stopped(trainer, tmp_path):

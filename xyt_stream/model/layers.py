@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from xyt_stream.model.timeline import Tailed, Timeline
 
+SHORT = 32  # positions
+
 
 class Conv(Tailed):
     """1-D convolution whose output has length / stride positions.
@@ -39,12 +41,24 @@ class Conv(Tailed):
         self.stride = stride
         self.groups = groups
         conv = nn.Conv1d(channels, out_channels, kernel, groups=groups)
+        assert conv.bias is not None
         self.weight, self.bias = conv.weight, conv.bias
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """[batch, channels, length + ahead] -> [batch, out_channels, length / stride]."""
         x = timeline.extend(self, x)
+        if len(x) == 1 and x.shape[2] <= SHORT:
+            return self._alone(x)
         return F.conv1d(x, self.weight, self.bias, self.stride, groups=self.groups)
+
+    def _alone(self, x: Tensor) -> Tensor:
+        """One frame of one stream, where a plain product takes a third of conv1d's time."""
+        windows = x.unfold(2, self.weight.shape[2], self.stride)  # [1, channels, length, kernel]
+        if self.groups > 1:  # depthwise
+            out = torch.matmul(windows, self.weight.transpose(1, 2)).squeeze(3)
+            return out + self.bias[:, None]
+        rows = windows.transpose(1, 2).flatten(2)
+        return F.linear(rows, self.weight.flatten(1), self.bias).transpose(1, 2)
 
 
 class Deconv(Tailed):

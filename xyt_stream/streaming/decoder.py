@@ -54,7 +54,7 @@ class StreamDecoder:
 
     @torch.inference_mode()
     def step(self, codes: Tensor, active: Tensor) -> Tensor:
-        """One step of every slot.
+        """One step of the first slots: of as many as there are rows, which may be all.
 
         Args:
             codes: int64 [slots, codebooks], of the first one or more codebooks; of a causal model
@@ -91,6 +91,10 @@ class StreamDecoder:
         """What each slot has left to play if its stream ends now: [slots, delay_samples]."""
         rest = self.steps.stream.rest(self.network.decoder.vocoder.head)
         return self.steps.lanes.pick(rest) if self.steps.lanes else rest
+
+    def move(self, source: int, target: int) -> None:
+        """Put the stream of slot `source` into slot `target`."""
+        self.steps.move(source, target)
 
     def reset(self, mask: Tensor | None = None) -> None:
         """Start fresh streams in the slots of `mask` (bool [slots]), or in all."""

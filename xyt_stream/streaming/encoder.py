@@ -48,7 +48,7 @@ class StreamEncoder:
 
     @torch.inference_mode()
     def step(self, pcm: Tensor, active: Tensor) -> Tensor:
-        """One step of every slot.
+        """One step of the first slots: of as many as there are rows, which may be all.
 
         Args:
             pcm: float32 [slots, 1280]; of a causal model also a multiple, up to `frames` of them.
@@ -71,6 +71,10 @@ class StreamEncoder:
     def end(self, mask: Tensor, frames: Tensor) -> None:
         """Slots of `mask` have `frames` (int64 [slots]) left; zeros follow their last sample."""
         self.steps.end(mask, frames)
+
+    def move(self, source: int, target: int) -> None:
+        """Put the stream of slot `source` into slot `target`."""
+        self.steps.move(source, target)
 
     def reset(self, mask: Tensor | None = None) -> None:
         """Start fresh streams in the slots of `mask` (bool [slots]), or in all."""

@@ -35,18 +35,18 @@ class History:
         self.held[..., self.hop :] = torch.where(_over(mask, x), x, self.held[..., self.hop :])
 
     def push(self, x: Tensor, active: Tensor) -> Tensor:
-        """Move active slots on by [slots, ..., hop]; what all of them hold now."""
-        self._next[..., : -self.hop] = self.held[..., self.hop :]
-        self._next[..., -self.hop :] = x
-        torch.where(_over(active, x), self._next, self.held, out=self.held)
-        return self.held
+        """Move active slots, of the first len(x), on by [slots, ..., hop]; what they hold now."""
+        held, moved = self.held[: len(x)], self._next[: len(x)]
+        moved[..., : -self.hop] = held[..., self.hop :]
+        moved[..., -self.hop :] = x
+        return torch.where(_over(active, x), moved, held, out=held)
 
 
 class Lanes:
     """Which of each slot's two lanes speaks, and which one warms up.
 
-    Lane number k of a slot (in row k % 2) starts at frame k * period and speaks from `warm` frames
-    after that; the first speaks at once.
+    A slot's lanes are rows 2 * slot and 2 * slot + 1. Its lane number k, in row k % 2, starts at
+    frame k * period and speaks from `warm` frames after that; the first speaks at once.
 
     Args:
         window: frames that have positions.
@@ -62,47 +62,64 @@ class Lanes:
         self.given = torch.zeros(slots, dtype=torch.int64, device=device)
         self.ends = torch.full((slots,), OPEN, device=device)
         self.last_lane = torch.full((slots,), OPEN, device=device)
-        self._row = torch.arange(2, device=device)[:, None]
+        self._row = torch.arange(2, device=device)
 
-    def speaking(self) -> Tensor:
-        """The number of each slot's speaking lane: int64 [slots]."""
-        lane = (self.given - self.warm).div(self.period, rounding_mode="floor").clamp(min=0)
-        return torch.minimum(lane, self.last_lane)
+    def speaking(self, slots: int) -> Tensor:
+        """The number of the speaking lane of each of the first `slots` slots: int64 [slots]."""
+        ahead = self.given[:slots] - self.warm
+        lane = ahead.div(self.period, rounding_mode="floor").clamp(min=0)
+        return torch.minimum(lane, self.last_lane[:slots])
 
     def begin(self, state: State, active: Tensor) -> Tensor:
-        """Start lanes that are due; bool [2 * slots], the rows that run in this step."""
-        lane = self.speaking()
+        """Start lanes that are due in the first len(active) slots.
+
+        Returns:
+            bool [2 * slots]: the rows that run in this step.
+        """
+        slots = len(active)
+        lane = self.speaking(slots)[:, None]
+        given = self.given[:slots, None]
         number = lane + (lane + self._row) % 2  # of the lane in each row: this one or the next
         start = number * self.period
-        runs = active & (start <= self.given) & (number <= self.last_lane)
-        state.reset((runs & (start == self.given) & (number > 0)).flatten())
-        state.ends.copy_((self.ends - start).flatten())
+        runs = active[:, None] & (start <= given) & (number <= self.last_lane[:slots, None])
+        rows = state.first(2 * slots)
+        rows.reset((runs & (start == given) & (number > 0)).flatten())
+        rows.ends.copy_((self.ends[:slots, None] - start).flatten())
         return runs.flatten()
 
     def pick(self, rows: Tensor) -> Tensor:
         """Each slot's speaking row: [2 * slots, ...] -> [slots, ...]."""
-        pair = rows.view(2, -1, *rows.shape[1:])
-        return torch.where(_over(self.speaking() % 2 == 0, pair[0]), pair[0], pair[1])
+        slots = len(rows) // 2
+        pair = rows.view(slots, 2, *rows.shape[1:])
+        return torch.where(_over(self.speaking(slots) % 2 == 0, pair[:, 0]), pair[:, 0], pair[:, 1])
 
     def fade(self, sound: Tensor) -> Tensor:
         """As `pick`, for sound; in a lane's last frame it fades over to the next."""
-        pair = sound.view(2, -1, sound.shape[1])
-        lane = self.speaking()
+        slots = len(sound) // 2
+        pair = sound.view(slots, 2, sound.shape[1])
+        lane = self.speaking(slots)
         change = (lane + 1) * self.period + self.warm
-        leaving = (self.given == change - 1) & (lane < self.last_lane) & (self.warm > 0)
+        leaving = (self.given[:slots] == change - 1) & (lane < self.last_lane[:slots])
+        leaving &= self.warm > 0
         ramp = torch.linspace(0, 1, sound.shape[1], device=sound.device)
         share = leaving[:, None] * ramp  # of the lane that does not speak yet
         share = torch.where((lane % 2 == 0)[:, None], share, 1 - share)
-        return torch.lerp(pair[0], pair[1], share)
+        return torch.lerp(pair[:, 0], pair[:, 1], share)
 
     def finish(self, active: Tensor) -> None:
         """One frame more was given out in active slots."""
-        self.given.add_(active)
+        self.given[: len(active)].add_(active)
 
     def end(self, mask: Tensor, frames: Tensor) -> None:
         """The slots of `mask` have `frames` (int64 [slots]) frames left; what fits stays put."""
-        torch.where(mask, self.speaking(), self.last_lane, out=self.last_lane)
+        lane = self.speaking(len(mask))
+        torch.where(mask, lane, self.last_lane, out=self.last_lane)
         torch.where(mask, self.given + frames, self.ends, out=self.ends)
+
+    def move(self, source: int, target: int) -> None:
+        """Put one slot's count into another."""
+        for tensor in (self.given, self.ends, self.last_lane):
+            tensor[target].copy_(tensor[source])
 
     def reset(self, mask: Tensor) -> None:
         """Fresh streams in the slots of `mask`."""

@@ -34,6 +34,27 @@ class State:
     values: dict[nn.Module, Tensor]
     carries: dict[nn.Module, Tensor]
 
+    def first(self, slots: int) -> State:
+        """The state of the first `slots` slots: views, so that writing there writes here."""
+
+        def views(group: dict[nn.Module, Tensor]) -> dict[nn.Module, Tensor]:
+            return {layer: tensor[:slots] for layer, tensor in group.items()}
+
+        return State(
+            self.frames[:slots],
+            self.ends[:slots],
+            self.loudest[:slots],
+            views(self.tails),
+            views(self.keys),
+            views(self.values),
+            views(self.carries),
+        )
+
+    def move(self, source: int, target: int) -> None:
+        """Put what one slot remembers into another."""
+        for tensor in self.tensors():
+            tensor[target].copy_(tensor[source])
+
     def tensors(self) -> list[Tensor]:
         """Every tensor of the state."""
         groups = (self.tails, self.keys, self.values, self.carries)

@@ -69,16 +69,15 @@ class Steps:
         )
 
     def begin(self, x: Tensor, active: Tensor) -> Tensor:
-        """Start a step: input [slots, ..., hop] -> what the network is to see."""
+        """Start a step of the first slots, [slots, ..., hop]; what the network is to see."""
         if self.lanes is None or self.history is None:
             frames = x.shape[-1] // self.hop
             self.stream.begin(active, frames, frames)
             return x
         seen = self.history.push(x, active)
-        self.stream.begin(
-            self.lanes.begin(self.stream.state, active), frames=1 + self.lookahead, given=1
-        )
-        return torch.cat([seen, seen])
+        rows = self.lanes.begin(self.stream.all, active)
+        self.stream.begin(rows, frames=1 + self.lookahead, given=1)
+        return seen.repeat_interleave(2, dim=0)
 
     def finish(self, active: Tensor) -> None:
         """End the step."""
@@ -103,9 +102,19 @@ class Steps:
     def reset(self, mask: Tensor | None = None) -> None:
         """Start fresh streams in the slots of `mask` (bool [slots]), or in all."""
         mask = self.all_slots if mask is None else mask
-        self.stream.state.reset(torch.cat([mask, mask]) if self.lanes else mask)
+        self.stream.all.reset(mask.repeat_interleave(2) if self.lanes else mask)
         if self.lanes:
             self.lanes.reset(mask)
+
+    def move(self, source: int, target: int) -> None:
+        """Put the stream of slot `source` into slot `target`."""
+        if self.lanes is None or self.history is None:
+            self.stream.all.move(source, target)
+            return
+        for lane in range(2):
+            self.stream.all.move(2 * source + lane, 2 * target + lane)
+        self.lanes.move(source, target)
+        self.history.held[target].copy_(self.history.held[source])
 
 
 class Feed:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from xyt_stream.model.config import ModelConfig
 from xyt_stream.model.timeline import Overlapping, Tailed, envelope, overlap
 from xyt_stream.model.transformer import Attention
-from xyt_stream.streaming.state import init_state
+from xyt_stream.streaming.state import State, init_state
 
 
 class Stream:
@@ -22,6 +22,8 @@ class Stream:
     remembers stays: tails and carries are kept by a mask, and the ring entries it writes are those
     its next step writes again, outside every window until then. Provisional keys and values are
     overwritten in the same way.
+
+    A step may run the first slots only, as many as `begin` is told of.
 
     Args:
         config: of the network.
@@ -44,16 +46,23 @@ class Stream:
         # Absolute positions end with the window, so a bidirectional ring never comes round.
         self.capacity = config.context + frames
         self.frames = self.given = frames
-        self.state = init_state(modules, slots, self.capacity, device)
+        self.slots = slots
+        self.all = init_state(modules, slots, self.capacity, device)
+        self.state = self.all
         self.active = torch.ones(slots, dtype=torch.bool, device=device)
+        self._states: dict[int, State] = {slots: self.all}
         self._views: dict[int, _View] = {}
         # Scratch and constants by layer and length, made in the first step of each length.
         self._extended: dict[tuple[nn.Module, int], Tensor] = {}
         self._envelopes: dict[tuple[nn.Module, int], Tensor] = {}
 
     def begin(self, active: Tensor, frames: int, given: int) -> None:
-        """Start a step for the slots of `active` (bool [slots])."""
-        self.active.copy_(active)
+        """Start a step of the first len(active) slots, for those that are True."""
+        count = len(active)
+        if count not in self._states:
+            self._states[count] = self.all.first(count)
+        self.state = self._states[count]
+        self.active = active
         self.frames, self.given = frames, given
         self._views.clear()
 
@@ -66,8 +75,9 @@ class Stream:
         length, left = x.shape[-1], layer.left
         key = (layer, length)
         if key not in self._extended:
-            self._extended[key] = x.new_zeros(*x.shape[:-1], left + length + layer.pad)
-        out = self._extended[key]
+            shape = (self.slots, x.shape[1], left + length + layer.pad)
+            self._extended[key] = x.new_zeros(shape)
+        out = self._extended[key][: len(x)]
         before = tail
         if layer.reflects:
             first = (self.state.frames == 0)[:, None, None]
@@ -95,6 +105,7 @@ class Stream:
     def remember(self, layer: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = self.state.keys[layer], self.state.values[layer]
         index = self.view(k.shape[2]).ring[:, None, :, None].expand_as(k)
+        k, v = k.to(keys.dtype), v.to(values.dtype)
         return keys.scatter_(2, index, k), values.scatter_(2, index, v)
 
     def valid(self, x: Tensor) -> Tensor:
@@ -124,7 +135,7 @@ class Stream:
         cut = (layer.n_fft - layer.hop) // 2
         windows = layer.n_fft // layer.hop
         left = envelope(layer, windows)[-(layer.n_fft - layer.hop) :][:cut]
-        return self.state.carries[layer][:, :cut] / left.clamp(min=1e-11)
+        return self.all.carries[layer][:, :cut] / left.clamp(min=1e-11)
 
 
 class _View:

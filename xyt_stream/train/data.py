@@ -10,12 +10,11 @@ import soundfile
 import torch
 from torch import Tensor
 
-from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
+from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Pcm16, to_float32
 from xyt_stream.errors import AudioError
+from xyt_stream.train.augment import Augment
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
-GAIN_DB = (-18.0, 6.0)  # what laptops and headsets differ by
-SILENCE = 0.1  # share of crops that start with digital silence, which recordings never hold
 
 
 def find_clips(folder: Path) -> list[Path]:
@@ -26,7 +25,7 @@ def find_clips(folder: Path) -> list[Path]:
     return clips
 
 
-def load_clip(path: Path) -> np.ndarray:
+def load_clip(path: Path) -> Pcm16:
     """One 16 kHz mono clip as int16 [samples]."""
     samples, rate = soundfile.read(path, dtype="int16")
     if rate != INPUT_RATE or samples.ndim != 1:
@@ -47,27 +46,25 @@ class Crops:
     """
 
     def __init__(self, folder: Path, frames: int, seed: int) -> None:
-        joined: dict[str, list[np.ndarray]] = defaultdict(list)
+        joined: dict[str, list[Pcm16]] = defaultdict(list)
         for path in find_clips(folder):
             joined[path.relative_to(folder).parts[0]].append(load_clip(path))
         self.tracks = [np.concatenate(clips) for _, clips in sorted(joined.items())]
         self.samples = frames * FRAME_SAMPLES
         self.hours = sum(map(len, self.tracks)) / INPUT_RATE / 3600
-        if min(map(len, self.tracks)) <= self.samples:
+        if min(map(len, self.tracks)) <= Augment.source_samples(self.samples):
             raise AudioError(f"a folder in {folder} holds less than one crop of {frames} frames")
         weights = np.sqrt([len(track) for track in self.tracks])
         self.weights = weights / weights.sum()
         self.rng = np.random.default_rng(seed)
+        self.augment = Augment(self.rng)
 
     def batch(self, size: int) -> Tensor:
-        """float32 [size, samples], each crop at its own gain and never clipping."""
+        """float32 [size, samples], each crop augmented in its own way."""
+        needed = Augment.source_samples(self.samples)
         crops = []
         for index in self.rng.choice(len(self.tracks), size, p=self.weights):
-            start = self.rng.integers(len(self.tracks[index]) - self.samples)
-            crop = self.tracks[index][start : start + self.samples].astype(np.float32) / 32768
-            gain = 10 ** (self.rng.uniform(*GAIN_DB) / 20)
-            crop *= min(gain, 0.99 / max(np.abs(crop).max(), 1e-4))
-            if self.rng.random() < SILENCE:
-                crop[: self.rng.integers(self.samples)] = 0
-            crops.append(crop)
+            start = self.rng.integers(len(self.tracks[index]) - needed)
+            source = to_float32(self.tracks[index][start : start + needed])
+            crops.append(self.augment(self.augment.speed(source, self.samples)))
         return torch.from_numpy(np.stack(crops))

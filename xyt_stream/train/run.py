@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -13,10 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from xyt_stream.model import checkpoint
 from xyt_stream.model.config import mini
 from xyt_stream.train.data import Crops
-from xyt_stream.train.trainer import Trainer
+from xyt_stream.train.text import Transcripts
+from xyt_stream.train.trainer import Recipe, Trainer
 from xyt_stream.train.validate import Validation
 
 SAVE_EVERY = 100  # steps
+SCORE_EVERY = 500  # steps: scores cost as much as some twenty steps
+CROP_FRAMES = 25  # 2 s, a little more than attention's context
 
 
 def train(
@@ -24,62 +28,58 @@ def train(
     out: Path,
     *,
     valid: Path | None = None,
-    steps: int = 3000,
-    batch: int = 16,
-    frames: int = 25,
-    quantizer_start: int = 400,
-    seed: int = 0,
+    recipe: Recipe | None = None,
     device: str = "cpu",
 ) -> Path:
     """Train the default model; stopping it and starting it again goes on where it was.
 
-    Writes `state.pt` (to go on from), `log.jsonl` (a line every 100 steps) and, with the same
-    rhythm, `model.safetensors` (to use: `--model OUT/model.safetensors`).
+    Writes to `out`: `state.pt` (to go on from) and `log.jsonl` every 100 steps; with scores,
+    `model.safetensors` (to use: `--model OUT/model.safetensors`) and decoded samples every 500.
 
     Args:
-        data: folder of 16 kHz mono speech, searched through.
+        data: folder of 16 kHz mono speech, searched through; a metadata.csv (name|sentence) in it
+            gives the text loss its text.
         out: folder for what is written.
         valid: folder of speech to score, never trained on.
-        batch, frames: crops a step and code frames in each.
-        quantizer_start: steps before the codebooks are started.
 
     Returns:
         The path of the model.
     """
+    recipe = recipe or Recipe()
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
-    crops = Crops(data, frames, seed)
-    console.print(f"{crops.hours:.1f} hours of speech in {data}")
+    crops = Crops(data, CROP_FRAMES, recipe.seed)
+    has_text = recipe.text > 0 and any(data.rglob("metadata.csv"))
+    transcripts = Transcripts(data, recipe.seed) if has_text else None
+    text = f", {len(transcripts.clips)} clips with text" if transcripts else ""
+    console.print(f"{crops.hours:.1f} hours of speech in {data}{text}")
     validation = Validation(valid) if valid else None
-    trainer = Trainer(
-        mini(),
-        crops,
-        batch=batch,
-        steps=steps,
-        quantizer_start=quantizer_start,
-        seed=seed,
-        device=torch.device(device),
-    )
+    trainer = Trainer(mini(), recipe, crops, transcripts, torch.device(device))
     state, model = out / "state.pt", out / "model.safetensors"
     if state.exists():
         trainer.resume(state)
         console.print(f"going on after step {trainer.step_number}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        bar = progress.add_task("training", total=steps, completed=trainer.step_number)
-        while trainer.step_number < steps:
+        bar = progress.add_task("training", total=recipe.steps, completed=trainer.step_number)
+        while trainer.step_number < recipe.steps:
             started = time.perf_counter()
             losses = trainer.step()
             seconds = time.perf_counter() - started
-            text = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            progress.update(bar, completed=trainer.step_number, description=text)
-            if trainer.step_number % SAVE_EVERY == 0 or trainer.step_number == steps:
-                record = {"step": trainer.step_number, **losses, "step_seconds": seconds}
+            step = trainer.step_number
+            described = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            progress.update(bar, completed=step, description=described)
+            last = step == recipe.steps
+            if last or step % SAVE_EVERY == 0:
                 trainer.save(state)
-                checkpoint.save(trainer.shipped(), model, torch.float16)
-                if validation and trainer.books.started:
-                    record |= validation.score(trainer.shipped(), trainer.device)
+                record: dict[str, Any] = {"step": step, **losses, "step_seconds": seconds}
+                if last or step % SCORE_EVERY == 0:
+                    checkpoint.save(trainer.shipped(), model, torch.float16)
+                    if validation and trainer.books.started:
+                        record |= validation.score(trainer.shipped(), trainer.device, out)
+                    if transcripts and trainer.books.started:
+                        record["text_error"] = trainer.text_error()
                 with (out / "log.jsonl").open("a") as log:
                     log.write(json.dumps(record) + "\n")
-                progress.console.print(json.dumps(record))
+                progress.console.print(record)
     return model

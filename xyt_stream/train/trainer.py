@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,17 +15,50 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from xyt_stream.audio import FRAME_SAMPLES
 from xyt_stream.errors import ModelError
 from xyt_stream.model.config import ModelConfig
+from xyt_stream.model.quantizer import Quantized
 from xyt_stream.model.timeline import Clip
 from xyt_stream.model.tokenizer import Tokenizer
+from xyt_stream.train.adversary import Adversary
 from xyt_stream.train.codebooks import CodebookLearner
 from xyt_stream.train.data import Crops
 from xyt_stream.train.losses import MelLoss
 from xyt_stream.train.optimizer import Optimizer
+from xyt_stream.train.text import Reader, Transcripts, collate
 
 COMMITMENT = 0.25
 MAX_GRADIENT = 5.0  # norm
 EMA_DECAY = 0.998
 KMEANS_VECTORS = 12  # for each code of a book
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Args:
+        steps: how long the learning-rate schedule is.
+        batch: crops a step.
+        quantizer_start: steps before the quantizer joins; until then latents pass unquantized, so
+            that k-means finds something worth dividing.
+        fewer_books: share of crops decoded from a random number of first codebooks.
+        adversary_start: steps before the judges join.
+        adversary: weight of their loss.
+        judged: samples of each crop that they are shown.
+        text: weight of the text loss, where there is text.
+        text_batch: clips with text a step.
+        seed: of weights, crops and everything else drawn.
+    """
+
+    steps: int = 3200
+    batch: int = 16
+    quantizer_start: int = 400
+    fewer_books: float = 0.25
+    adversary_start: int = 2000
+    adversary: float = 0.1
+    judged: int = 8_000
+    text: float = 0.05
+    text_batch: int = 4
+    seed: int = 0
 
 
 class Trainer:
@@ -32,46 +67,49 @@ class Trainer:
     Args:
         config: of a causal network.
         crops: what it hears.
-        batch: crops a step.
-        steps: how long the learning-rate schedule is.
-        quantizer_start: steps before the quantizer joins; until then latents pass unquantized, so
-            that k-means finds something worth dividing.
+        transcripts: clips with text, for the text loss; None without it.
     """
 
     def __init__(
         self,
         config: ModelConfig,
+        recipe: Recipe,
         crops: Crops,
-        *,
-        batch: int,
-        steps: int,
-        quantizer_start: int,
-        seed: int,
+        transcripts: Transcripts | None,
         device: torch.device,
     ) -> None:
-        torch.manual_seed(seed)
-        self.device = device
-        self.crops, self.batch, self.quantizer_start = crops, batch, quantizer_start
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device = recipe, device
+        self.crops, self.transcripts = crops, transcripts
         self.network = Tokenizer(config).to(device)
         average = get_ema_multi_avg_fn(EMA_DECAY)  # type: ignore[no-untyped-call]
         self.averaged = AveragedModel(self.network, multi_avg_fn=average)
-        self.optimizer = Optimizer(self.network, steps)
-        self.books = CodebookLearner(self.network.quantizer, seed)
+        trained = torch.nn.ModuleList([self.network])
+        self.reader: Reader | None = None
+        if transcripts is not None:
+            self.reader = Reader(config.quantizer.dim, len(transcripts.alphabet)).to(device)
+            trained.append(self.reader)
+        self.trained = trained
+        self.optimizer = Optimizer(trained, recipe.steps)
+        self.books = CodebookLearner(self.network.quantizer, recipe.seed)
+        self.adversary = Adversary(recipe.judged, recipe.seed, device)
         self.loss = MelLoss(config.output_rate).to(device)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
         self.step_number = 0
 
     def autocast(self, enabled: bool = True) -> AbstractContextManager[None]:
         """bfloat16 where the hardware is fast at it."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
-    def clip(self) -> Clip:
-        """The timeline of one batch of crops."""
+    def clip(self, wav: Tensor) -> Clip:
+        """The timeline of a batch."""
         config = self.network.config
-        frames = self.crops.samples // FRAME_SAMPLES
+        frames = wav.shape[1] // FRAME_SAMPLES
         return Clip(frames, causal=config.causal, context=config.context, device=self.device)
 
-    def latents(self, wav: Tensor, clip: Clip) -> Tensor:
+    def latents(self, wav: Tensor) -> Tensor:
         """Samples -> quantizer input, float32 [batch, frames, dim]."""
+        clip = self.clip(wav)
         mel = self.network.mel(wav, clip)
         with self.autocast():
             hidden = self.network.encoder(mel, clip)
@@ -81,38 +119,86 @@ class Trainer:
     def start_codebooks(self) -> None:
         """k-means over the latents of many batches."""
         wanted = KMEANS_VECTORS * self.network.config.quantizer.codebook_size
-        batches = -(-wanted // (self.batch * self.clip().frames))
+        batches = -(-wanted // (self.recipe.batch * (self.crops.samples // FRAME_SAMPLES)))
         with torch.no_grad():
-            found = [
-                self.latents(self.crops.batch(self.batch).to(self.device), self.clip())
-                for _ in range(batches)
-            ]
+            found = [self.latents(self.hear()) for _ in range(batches)]
         self.books.start(torch.cat(found).flatten(0, 1))
+
+    def hear(self) -> Tensor:
+        """The next crops."""
+        return self.crops.batch(self.recipe.batch).to(self.device)
 
     def step(self) -> dict[str, float]:
         """One step; its losses."""
-        if self.step_number == self.quantizer_start:
+        if self.step_number == self.recipe.quantizer_start:
             self.start_codebooks()
-        wav, clip = self.crops.batch(self.batch).to(self.device), self.clip()
-        latent = self.latents(wav, clip)
-        coded, commitment = latent, latent.new_zeros(())
+        wav = self.hear()
+        latent = self.latents(wav)
+        coded = latent
+        parts: dict[str, Tensor] = {}
+        found = None
         if self.books.started:
-            with torch.no_grad():
-                found = self.network.quantizer.quantize(latent)
-            commitment = (latent - found.total).square().mean()
-            coded = latent + (found.total - latent).detach()
+            found = self.quantize(latent)
+            parts["commitment"] = COMMITMENT * (latent - found.total).square().mean()
+            coded = latent + (self.partial(latent, found) - latent).detach()
         hidden = self.network.quantizer.output_proj(coded)
         with self.autocast():
-            decoded = self.network.decoder(hidden, clip)
-        mel = self.loss(decoded.float(), wav)
-        (mel + COMMITMENT * commitment).backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT)
+            decoded = self.network.decoder(hidden, self.clip(wav)).float()
+        parts["mel"] = self.loss(decoded, wav)
+        losses = {}
+        if self.step_number >= self.recipe.adversary_start:
+            ours, theirs = self.adversary.piece(decoded, wav)
+            losses["judges"] = self.adversary.learn(ours, theirs)
+            parts["adversary"] = self.recipe.adversary * self.adversary.loss(ours, theirs)
+        if self.transcripts is not None and self.books.started:
+            parts["text"] = self.recipe.text * self.text_loss(self.transcripts)
+        torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.trained.parameters(), MAX_GRADIENT)
         self.optimizer.step(self.step_number)
-        if self.books.started:
+        if found is not None:
             self.books.update(found)
         self.averaged.update_parameters(self.network)
         self.step_number += 1
-        return {"mel": mel.item(), "commitment": commitment.item()}
+        return {**{name: part.item() for name, part in parts.items()}, **losses}
+
+    def quantize(self, latent: Tensor) -> Quantized:
+        """As the quantizer does, without gradients."""
+        with torch.no_grad():
+            return self.network.quantizer.quantize(latent)
+
+    def partial(self, latent: Tensor, found: Quantized) -> Tensor:
+        """What the decoder is given: all books, or for some crops the first few only.
+
+        Those crops teach it to speak from fewer, and the first books to say the most.
+        """
+        books = len(found.codes)
+        fewer = torch.rand(len(latent), generator=self.generator) < self.recipe.fewer_books
+        count = torch.randint(1, books + 1, (len(latent),), generator=self.generator)
+        count = torch.where(fewer, count, books)
+        # A book was given what those before it left over; the last leaves latent - total.
+        left = torch.cat([found.residuals, (latent - found.total)[None]])
+        rows = torch.arange(len(latent))
+        return latent - left[count.to(latent.device), rows.to(latent.device)]
+
+    def text_loss(self, transcripts: Transcripts) -> Tensor:
+        """How illegible the text of some clips is in their quantized latents."""
+        assert self.reader is not None
+        wav, clips = transcripts.batch(self.recipe.text_batch)
+        latent = self.latents(wav.to(self.device))
+        total = self.quantize(latent).total
+        return self.reader.loss(latent + (total - latent).detach(), clips)
+
+    @torch.no_grad()
+    def text_error(self) -> float:
+        """Character error rate on the clips with text that are kept out, from their codes."""
+        assert self.transcripts is not None
+        assert self.reader is not None
+        errors = []
+        for clip in self.transcripts.kept:
+            wav, clips = collate([clip])
+            total = self.quantize(self.latents(wav.to(self.device))).total
+            errors.append(self.reader.error_rate(total, clips))
+        return sum(errors) / len(errors)
 
     def shipped(self) -> Tokenizer:
         """The averaged weights with the codebooks of now."""
@@ -126,26 +212,40 @@ class Trainer:
         """Everything needed to go on, replaced at once so that a stop never leaves half a file."""
         state = {
             "step": self.step_number,
-            "network": self.network.state_dict(),
+            "trained": self.trained.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "books": self.books.state_dict(),
+            "adversary": self.adversary.state_dict(),
+            "generator": self.generator.get_state(),
             "crops": self.crops.rng.bit_generator.state,
         }
+        if self.transcripts is not None:
+            state["transcripts"] = self.transcripts.rng.bit_generator.state
         torch.save(state, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a file that `save` wrote."""
+        """Go on from a file that `save` wrote.
+
+        Raises:
+            ModelError: the file is damaged or of another recipe.
+        """
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.network.quantizer.refresh()
-            self.averaged.load_state_dict(state["averaged"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.books.load_state_dict(state["books"])
-            self.crops.rng.bit_generator.state = state["crops"]
-            self.step_number = state["step"]
+            self._restore(torch.load(path, map_location=self.device, weights_only=True))
         except (UnpicklingError, RuntimeError, KeyError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"training cannot go on from {path}: {reason}") from error
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.trained.load_state_dict(state["trained"])
+        self.network.quantizer.refresh()
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.books.load_state_dict(state["books"])
+        self.adversary.load_state_dict(state["adversary"])
+        self.generator.set_state(state["generator"].cpu())
+        self.crops.rng.bit_generator.state = state["crops"]
+        if self.transcripts is not None:
+            self.transcripts.rng.bit_generator.state = state["transcripts"]
+        self.step_number = state["step"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xyt_stream.audio import FRAME_SAMPLES
+from xyt_stream.audio import FRAME_SAMPLES, write_audio
 from xyt_stream.errors import MissingExtraError
 from xyt_stream.model.timeline import Clip
 from xyt_stream.model.tokenizer import Tokenizer
@@ -30,9 +30,13 @@ class Validation:
         self.clips = [load_clip(p).astype(np.float32) / 32768 for p in find_clips(folder)]
 
     @torch.no_grad()
-    def score(self, network: Tokenizer, device: torch.device) -> dict[str, float]:
-        """STOI at full rate, and the smallest share of a codebook that the clips use."""
-        scores, used = [], []
+    def score(self, network: Tokenizer, device: torch.device, out: Path) -> dict[str, float]:
+        """STOI at full rate, and the smallest share of a codebook that the clips use.
+
+        The first clip is written to `out` as it is decoded, to be listened to.
+        """
+        scores: list[float] = []
+        used = []
         config = network.config
         for samples in self.clips:
             frames = len(samples) // FRAME_SAMPLES
@@ -40,6 +44,8 @@ class Validation:
             clip = Clip(frames, causal=config.causal, context=config.context, device=device)
             codes = network.encode(wav[None], clip)
             decoded = network.decode(codes, clip)[0].cpu().numpy()
+            if not scores:
+                write_audio(out / "sample.flac", decoded, config.output_rate)
             scores.append(self._stoi(wav.cpu().numpy(), decoded, config.output_rate))
             used.append(codes[0].cpu())
         books = torch.cat(used, dim=1)

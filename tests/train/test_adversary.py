@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import torch
+
+from xyt_stream.train.adversary import Adversary
+
+
+def test_judges_learn_and_then_the_codec_pays():
+    torch.manual_seed(0)
+    adversary = Adversary(3000, seed=0, device=torch.device("cpu"))
+    time = torch.arange(4000) / 16_000
+    tone = torch.sin(2 * torch.pi * 400 * time).expand(2, -1) * 0.5
+    noise = torch.randn(2, 4000) * 0.3
+    first = adversary.learn(*adversary.piece(noise, tone))
+    for _ in range(40):
+        last = adversary.learn(*adversary.piece(noise, tone))
+    assert last < first - 0.3
+    fake = noise.clone().requires_grad_(True)
+    loss = adversary.loss(*adversary.piece(fake, tone))
+    loss.backward()
+    assert fake.grad is not None
+    assert fake.grad.abs().sum() > 0
+    assert adversary.loss(*adversary.piece(tone, tone)) < loss
+
+
+def test_pieces_are_the_same_stretch_of_both():
+    adversary = Adversary(100, seed=0, device=torch.device("cpu"))
+    wav = torch.rand(3, 1000)
+    starts = set()
+    for _ in range(5):
+        ours, theirs = adversary.piece(wav, wav.clone())
+        assert torch.equal(ours, theirs)
+        assert ours.shape == (3, 100)
+        starts.add(int((wav[0] == ours[0, 0]).nonzero()[0]))
+    assert len(starts) > 1
+
+
+def test_state_survives():
+    torch.manual_seed(0)
+    device = torch.device("cpu")
+    first, second = Adversary(1500, 0, device), Adversary(1500, 1, device)
+    ours, theirs = torch.randn(2, 2000), torch.randn(2, 2000)
+    first.learn(*first.piece(ours, theirs))
+    second.load_state_dict(first.state_dict())
+    losses = [a.learn(*a.piece(ours, theirs)) for a in (first, second)]
+    assert losses[0] == losses[1]

@@ -1,0 +1,130 @@
+"""Meaning: what is said must be legible in the codes (connectionist temporal classification)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xyt_stream.audio import FRAME_SAMPLES, Pcm16, to_float32
+from xyt_stream.errors import AudioError
+from xyt_stream.train.data import SUFFIXES, load_clip
+
+STEPS = 4  # places for a character in each frame; speech has more than 12.5 characters a second
+HIDDEN = 256
+MAX_FRAMES = 75  # longer clips are left out: a batch is as long as its longest
+HELD_OUT = 20  # one clip in so many is kept for `error_rate`
+
+
+class Transcript(NamedTuple):
+    """A clip, int16 [samples], and its characters, int64 [length], from 1 (0 is the blank)."""
+
+    samples: Pcm16
+    characters: Tensor
+
+
+class Transcripts:
+    """Clips whose words are known, from every metadata.csv (name|sentence) below a folder.
+
+    Args:
+        folder: the training data.
+        seed: for the order of the batches.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        lines = {}
+        for table in sorted(folder.rglob("metadata.csv")):
+            for line in table.read_text(encoding="utf-8").splitlines():
+                name, _, sentence = line.partition("|")
+                lines[table.parent / name] = sentence.casefold()
+        if not lines:
+            raise AudioError(f"{folder} holds no metadata.csv with sentences")
+        self.alphabet = sorted(set("".join(lines.values())))
+        number = {character: i for i, character in enumerate(self.alphabet, start=1)}
+        clips = []
+        for stem, sentence in sorted(lines.items()):
+            path = next((p for p in map(stem.with_suffix, SUFFIXES) if p.is_file()), None)
+            if path is not None:
+                characters = torch.tensor([number[c] for c in sentence])
+                clips.append(Transcript(load_clip(path), characters))
+        clips = [clip for clip in clips if self._fits(clip)]
+        self.kept = clips[::HELD_OUT]
+        self.clips = [clip for i, clip in enumerate(clips) if i % HELD_OUT]
+        self.rng = np.random.default_rng(seed)
+
+    @staticmethod
+    def _fits(clip: Transcript) -> bool:
+        frames = len(clip.samples) // FRAME_SAMPLES
+        return len(clip.characters) < frames * STEPS and frames <= MAX_FRAMES
+
+    def batch(self, size: int) -> tuple[Tensor, list[Transcript]]:
+        """float32 [size, samples of the longest], and the clips."""
+        drawn = self.rng.choice(len(self.clips), size, replace=False)
+        return collate([self.clips[i] for i in drawn])
+
+
+def collate(clips: list[Transcript]) -> tuple[Tensor, list[Transcript]]:
+    """The clips' whole frames, zeros after each: float32 [clips, samples of the longest]."""
+    longest = max(len(clip.samples) for clip in clips)
+    wav = np.zeros((len(clips), -(-longest // FRAME_SAMPLES) * FRAME_SAMPLES), np.float32)
+    for row, clip in zip(wav, clips, strict=True):
+        row[: len(clip.samples)] = to_float32(clip.samples)
+    return torch.from_numpy(wav), clips
+
+
+class Reader(nn.Module):
+    """Characters from quantized frames; used in training only.
+
+    Args:
+        dim: channels of the quantized latent.
+        characters: in the alphabet.
+    """
+
+    def __init__(self, dim: int, characters: int) -> None:
+        super().__init__()
+        self.spread = nn.Linear(dim, STEPS * HIDDEN)
+        self.out = nn.Linear(HIDDEN, characters + 1)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """[batch, frames, dim] -> log probabilities [batch, STEPS * frames, characters + 1]."""
+        batch, frames, _ = latent.shape
+        hidden = F.gelu(self.spread(latent)).view(batch, STEPS * frames, HIDDEN)
+        return F.log_softmax(self.out(hidden), dim=-1)
+
+    def loss(self, latent: Tensor, clips: list[Transcript]) -> Tensor:
+        """CTC (Graves et al., 2006), per character."""
+        frames = [len(clip.samples) // FRAME_SAMPLES * STEPS for clip in clips]
+        lengths = [len(clip.characters) for clip in clips]
+        return F.ctc_loss(
+            self(latent).transpose(0, 1),
+            torch.cat([clip.characters for clip in clips]).to(latent.device),
+            torch.tensor(frames),
+            torch.tensor(lengths),
+            zero_infinity=True,
+        )
+
+    @torch.no_grad()
+    def error_rate(self, latent: Tensor, clips: list[Transcript]) -> float:
+        """Character error rate of the best path: edits over characters."""
+        edits = 0
+        for best, clip in zip(self(latent).argmax(2), clips, strict=True):
+            path = best[: len(clip.samples) // FRAME_SAMPLES * STEPS].unique_consecutive()
+            edits += edit_distance(path[path > 0].tolist(), clip.characters.tolist())
+        return edits / sum(len(clip.characters) for clip in clips)
+
+
+def edit_distance(a: list[int], b: list[int]) -> int:
+    """Least insertions, deletions and substitutions that turn `a` into `b` (Levenshtein)."""
+    row = np.arange(len(b) + 1)
+    target = np.array(b)
+    for i, item in enumerate(a, start=1):
+        # Without insertions first; those then run along the row, one for each place.
+        best = np.minimum(row[1:] + 1, row[:-1] + (target != item))
+        full = np.concatenate([[i], best])
+        places = np.arange(len(full))
+        row = np.minimum.accumulate(full - places) + places
+    return int(row[-1])
