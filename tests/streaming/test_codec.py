@@ -62,15 +62,16 @@ def test_clips_of_unequal_length(which, request, speech):
 
 
 def test_speech_comes_back_as_speech(codec, speech):
-    """Not noise: the decoded envelope follows the original's."""
+    """Not noise: the decoded loudness follows the original's, 20 ms by 20 ms."""
 
     def envelope(wav):
-        return wav[: len(wav) // 320 * 320].view(-1, 320).square().mean(1).sqrt().log1p()
+        power = wav[: len(wav) // 320 * 320].view(-1, 320).square().mean(1)
+        return power.clamp(min=1e-6).log()
 
     decoded = codec.decode(codec.encode(speech))
     original = envelope(speech[: len(decoded)])
     correlation = torch.corrcoef(torch.stack([original, envelope(decoded)]))[0, 1]
-    assert correlation > 0.9
+    assert correlation > 0.8
 
 
 def test_long_clips_go_through_in_pieces_that_do_not_show(codec, speech):
@@ -154,3 +155,32 @@ def test_unknown_device_is_named():
 def test_a_causal_model_takes_no_lookahead(codec):
     with pytest.raises(ModelError, match="lookahead is 0"):
         codec.stream_encoder(lookahead=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("which", ["codec", "published"])
+def test_half_precision_is_nearly_the_same(which, request, speech, dtype):
+    codec = request.getfixturevalue(which)
+    codes = codec.encode(speech)
+    half = codec.encode(speech, dtype=dtype)
+    assert half.shape == codes.shape
+    assert (half[0] == codes[0]).float().mean() > 0.8
+    sound, heard = codec.decode(codes), codec.decode(codes, dtype=dtype)
+    assert heard.dtype == torch.float32
+    noise = (heard - sound).square().sum()
+    assert 0 < noise < 0.01 * sound.square().sum()
+
+
+def test_half_precision_takes_long_clips_and_unequal_ones(codec, speech):
+    long = speech.repeat(17)[: 400 * 1280]
+    codes = codec.encode(long, dtype=torch.bfloat16)
+    assert codes.shape == (8, 400)
+    assert codec.decode(codes, dtype=torch.bfloat16).shape == (400 * 1280,)
+    lengths = torch.tensor([25, 0])
+    wav = codec.decode(codes[None, :, :25].repeat(2, 1, 1), lengths, dtype=torch.bfloat16)
+    assert not wav[1].any()
+
+
+def test_a_precision_that_does_not_exist_is_refused(codec, speech):
+    with pytest.raises(ModelError, match="float64"):
+        codec.encode(speech, dtype=torch.float64)

@@ -32,7 +32,7 @@ def test_a_folder_without_sound_is_named(tmp_path):
 
 
 def test_crops_are_speech_at_many_gains_and_never_clip(folder):
-    batch = Crops(folder, frames=5, seed=0).batch(64)
+    batch = Crops(folder, frames=5, size=64, seed=0)[0]
     assert batch.shape == (64, 5 * 1280)
     peaks = batch.abs().amax(dim=1)
     assert peaks.max() < 1
@@ -40,17 +40,18 @@ def test_crops_are_speech_at_many_gains_and_never_clip(folder):
 
 
 def test_the_same_seed_draws_the_same_crops(folder):
-    batches = [Crops(folder, frames=5, seed=seed).batch(4) for seed in (1, 1, 2)]
-    assert batches[0].equal(batches[1])
-    assert not batches[0].equal(batches[2])
+    first, again, other = (Crops(folder, frames=5, size=4, seed=seed) for seed in (1, 1, 2))
+    assert first[7].equal(again[7])
+    assert not first[7].equal(first[8])
+    assert not first[7].equal(other[7])
 
 
 def test_another_rate_is_refused_by_name(folder):
     soundfile.write(folder / "b" / "hifi.wav", np.zeros(48_000), 48_000)
     with pytest.raises(AudioError, match=r"hifi\.wav"):
-        Crops(folder, frames=5, seed=0)
+        Crops(folder, frames=5, size=4, seed=0)
 
 
 def test_too_little_speech_is_refused(folder):
     with pytest.raises(AudioError, match="100 frames"):
-        Crops(folder, frames=100, seed=0)
+        Crops(folder, frames=100, size=4, seed=0)

@@ -19,7 +19,7 @@ def folder(tmp_path, fixtures):
 
 
 def test_reads_sentences_of_the_clips_that_are_there(folder):
-    texts = Transcripts(folder, seed=0)
+    texts = Transcripts(folder, size=3, seed=0)
     assert len(texts.clips) + len(texts.kept) == 5
     spelled = {
         "".join(texts.alphabet[i - 1] for i in clip.characters)
@@ -29,24 +29,24 @@ def test_reads_sentences_of_the_clips_that_are_there(folder):
 
 
 def test_kept_clips_are_never_in_a_batch(folder):
-    texts = Transcripts(folder, seed=0)
+    texts = Transcripts(folder, size=3, seed=0)
     kept = {tuple(clip.characters.tolist()) for clip in texts.kept}
     assert kept
-    for _ in range(10):
-        wav, clips = texts.batch(3)
+    for step in range(10):
+        wav, clips = texts[step]
         assert wav.shape[1] % 1280 == 0
         assert not kept & {tuple(clip.characters.tolist()) for clip in clips}
 
 
 def test_a_sentence_too_long_for_its_clip_is_left_out(folder):
     (folder / "metadata.csv").write_text("clip0|" + "x" * 200 + "\nclip1|ja\nclip2|nein")
-    texts = Transcripts(folder, seed=0)
+    texts = Transcripts(folder, size=3, seed=0)
     assert len(texts.clips) + len(texts.kept) == 2
 
 
 def test_no_text_is_named(tmp_path):
     with pytest.raises(AudioError, match=r"metadata\.csv"):
-        Transcripts(tmp_path, seed=0)
+        Transcripts(tmp_path, size=3, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_edit_distance(a, b, edits):
 
 def test_a_reader_learns_to_read(folder):
     torch.manual_seed(0)
-    texts = Transcripts(folder, seed=0)
+    texts = Transcripts(folder, size=3, seed=0)
     wav, clips = collate(texts.clips[:2])
     latent = torch.randn(2, wav.shape[1] // 1280, 16)
     reader = Reader(16, len(texts.alphabet))

@@ -21,6 +21,8 @@ from xyt_stream.train.validate import Validation
 SAVE_EVERY = 100  # steps
 SCORE_EVERY = 500  # steps: scores cost as much as some twenty steps
 CROP_FRAMES = 25  # 2 s, a little more than attention's context
+CROPS = 16  # in a step
+TEXTS = 4  # clips with text in a step
 
 
 def train(
@@ -48,9 +50,9 @@ def train(
     recipe = recipe or Recipe()
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
-    crops = Crops(data, CROP_FRAMES, recipe.seed)
+    crops = Crops(data, frames=CROP_FRAMES, size=CROPS, seed=recipe.seed)
     has_text = recipe.text > 0 and any(data.rglob("metadata.csv"))
-    transcripts = Transcripts(data, recipe.seed) if has_text else None
+    transcripts = Transcripts(data, size=TEXTS, seed=recipe.seed) if has_text else None
     text = f", {len(transcripts.clips)} clips with text" if transcripts else ""
     console.print(f"{crops.hours:.1f} hours of speech in {data}{text}")
     validation = Validation(valid) if valid else None

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from xyt_stream.audio import FRAME_SAMPLES, Pcm16, to_float32
 from xyt_stream.errors import AudioError
@@ -27,15 +28,18 @@ class Transcript(NamedTuple):
     characters: Tensor
 
 
-class Transcripts:
+class Transcripts(Dataset[tuple[Tensor, list[Transcript]]]):
     """Clips whose words are known, from every metadata.csv (name|sentence) below a folder.
+
+    As with `Crops`, item number i is the batch of step i.
 
     Args:
         folder: the training data.
-        seed: for the order of the batches.
+        size: clips in a batch.
+        seed: the same seed draws the same batches.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, *, size: int, seed: int) -> None:
         lines = {}
         for table in sorted(folder.rglob("metadata.csv")):
             for line in table.read_text(encoding="utf-8").splitlines():
@@ -54,17 +58,17 @@ class Transcripts:
         clips = [clip for clip in clips if self._fits(clip)]
         self.kept = clips[::HELD_OUT]
         self.clips = [clip for i, clip in enumerate(clips) if i % HELD_OUT]
-        self.rng = np.random.default_rng(seed)
+        self.size, self.seed = size, seed
 
     @staticmethod
     def _fits(clip: Transcript) -> bool:
         frames = len(clip.samples) // FRAME_SAMPLES
         return len(clip.characters) < frames * STEPS and frames <= MAX_FRAMES
 
-    def batch(self, size: int) -> tuple[Tensor, list[Transcript]]:
+    def __getitem__(self, step: int) -> tuple[Tensor, list[Transcript]]:
         """float32 [size, samples of the longest], and the clips."""
-        drawn = self.rng.choice(len(self.clips), size, replace=False)
-        return collate([self.clips[i] for i in drawn])
+        rng = np.random.default_rng((self.seed, step))
+        return collate([self.clips[i] for i in rng.choice(len(self.clips), self.size)])
 
 
 def collate(clips: list[Transcript]) -> tuple[Tensor, list[Transcript]]:

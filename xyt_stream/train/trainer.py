@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
 
 from xyt_stream.audio import FRAME_SAMPLES
 from xyt_stream.errors import ModelError
@@ -23,12 +26,15 @@ from xyt_stream.train.codebooks import CodebookLearner
 from xyt_stream.train.data import Crops
 from xyt_stream.train.losses import MelLoss
 from xyt_stream.train.optimizer import Optimizer
-from xyt_stream.train.text import Reader, Transcripts, collate
+from xyt_stream.train.text import Reader, Transcript, Transcripts, collate
 
 COMMITMENT = 0.25
 MAX_GRADIENT = 5.0  # norm
 EMA_DECAY = 0.998
 KMEANS_VECTORS = 12  # for each code of a book
+MAX_WORKERS = 8
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,6 @@ class Recipe:
 
     Args:
         steps: how long the learning-rate schedule is.
-        batch: crops a step.
         quantizer_start: steps before the quantizer joins; until then latents pass unquantized, so
             that k-means finds something worth dividing.
         fewer_books: share of crops decoded from a random number of first codebooks.
@@ -45,19 +50,16 @@ class Recipe:
         adversary: weight of their loss.
         judged: samples of each crop that they are shown.
         text: weight of the text loss, where there is text.
-        text_batch: clips with text a step.
         seed: of weights, crops and everything else drawn.
     """
 
     steps: int = 3200
-    batch: int = 16
     quantizer_start: int = 400
     fewer_books: float = 0.25
     adversary_start: int = 2000
     adversary: float = 0.1
     judged: int = 8_000
     text: float = 0.05
-    text_batch: int = 4
     seed: int = 0
 
 
@@ -96,6 +98,8 @@ class Trainer:
         self.loss = MelLoss(config.output_rate).to(device)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.step_number = 0
+        self._crops: Iterator[Tensor] | None = None
+        self._texts: Iterator[tuple[Tensor, list[Transcript]]] | None = None
 
     def autocast(self, enabled: bool = True) -> AbstractContextManager[None]:
         """bfloat16 where the hardware is fast at it."""
@@ -119,20 +123,27 @@ class Trainer:
     def start_codebooks(self) -> None:
         """k-means over the latents of many batches."""
         wanted = KMEANS_VECTORS * self.network.config.quantizer.codebook_size
-        batches = -(-wanted // (self.recipe.batch * (self.crops.samples // FRAME_SAMPLES)))
+        batches = -(-wanted // (self.crops.size * self.crops.frames))
         with torch.no_grad():
-            found = [self.latents(self.hear()) for _ in range(batches)]
+            found = [
+                self.latents(self.crops[self.recipe.steps + i].to(self.device))
+                for i in range(batches)
+            ]
         self.books.start(torch.cat(found).flatten(0, 1))
 
-    def hear(self) -> Tensor:
-        """The next crops."""
-        return self.crops.batch(self.recipe.batch).to(self.device)
+    def batches(self, data: Dataset[T]) -> Iterator[T]:
+        """The items of the steps to come; beside a GPU, workers prepare them."""
+        steps = range(self.step_number, self.recipe.steps)
+        workers = min(MAX_WORKERS, os.cpu_count() or 1) if self.device.type == "cuda" else 0
+        return iter(DataLoader(data, batch_size=None, sampler=steps, num_workers=workers))
 
     def step(self) -> dict[str, float]:
         """One step; its losses."""
         if self.step_number == self.recipe.quantizer_start:
             self.start_codebooks()
-        wav = self.hear()
+        if self._crops is None:
+            self._crops = self.batches(self.crops)
+        wav = next(self._crops).to(self.device)
         latent = self.latents(wav)
         coded = latent
         parts: dict[str, Tensor] = {}
@@ -183,7 +194,9 @@ class Trainer:
     def text_loss(self, transcripts: Transcripts) -> Tensor:
         """How illegible the text of some clips is in their quantized latents."""
         assert self.reader is not None
-        wav, clips = transcripts.batch(self.recipe.text_batch)
+        if self._texts is None:
+            self._texts = self.batches(transcripts)
+        wav, clips = next(self._texts)
         latent = self.latents(wav.to(self.device))
         total = self.quantize(latent).total
         return self.reader.loss(latent + (total - latent).detach(), clips)
@@ -218,10 +231,7 @@ class Trainer:
             "books": self.books.state_dict(),
             "adversary": self.adversary.state_dict(),
             "generator": self.generator.get_state(),
-            "crops": self.crops.rng.bit_generator.state,
         }
-        if self.transcripts is not None:
-            state["transcripts"] = self.transcripts.rng.bit_generator.state
         torch.save(state, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
@@ -245,7 +255,5 @@ class Trainer:
         self.books.load_state_dict(state["books"])
         self.adversary.load_state_dict(state["adversary"])
         self.generator.set_state(state["generator"].cpu())
-        self.crops.rng.bit_generator.state = state["crops"]
-        if self.transcripts is not None:
-            self.transcripts.rng.bit_generator.state = state["transcripts"]
         self.step_number = state["step"]
+        self._crops = self._texts = None
