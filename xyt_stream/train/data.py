@@ -6,12 +6,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Pcm16, to_float32
+from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Pcm16, read_audio, to_float32, to_int16
 from xyt_stream.errors import AudioError
 from xyt_stream.train.augment import Augment
 
@@ -27,11 +26,8 @@ def find_clips(folder: Path) -> list[Path]:
 
 
 def load_clip(path: Path) -> Pcm16:
-    """One 16 kHz mono clip as int16 [samples]."""
-    samples, rate = soundfile.read(path, dtype="int16")
-    if rate != INPUT_RATE or samples.ndim != 1:
-        raise AudioError(f"{path} is not {INPUT_RATE} Hz mono; convert it first")
-    return np.asarray(samples)
+    """One clip, whatever its rate and channels, as int16 [samples] at 16 kHz."""
+    return to_int16(read_audio(path, INPUT_RATE)[0])
 
 
 class Crops(Dataset[Tensor]):

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from xyt_stream.model import checkpoint
 from xyt_stream.model.config import mini
+from xyt_stream.train import curves
 from xyt_stream.train.data import Crops
 from xyt_stream.train.text import Transcripts
 from xyt_stream.train.trainer import Recipe, Trainer
@@ -35,11 +36,12 @@ def train(
 ) -> Path:
     """Train the default model; stopping it and starting it again goes on where it was.
 
-    Writes to `out`: `state.pt` (to go on from) and `log.jsonl` every 100 steps; with scores,
-    `model.safetensors` (to use: `--model OUT/model.safetensors`) and decoded samples every 500.
+    Writes to `out` `state.pt` (to go on from), `log.jsonl` and `curves.png` every 100 steps; every
+    500 also scores, `model.safetensors` (to use: `--model OUT/model.safetensors`) and
+    `sample.flac`, the first scored clip as it is decoded.
 
     Args:
-        data: folder of 16 kHz mono speech, searched through; a metadata.csv (name|sentence) in it
+        data: folder of speech, searched through; a metadata.csv (name|sentence) in it
             gives the text loss its text.
         out: folder for what is written.
         valid: folder of speech to score, never trained on.
@@ -83,5 +85,6 @@ def train(
                         record["text_error"] = trainer.text_error()
                 with (out / "log.jsonl").open("a") as log:
                     log.write(json.dumps(record) + "\n")
+                curves.draw(out / "log.jsonl", out / "curves.png")
                 progress.console.print(record)
     return model

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xyt_stream.audio import FRAME_SAMPLES, write_audio
+from xyt_stream.audio import FRAME_SAMPLES, to_float32, write_audio
 from xyt_stream.errors import MissingExtraError
 from xyt_stream.model.timeline import Clip
 from xyt_stream.model.tokenizer import Tokenizer
@@ -27,7 +27,7 @@ class Validation:
         except ImportError as error:
             raise MissingExtraError("Validation scores", "train") from error
         self._stoi = stoi
-        self.clips = [load_clip(p).astype(np.float32) / 32768 for p in find_clips(folder)]
+        self.clips = [to_float32(load_clip(p)) for p in find_clips(folder)]
 
     @torch.no_grad()
     def score(self, network: Tokenizer, device: torch.device, out: Path) -> dict[str, float]:
