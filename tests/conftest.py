@@ -12,7 +12,7 @@ import pytest
 from xyt_stream.audio import Pcm16, read_audio, to_float32, to_int16
 from xyt_stream.client import Connection
 from xyt_stream.protocol.machine import Codes, Pcm
-from xyt_stream.protocol.messages import End
+from xyt_stream.protocol.messages import End, Notice
 
 # On a busy machine torch's threads wait for each other far longer than they help. This must be set
 # before torch is loaded, here and in the processes that tests start.
@@ -51,6 +51,20 @@ def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(7)
         checkpoint.save(Tokenizer(mini()), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def published_weights(fixtures: Path) -> Path:
+    """A small checkpoint in the published format, 24 kHz out, its config beside it."""
+    return fixtures / "published" / "xy24k" / "weights.ckpt"
+
+
+@pytest.fixture(scope="session")
+def published(published_weights: Path) -> Codec:
+    """A bidirectional model."""
+    from xyt_stream import Codec
+
+    return Codec.load(published_weights)
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +109,7 @@ class Heard:
             [np.zeros((8, 0), np.int64), *(event.codes for event in codes)], axis=1
         )
         self.sound_frames = [event.frame for event in pcm]
+        self.notices = [event.name for event in events if isinstance(event, Notice)]
         self.code_frames = [event.frame for event in codes]
         assert isinstance(events[-1], End)
         self.end = events[-1]

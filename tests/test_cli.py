@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from xyt_stream import Codec
 from xyt_stream.audio import read_audio, scaled_length
 from xyt_stream.cli import main
+from xyt_stream.evaluate.listen import encode_clip
 from xyt_stream.protocol.code_file import CodeFile
 
 CLIPS = ["speech.flac", "speech.ogg", "speech.mp3", "stereo44k.wav"]
@@ -165,13 +167,134 @@ def test_what_the_model_cannot_do_is_refused(
 ) -> None:
     arguments = ("roundtrip", fixtures / "speech.flac", tmp_path / "a.wav", option, value)
     refused(run(*arguments), says)
+    refused(run("serve", "--port", 0, option, value), says)
 
 
-def test_info_tells_what_the_model_is(run: Run, codec: Codec) -> None:
-    result = run("info")
+def test_info_tells_what_the_model_is(run: Run, codec: Codec, tmp_path: Path) -> None:
+    result = run("info", "--json", tmp_path / "info.json")
     assert result.status == 0
-    for words in (codec.name, codec.hash[:12], "16000 Hz", "80 ms", "1000", "causal"):
+    for words in (codec.name, codec.hash[:12], "16000 Hz", "80 ms", "1000", "causal", "vocoder"):
         assert words in result.out
+    figures = json.loads((tmp_path / "info.json").read_text())
+    assert (figures["hash"], figures["bits_per_second"]) == (codec.hash, 1000)
+    assert len(figures["live"]) == 1
+    refused(run("info", "--lookahead", 1), "causal")
+
+
+def test_info_tells_what_waiting_costs(run: Run, published_weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "info.json"
+    arguments = ("info", "--model", published_weights, "--json", path)
+    assert "bidirectional" in run(*arguments).out
+    assert [row["lookahead"] for row in json.loads(path.read_text())["live"]][:3] == [0, 1, 2]
+    assert "24000 Hz" in run(*arguments, "--lookahead", 3, "--lookahead", 5).out
+    live = json.loads(path.read_text())["live"]
+    assert [row["encoder_delay_ms"] for row in live] == pytest.approx([332.5, 492.5])
+
+
+def test_a_published_model_at_24_khz_serves_every_command(
+    run: Run, fixtures: Path, tmp_path: Path, published: Codec, published_weights: Path
+) -> None:
+    clip, with_model = fixtures / "speech.flac", ("--model", published_weights)
+    samples, _ = read_audio(clip)
+    whole = np.pad(samples, (0, -len(samples) % published.frame_samples_in))
+    assert run("encode", clip, tmp_path / "a.xyt", *with_model).status == 0
+    file = CodeFile.read(tmp_path / "a.xyt")
+    assert np.array_equal(file.codes, published.encode(whole).numpy())
+    decoded = run("decode", tmp_path / "a.xyt", tmp_path / "a.wav", "--rate", 24_000, *with_model)
+    assert decoded.status == 0, decoded.err
+    sound, rate = soundfile.read(tmp_path / "a.wav")
+    assert (len(sound), rate) == (scaled_length(len(samples), 16_000, 24_000), 24_000)
+    expected = published.decode(file.codes).numpy()[: len(sound)].clip(-1, 1)
+    np.testing.assert_allclose(sound, expected, atol=1 / 16_384)
+    for how in (["--offline"], ["--lookahead", 2]):
+        result = run("roundtrip", clip, tmp_path / "b.wav", *with_model, *how)
+        assert result.status == 0, result.err
+        back = soundfile.info(tmp_path / "b.wav")
+        assert (back.frames, back.samplerate) == (len(samples), 16_000)
+
+
+def test_whole_files_can_be_coded_as_live_streams(
+    run: Run, fixtures: Path, tmp_path: Path, published: Codec, published_weights: Path
+) -> None:
+    clip = fixtures / "speech.flac"
+    samples, _ = read_audio(clip)
+    options = ("--model", published_weights, "--lookahead", 3)
+    assert run("encode", clip, tmp_path / "a.xyt", *options).status == 0
+    codes = encode_clip(published, samples, 3)
+    assert np.array_equal(CodeFile.read(tmp_path / "a.xyt").codes, codes.numpy())
+    assert run("decode", tmp_path / "a.xyt", tmp_path / "a.wav", *options).status == 0
+    run("decode", tmp_path / "a.xyt", tmp_path / "b.wav", *options[:2])
+    live, whole = (soundfile.read(tmp_path / name)[0] for name in ("a.wav", "b.wav"))
+    assert live.shape == whole.shape
+    assert not np.allclose(live, whole, atol=1e-3)
+
+
+def test_half_precision_is_for_whole_files(
+    run: Run, fixtures: Path, tmp_path: Path, codec: Codec
+) -> None:
+    clip = fixtures / "speech.flac"
+    samples, _ = read_audio(clip)
+    arguments = ("encode", clip, tmp_path / "a.xyt", "--dtype", "bfloat16")
+    assert run(*arguments).status == 0
+    codes = encode_clip(codec, samples, None, torch.bfloat16)
+    assert np.array_equal(CodeFile.read(tmp_path / "a.xyt").codes, codes.numpy())
+    assert run("decode", tmp_path / "a.xyt", tmp_path / "a.wav", *arguments[3:]).status == 0
+    result = run(*arguments, "--lookahead", 0)
+    assert (result.status, "float32" in result.err) == (2, True)
+
+
+def test_all_of_the_future_and_some_of_it_exclude_each_other(
+    run: Run, fixtures: Path, tmp_path: Path
+) -> None:
+    for command in (
+        ("roundtrip", fixtures / "speech.flac", tmp_path / "a.wav"),
+        ("eval", "mini", tmp_path),
+    ):
+        result = run(*command, "--offline", "--lookahead", 2)
+        assert (result.status, "--offline" in result.err) == (2, True)
+
+
+def test_a_converted_model_reads_the_codes_of_the_original(
+    run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
+) -> None:
+    one = tmp_path / "one.safetensors"
+    result = run("convert", published_weights, one)
+    assert result.status == 0, result.err
+    assert "one.safetensors: 3 MB" in result.out
+    codes = tmp_path / "a.xyt"
+    run("encode", fixtures / "speech.flac", codes, "--model", published_weights)
+    for name, model in (("a.wav", published_weights), ("b.wav", one)):
+        assert run("decode", codes, tmp_path / name, "--model", model).status == 0
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+    refused(run("convert", published_weights, tmp_path / "b.ckpt"), "must end in .safetensors")
+    refused(run("convert", "no-such-model", one), "no-such-model")
+
+
+def test_a_config_that_lies_elsewhere_is_named(
+    run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
+) -> None:
+    weights = tmp_path / "model.ckpt"
+    weights.write_bytes(published_weights.read_bytes())
+    refused(run("info", "--model", weights), "does not fit")
+    config = ("--config", published_weights.with_name("config.yaml"))
+    assert "24000 Hz" in run("info", "--model", weights, *config).out
+    assert run("convert", weights, tmp_path / "a.safetensors", *config).status == 0
+    refused(run("info", "--model", weights, "--config", "nowhere.yaml"), "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("encode", "decode", "roundtrip", "serve", "info", "eval", "convert"),
+        *("bench stream", "bench codec", "bench lookahead", "bench precision"),
+    ],
+)
+def test_every_command_takes_any_model(run: Run, command: str) -> None:
+    text = run(*command.split(), "--help").out
+    assert "--config" in text
+    assert "--revision" in text
+    assert ("--model" in text) != ("*    model" in text)
+    assert ("--device" in text) == (command != "convert")
 
 
 def test_scores_go_to_the_terminal_and_to_json(run: Run, fixtures: Path, tmp_path: Path) -> None:
@@ -184,6 +307,39 @@ def test_scores_go_to_the_terminal_and_to_json(run: Run, fixtures: Path, tmp_pat
     assert 0 < scores["stoi"] <= 1
     assert 1 <= scores["pesq_wb"] < 4.7
     refused(run("eval", "mini", fixtures.parent / "protocol"), "no sound files")
+
+
+def test_scores_of_a_model_with_another_rate(
+    run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
+) -> None:
+    (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
+    path = tmp_path / "scores.json"
+    for how, lookahead in ((["--offline"], None), (["--lookahead", 2], 2), ([], 0)):
+        result = run("eval", published_weights, tmp_path, *how, "--json", path)
+        assert result.status == 0, result.err
+        scores = json.loads(path.read_text())
+        assert (scores["files"], scores["lookahead"]) == (1, lookahead)
+
+
+def test_bench_lookahead_draws_and_writes(
+    run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
+) -> None:
+    path, picture = tmp_path / "bench.json", tmp_path / "bench.png"
+    arguments = ("bench", "lookahead", published_weights, fixtures / "speech.flac")
+    options = ("--lookahead", 1, "--lookahead", 3, "--json", path, "--plot", picture)
+    result = run(*arguments, *options)
+    assert result.status == 0, result.err
+    assert [point["lookahead"] for point in json.loads(path.read_text())["points"]] == [1, 3]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    refused(run(*arguments, "--lookahead", 375), "375")
+
+
+def test_bench_precision_writes_its_figures(run: Run, fixtures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    result = run("bench", "precision", "mini", fixtures / "speech.flac", "--json", path)
+    assert result.status == 0, result.err
+    types = [point["dtype"] for point in json.loads(path.read_text())["points"]]
+    assert types == ["float32", "bfloat16", "float16"]
 
 
 def test_bench_stream_writes_its_figures(run: Run, tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ so that `--help` and wrong arguments are answered at once.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +22,8 @@ from rich.table import Column, Table
 from xyt_stream.errors import XYTError
 
 if TYPE_CHECKING:
+    import torch
+
     from xyt_stream.audio import Samples, SoundInfo
     from xyt_stream.streaming.codec import Codec
 
@@ -28,18 +33,43 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure speed and fidelity on this machine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 console = Console()
 
-Model = Annotated[
-    str | None,
-    typer.Option(help="Checkpoint: a .safetensors file; else the one inside the package."),
+MODEL_HELP = (
+    "A hub name, a folder, or a .safetensors, .ckpt or .bin file; 'mini' is inside the package."
+)
+Model = Annotated[str | None, typer.Option(help=MODEL_HELP)]
+ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP)]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="The .yaml or config.json of published weights, if not beside them."),
 ]
+Revision = Annotated[str | None, typer.Option(help="Of a hub name: a branch, a tag or a commit.")]
 Device = Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1 ...")]
 Lookahead = Annotated[
-    int,
-    typer.Option(min=0, help="Frames of the future (80 ms each) that a step waits for and sees."),
+    int | None,
+    typer.Option(
+        min=0,
+        help="Frames of the future (80 ms each) that each step of a live stream waits for and "
+        "sees: better sound from a bidirectional model, later; 0 without this option.",
+    ),
+]
+WholeOrLookahead = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Code as a live stream whose steps see so many frames (80 ms each) of the future; "
+        "without this option the model is given the whole file at once.",
+    ),
+]
+Lookaheads = Annotated[
+    list[int] | None,
+    typer.Option("--lookahead", min=0, help="Frames; may be given again. Else a range of them."),
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="The whole file at once, not as a live stream.")
 ]
 Rate = Annotated[
     int | None,
@@ -69,6 +99,24 @@ OutputFile = Annotated[
 Source = Annotated[Path, typer.Argument(help="wav, flac, ogg or mp3; any rate, mono or not.")]
 SoundTarget = Annotated[Path, typer.Argument(help="The wav, flac, ogg or mp3 to write.")]
 
+
+class Precision(str, Enum):
+    """What torch calls the types that stacks may compute in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+Dtype = Annotated[
+    Precision,
+    typer.Option(
+        "--dtype", help="What whole files are computed in; half is quicker on some hardware."
+    ),
+]
+
+LoadCodec = Callable[[], "Codec"]
+
 DEFAULT_PORT = 8765
 DEFAULT_URL = f"ws://127.0.0.1:{DEFAULT_PORT}"
 
@@ -82,19 +130,64 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
+def with_model(command: Callable[..., None], *, argument: bool = False) -> Callable[..., None]:
+    """Gives a command `--model`, `--config`, `--revision` and `--device`.
+
+    Its first parameter becomes a function that loads the model, for when all else is checked.
+
+    Args:
+        argument: the command starts with the model, instead of having an option for it.
+    """
+
+    def run(
+        model: Model = None,
+        config: Config = None,
+        revision: Revision = None,
+        device: Device = "cpu",
+        **rest: Any,
+    ) -> None:
+        def load() -> Codec:
+            from xyt_stream import Codec
+
+            return Codec.load(model, device, config=config, revision=revision)
+
+        command(load, **rest)
+
+    model, *shared, _ = inspect.signature(run, eval_str=True).parameters.values()
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
+    if argument:
+        first = model.replace(annotation=ModelArgument, default=inspect.Parameter.empty)
+        parameters = [first, *own, *shared]
+    else:
+        parameters = [*own, model, *shared]
+    update_wrapper(run, command)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    return run
+
+
+with_model_argument = partial(with_model, argument=True)
+
+
 @app.command()
+@with_model
 def encode(
+    load: LoadCodec,
     source: Source,
     target: Annotated[Path, typer.Argument(help="The .xyt file to write.")],
-    model: Model = None,
-    device: Device = "cpu",
+    lookahead: WholeOrLookahead = None,
+    dtype: Dtype = Precision.float32,
 ) -> None:
     """Sound file to code file."""
+    from xyt_stream.evaluate.listen import encode_clip
     from xyt_stream.protocol.code_file import CodeFile
 
-    codec = _codec(model, device)
+    precision = _precision(dtype, lookahead)
+    codec = load()
     samples, info = _read(source, codec)
-    codes = codec.encode(_whole_frames(samples, codec)).numpy()
+    codes = encode_clip(codec, samples, lookahead, precision).numpy()
     CodeFile(
         codes=codes,
         codebook_size=codec.codebook_size,
@@ -112,62 +205,73 @@ def encode(
 
 
 @app.command()
+@with_model
 def decode(
+    load: LoadCodec,
     source: Annotated[Path, typer.Argument(help="The .xyt file to read.")],
     target: SoundTarget,
     rate: Rate = None,
-    model: Model = None,
-    device: Device = "cpu",
+    lookahead: WholeOrLookahead = None,
+    dtype: Dtype = Precision.float32,
 ) -> None:
     """Code file to sound file, exactly as long as the original."""
+    import torch
+
+    from xyt_stream.evaluate.listen import decode_clip
     from xyt_stream.protocol.code_file import CodeFile
 
+    precision = _precision(dtype, lookahead)
     file = CodeFile.read(source)
-    codec = _codec(model, device)
+    codec = load()
     file.require_model(codec.name, codec.hash)
-    decoded = codec.decode(file.codes).numpy()
+    codes = torch.from_numpy(file.codes)
+    decoded = decode_clip(codec, codes, lookahead, precision).numpy()
     _write(target, decoded, codec, file.original_samples, file.original_rate, rate)
 
 
 @app.command()
+@with_model
 def roundtrip(
+    load: LoadCodec,
     source: Source,
     target: SoundTarget,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="The whole file at once, not as a live stream.")
-    ] = False,
+    offline: Offline = False,
     rate: Rate = None,
-    model: Model = None,
-    device: Device = "cpu",
-    lookahead: Lookahead = 0,
+    lookahead: Lookahead = None,
 ) -> None:
     """Sound file to codes and back: how speech sounds at 1000 bits a second."""
-    from xyt_stream.evaluate.listen import stream_decode, stream_encode
+    from xyt_stream.evaluate.listen import decode_clip, encode_clip
 
-    codec = _codec(model, device)
+    ahead = _lookahead(offline, lookahead)
+    codec = load()
     samples, info = _read(source, codec)
-    if offline:
-        decoded = codec.decode(codec.encode(_whole_frames(samples, codec)))
-    else:
-        decoded = stream_decode(codec, stream_encode(codec, samples, lookahead), lookahead)
+    decoded = decode_clip(codec, encode_clip(codec, samples, ahead), ahead)
     _write(target, decoded.numpy(), codec, info.samples, info.rate, rate)
 
 
 @app.command()
+@with_model
 def serve(
+    load: LoadCodec,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 picks a free one.")] = (
         DEFAULT_PORT
     ),
     max_sessions: Annotated[int, typer.Option(min=1, help="Streams at once.")] = 8,
     token: Token = None,
-    model: Model = None,
-    device: Device = "cpu",
+    lookahead: Lookahead = None,
 ) -> None:
     """Serve the codec over websockets until Ctrl-C."""
     from xyt_stream.server.app import serve as run_server
 
-    run_server(_codec(model, device), host=host, port=port, max_sessions=max_sessions, token=token)
+    run_server(
+        load(),
+        host=host,
+        port=port,
+        max_sessions=max_sessions,
+        token=token,
+        lookahead=lookahead or 0,
+    )
 
 
 @app.command()
@@ -237,46 +341,85 @@ def devices() -> None:
 
 
 @app.command()
-def info(model: Model = None, device: Device = "cpu") -> None:
-    """What the model is."""
-    codec = _codec(model, device)
-    bits = (codec.codebook_size - 1).bit_length()
-    frame_seconds = codec.frame_samples_in / codec.input_rate
-    encoding = 1000 * codec.stream_encoder().delay
-    decoding = 1000 * codec.stream_decoder().delay
+@with_model
+def info(load: LoadCodec, lookahead: Lookaheads = None, json_file: Json = None) -> None:
+    """What the model is: its parts and rates, and what each lookahead costs a live stream."""
+    from xyt_stream.streaming.summary import summarize
+
+    codec = load()
+    summary = summarize(codec.network.config, lookahead)
     table = Table(Column(), Column(overflow="fold"), title=codec.name, show_header=False)
     for name, value in {
         "hash": codec.hash,
-        "parameters": f"{sum(weights.numel() for weights in codec.network.parameters()):,}",
-        "hears": f"{codec.input_rate} Hz",
-        "speaks": f"{codec.output_rate} Hz",
-        "frame": f"{1000 * frame_seconds:g} ms, {codec.frame_samples_in} samples",
-        "codes": f"{codec.num_codebooks} of {bits} bits a frame",
-        "bits a second": f"{codec.num_codebooks * bits / frame_seconds:g}",
-        "streams": "causal: exactly" if codec.causal else "bidirectional: with --lookahead",
-        "delay": f"{encoding + decoding:g} ms ({encoding:g} encoding, {decoding:g} decoding)",
+        "hears": f"{summary.input_rate} Hz",
+        "speaks": f"{summary.output_rate} Hz",
+        "frame": f"{summary.frame_ms:g} ms",
+        "codes": f"{summary.codebooks} of {summary.codebook_size} values a frame",
+        "bits a second": f"{summary.bits_per_second:g}",
+        "attention": f"{'causal' if summary.causal else 'bidirectional'}, "
+        f"{summary.context_seconds:g} s",
     }.items():
         table.add_row(name, value)
-    console.print(table)
+    parts = Table("part", Column("parameters", justify="right"))
+    for name, count in summary.parts.items():
+        parts.add_row(name, f"{count:,}")
+    parts.add_section()
+    parts.add_row("all", f"{summary.parameters:,}")
+    live = Table(
+        *(
+            "lookahead, frames",
+            "delay, ms",
+            "encoder",
+            "decoder",
+            "memory, MB",
+            "encoder",
+            "decoder",
+        ),
+        title="one live stream",
+    )
+    for row in summary.live:
+        delays = (row.delay_ms, row.encoder_delay_ms, row.decoder_delay_ms)
+        sizes = (row.state_bytes, row.encoder_state_bytes, row.decoder_state_bytes)
+        cells = (*(f"{ms:g}" for ms in delays), *(f"{size / 1e6:.1f}" for size in sizes))
+        live.add_row(str(row.lookahead), *cells)
+    console.print(table, parts, live, sep="\n")
+    _write_json(json_file, {"name": codec.name, "hash": codec.hash, **summary.flat()})
+
+
+@app.command()
+def convert(
+    model: ModelArgument,
+    target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    config: Config = None,
+    revision: Revision = None,
+) -> None:
+    """Any checkpoint to one .safetensors file with its config inside, which loads much faster and
+    is the same model by the same hash: the same codes, the same sound.
+    """
+    from xyt_stream.model import checkpoint, sources
+
+    checkpoint.convert(sources.find(model, config=config, revision=revision), target)
+    _say(f"{target}: {target.stat().st_size / 1e6:.0f} MB")
 
 
 @app.command("eval")
+@with_model_argument
 def evaluate_command(
-    model: Annotated[str, typer.Argument(help="Checkpoint, as for --model; 'mini' is inside.")],
+    load: LoadCodec,
     folder: Annotated[
         Path, typer.Argument(exists=True, file_okay=False, help="Searched for sound files.")
     ],
-    device: Device = "cpu",
-    lookahead: Lookahead = 0,
+    offline: Offline = False,
+    lookahead: Lookahead = None,
     json_file: Json = None,
 ) -> None:
     """Score a model on recordings: intelligibility, quality and use of its codes."""
     from xyt_stream.evaluate.report import evaluate
 
     report = evaluate(
-        _codec(model, device),
+        load(),
         folder,
-        lookahead=lookahead,
+        lookahead=_lookahead(offline, lookahead),
         progress=lambda paths: track(paths, "scoring", console=console, transient=True),
     )
     console.print(*report.tables(), sep="\n")
@@ -294,52 +437,133 @@ def train(
     valid: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Speech to score on.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps in all.")] = 3000,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
     device: Device = "cpu",
 ) -> None:
     """Train the default model from nothing."""
     from xyt_stream.train.run import train as run_training
+    from xyt_stream.train.trainer import Recipe
 
-    run_training(data, out, valid=valid, steps=steps, device=device)
+    recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps)
+    run_training(data, out, valid=valid, recipe=recipe, device=device)
 
 
 @bench_app.command("stream")
+@with_model
 def bench_stream(
+    load: LoadCodec,
     minutes: Annotated[float, typer.Option(min=0.5, help="Of sound to stream.")] = 10,
-    model: Model = None,
-    device: Device = "cpu",
-    lookahead: Lookahead = 0,
+    lookahead: Lookahead = None,
     json_file: Json = None,
 ) -> None:
     """One stream's time per step and memory, early and after minutes of sound."""
     from xyt_stream.bench.stream import measure
 
-    result = measure(_codec(model, device), minutes=minutes, lookahead=lookahead)
+    result = measure(load(), minutes=minutes, lookahead=lookahead or 0)
     console.print(result.table())
     _write_json(json_file, result.flat())
 
 
 @bench_app.command("codec")
+@with_model
 def bench_codec(
+    load: LoadCodec,
     frames: Annotated[int, typer.Option(min=10, help="To time, after warm-up.")] = 200,
-    model: Model = None,
-    device: Device = "cpu",
-    lookahead: Lookahead = 0,
+    lookahead: Lookahead = None,
     json_file: Json = None,
 ) -> None:
     """One thread's time per step beside Mimi's on the same machine."""
     from xyt_stream.bench.codec import compare
 
-    result = compare(_codec(model, device), frames=frames, lookahead=lookahead)
+    result = compare(load(), frames=frames, lookahead=lookahead or 0)
     console.print(result.table())
     _say(result.note)
     _write_json(json_file, result.flat())
 
 
-def _codec(model: str | None, device: str) -> Codec:
-    from xyt_stream import Codec
+@bench_app.command("lookahead")
+@with_model_argument
+def bench_lookahead(
+    load: LoadCodec,
+    file: Source,
+    lookahead: Lookaheads = None,
+    plot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Draw the figures: a png, svg or pdf.")
+    ] = None,
+    json_file: Json = None,
+) -> None:
+    """Fidelity against latency. For each lookahead: its delay; of each codebook, the share of live
+    codes that are the offline ones; the SNR of live against offline sound, both decoded from the
+    offline codes; time per step.
+    """
+    from xyt_stream.bench.lookahead import measure
+    from xyt_stream.streaming.summary import default_lookaheads
 
-    return Codec.load(model, device=device)
+    if plot:
+        from xyt_stream.bench.plot import draw
+    codec = load()
+    samples, _ = _read(file, codec)
+    result = measure(
+        codec,
+        samples,
+        lookahead or default_lookaheads(codec.network.config),
+        progress=lambda rows: track(rows, "streaming", console=console, transient=True),
+    )
+    console.print(*result.tables(), sep="\n")
+    _write_json(json_file, result.flat())
+    if plot:
+        draw(result, plot)
+
+
+@bench_app.command("offline")
+def bench_offline(
+    seconds: Annotated[float, typer.Option(min=0.1, max=30, help="Of sound to code.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Of each way, after warm-up.")] = 3,
+    device: Device = "cpu",
+    json_file: Json = None,
+) -> None:
+    """A clip through a model of the published size with random weights, beside the published way:
+    every clip padded to 30 s, attention written out, a full mask made anew in every layer.
+    """
+    from xyt_stream.bench.offline import compare, random_network
+    from xyt_stream.model.config import published
+    from xyt_stream.streaming.codec import check_device
+
+    network = random_network(published("XY-Tokenizer", 16_000), check_device(device))
+    result = compare(network, seconds=seconds, repeats=repeats)
+    console.print(result.table())
+    _say(result.note)
+    _write_json(json_file, result.flat())
+
+
+@bench_app.command("precision")
+@with_model_argument
+def bench_precision(load: LoadCodec, file: Source, json_file: Json = None) -> None:
+    """How many codes half precision changes, and what it does to sound and time, offline."""
+    from xyt_stream.bench.precision import measure
+
+    codec = load()
+    samples, _ = _read(file, codec)
+    result = measure(codec, samples)
+    console.print(result.table())
+    _write_json(json_file, result.flat())
+
+
+def _lookahead(offline: bool, lookahead: int | None) -> int | None:
+    """What a live stream waits for; None: offline."""
+    if offline and lookahead is not None:
+        raise typer.BadParameter("--offline sees all of the future: leave --lookahead out")
+    return None if offline else lookahead or 0
+
+
+def _precision(dtype: Precision, lookahead: int | None) -> torch.dtype:
+    if lookahead is not None and dtype is not Precision.float32:
+        raise typer.BadParameter("live streams are float32: leave --lookahead or --dtype out")
+    import torch
+
+    precision: torch.dtype = getattr(torch, dtype.value)
+    return precision
 
 
 def _read(source: Path, codec: Codec) -> tuple[Samples, SoundInfo]:
@@ -349,13 +573,6 @@ def _read(source: Path, codec: Codec) -> tuple[Samples, SoundInfo]:
     if info.mixed_down:
         _say(f"{source}: {info.channels} channels mixed down to mono")
     return samples, info
-
-
-def _whole_frames(samples: Samples, codec: Codec) -> Samples:
-    from xyt_stream.audio import fit_length
-
-    size = codec.frame_samples_in
-    return fit_length(samples, max(1, -(-len(samples) // size)) * size)
 
 
 def _write(

@@ -62,12 +62,16 @@ class ProtocolError(XYTError, ValueError):
         name: the error's name on the wire, as docs/protocol.md lists it ("bad_message").
         message: one sentence for the person at the other end.
         close_code: the websocket close code that goes with the name (4000 to 4999).
+        retry_after: seconds after which it makes sense to try again; None if it never does.
     """
 
-    def __init__(self, name: str, message: str, close_code: int) -> None:
+    def __init__(
+        self, name: str, message: str, close_code: int, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.name = name
         self.close_code = close_code
+        self.retry_after = retry_after
 
 
 class ConnectionFailedError(XYTError, ConnectionError):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -69,7 +70,8 @@ def server_url() -> Iterator[str]:
     yield address.group()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, "", "")
+    assert (process.returncode, out) == (0, "")
+    assert {json.loads(line)["level"] for line in err.splitlines()} <= {"info"}, err
 
 
 def portaudio_devices(env: dict[str, str]) -> str:

@@ -190,8 +190,7 @@ def test_from_microphone_to_loudspeaker(
     assert "pulse" in out
     played = loudness(soundfile.read(recorded, dtype="int16")[0], 16_000)
     spoken = loudness(direct.sound, 16_000)
-    likeness = max(
-        np.corrcoef(played[start : start + len(spoken)], spoken)[0, 1]
-        for start in range(len(played) - len(spoken))
-    )
+    windows = (played[start : start + len(spoken)] for start in range(len(played) - len(spoken)))
+    # Silence before and after is like nothing at all.
+    likeness = max(np.corrcoef(window, spoken)[0, 1] for window in windows if np.ptp(window) > 0)
     assert likeness > 0.8

@@ -9,7 +9,7 @@ import soundfile
 
 from xyt_stream import Codec
 from xyt_stream.audio import read_audio
-from xyt_stream.evaluate.listen import stream_decode, stream_encode
+from xyt_stream.evaluate.listen import decode_clip, encode_clip
 
 DEMO = Path(__file__).parents[2] / "demos" / "loopback.py"
 
@@ -24,6 +24,6 @@ def test_the_first_command_talks(codec: Codec, fixtures: Path, tmp_path: Path) -
     samples, _ = read_audio(clip)
     heard, rate = soundfile.read(tmp_path / "out.wav")
     assert rate == codec.output_rate
-    direct = stream_decode(codec, stream_encode(codec, samples)).numpy()
+    direct = decode_clip(codec, encode_clip(codec, samples, 0), 0).numpy()
     assert len(heard) == round(len(samples) * codec.output_rate / codec.input_rate)
     np.testing.assert_allclose(heard, direct[: len(heard)].clip(-1, 1), atol=1.5 / 32_768)

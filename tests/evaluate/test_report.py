@@ -12,7 +12,7 @@ from rich.console import Console
 from xyt_stream import Codec
 from xyt_stream.audio import fit_length, read_audio
 from xyt_stream.errors import AudioError
-from xyt_stream.evaluate.listen import stream_decode, stream_encode
+from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.metrics import pesq, stoi
 from xyt_stream.evaluate.report import Report, entropy_bits, evaluate
 
@@ -34,7 +34,7 @@ def test_scores_are_of_what_a_listener_hears(
     report: tuple[Report, Path], codec: Codec, fixtures: Path
 ) -> None:
     samples, _ = read_audio(fixtures / "speech.flac")
-    heard = stream_decode(codec, stream_encode(codec, samples)).numpy()
+    heard = decode_clip(codec, encode_clip(codec, samples, 0), 0).numpy()
     heard = fit_length(heard, len(samples))
     score = {score.name: score for score in report[0].scores}["speech.flac"]
     assert score.seconds == len(samples) / 16_000

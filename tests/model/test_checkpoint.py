@@ -71,3 +71,27 @@ def test_weights_without_config_are_refused(tmp_path, tensors):
     save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(ModelError, match="no config"):
         load(tmp_path / "a.safetensors")
+
+
+def test_a_file_can_be_converted_in_place(tmp_path, other_model):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(other_model.read_bytes())
+    before = load(path)
+    checkpoint.convert(Source("test", path, None), path)
+    after = load(path)
+    assert after.hash == before.hash
+    for name, value in load(other_model).network.state_dict().items():
+        assert torch.equal(after.network.state_dict()[name], value)
+        assert torch.equal(before.network.state_dict()[name], value)  # its file has gone
+
+
+def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path, other_model):
+    source = Source("test", other_model, None)
+    with pytest.raises(ModelError, match=r"a\.ckpt must end in \.safetensors"):
+        checkpoint.convert(source, tmp_path / "a.ckpt")
+    with pytest.raises(ModelError, match=r"a\.safetensors cannot be written"):
+        checkpoint.convert(source, tmp_path / "nowhere" / "a.safetensors")
+    (tmp_path / "a.safetensors").mkdir()
+    with pytest.raises(ModelError, match=r"a\.safetensors cannot be written"):
+        checkpoint.convert(source, tmp_path / "a.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from xyt_stream import Codec
 from xyt_stream.audio import read_audio
 from xyt_stream.errors import ModelError
+from xyt_stream.model import checkpoint, sources
 
 CASES = [("xy16k", 1), ("xy16k", 2), ("xy24k", 0), ("xy24k", 1)]
 
@@ -183,3 +184,17 @@ def test_a_truncated_file_is_named(fixtures, tmp_path):
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(ModelError, match=r"model\.ckpt"):
         Codec.load(path)
+
+
+@pytest.mark.parametrize("name", ["xy16k", "xy24k"])
+def test_converted_it_is_the_same_model_in_one_file(codecs, fixtures, tmp_path, name):
+    target = tmp_path / "one.safetensors"
+    checkpoint.convert(sources.find(fixtures / "published" / name / "weights.ckpt"), target)
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+    original, converted = codecs[name], Codec.load(target)
+    assert (converted.name, converted.hash) == (original.name, original.hash)
+    assert converted.network.config == original.network.config
+    clip = sound(fixtures, name, 1)[: 40 * 1280]
+    codes = original.encode(clip)
+    assert torch.equal(converted.encode(clip), codes)
+    assert torch.equal(converted.decode(codes), original.decode(codes))

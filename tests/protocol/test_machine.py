@@ -98,7 +98,7 @@ def test_a_session_from_hello_to_end():
 
 def test_an_error_ends_the_session():
     client, server = open_pair()
-    event = client.receive(server.error(protocol_error("bad_audio"), retry_after=2.5))
+    event = client.receive(server.error(protocol_error("bad_audio", retry_after=2.5)))
     assert isinstance(event, Error)
     assert (event.name, event.code, event.retry_after) == ("bad_audio", 4422, 2.5)
     assert client.state is server.state is State.CLOSED

@@ -17,6 +17,7 @@ from xyt_stream.errors import ConnectionFailedError, ServeError
 from xyt_stream.protocol.error_table import ERRORS
 from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.server.app import running
+from xyt_stream.server.limits import Limits
 
 HELLO = '{"type":"hello","role":"loopback"}'
 DECODE = '{"type":"hello","role":"decode"}'
@@ -86,7 +87,7 @@ async def test_a_wrong_subprotocol_gets_its_error(server, subprotocol):
 
 
 async def test_a_silent_client_is_sent_away(codec):
-    async with running(codec, max_sessions=1, hello_timeout=0.1) as server:
+    async with running(codec, max_sessions=1, limits=Limits(hello_time=0.1)) as server:
         assert await refusal(server.url) == "hello_timeout"
 
 
@@ -125,7 +126,7 @@ async def test_a_port_in_use_is_named(codec, server):
 
 async def test_an_address_of_another_machine_is_named(codec):
     with pytest.raises(ServeError, match=r"cannot listen on 192\.0\.2\.1"):
-        async with running(codec, host="192.0.2.1", max_sessions=1):
+        async with running(codec, host="192.0.2.1", max_sessions=1, public=True):
             pass
 
 
@@ -137,7 +138,7 @@ async def test_when_the_server_goes_its_clients_know(codec, clip):
         await websocket.send(media(1, clip.tobytes()))
     with pytest.raises(ConnectionClosed) as caught:
         await exhaust(websocket)
-    assert caught.value.rcvd.code == 1001
+    assert caught.value.rcvd.code == 1012
     with pytest.raises(ConnectionFailedError, match="cannot reach a server"):
         async with connect(server.url, "loopback"):
             pass

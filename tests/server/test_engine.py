@@ -14,14 +14,14 @@ class Tenant:
     """Keeps what it gets."""
 
     def __init__(self):
-        self.codes, self.sound, self.fresh = [], [], []
+        self.codes, self.sound, self.starts = [], [], []
         self.tail = None
         self.has_failed = False
 
-    def stepped(self, codes, sound, fresh):
+    def stepped(self, codes, sound, starts):
         self.codes.append(codes)
         self.sound.append(sound)
-        self.fresh.append(fresh)
+        self.starts.append(starts)
 
     def ended(self, tail):
         self.tail = tail
@@ -60,7 +60,7 @@ async def test_a_slot_gives_the_codec_frame_by_frame(engine, frames, direct, unt
     assert len(sound) == 12 * 1280
     sure = len(sound) - engine.delay_samples  # the direct decoder went on where this one ended
     np.testing.assert_allclose(sound[:sure], to_float32(direct.sound)[:sure], atol=1.5 / 32_768)
-    assert tenant.fresh == [True] + 11 * [False]
+    assert tenant.starts == [True] + 11 * [False]
 
 
 async def test_only_what_is_wanted_is_decoded_and_it_starts_afresh(engine, frames, until):
@@ -71,7 +71,7 @@ async def test_only_what_is_wanted_is_decoded_and_it_starts_afresh(engine, frame
         engine.push(slot, frames[step])
         await until(lambda step=step: len(tenant.codes) == step)
     assert [sound is not None for sound in tenant.sound] == [False, True, True, False, True]
-    assert tenant.fresh == [False, True, False, False, True]
+    assert tenant.starts == [False, True, False, False, True]
 
 
 async def test_a_slot_remembers_nothing_of_its_last_tenant(engine, frames, until):

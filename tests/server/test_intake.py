@@ -20,8 +20,8 @@ class Kept:
     async def push(self, frame):
         self.frames.append(np.array(frame))
 
-    async def finish(self, length, last=None):
-        self.length = length
+    async def finish(self, length, left=0, last=None):
+        self.length, self.left = length, left
         if last is not None:
             await self.push(last)
 
@@ -30,7 +30,7 @@ class Kept:
 async def test_sound_in_any_pieces_becomes_padded_frames(lengths):
     said = np.arange(sum(lengths)).astype(np.int16)
     voice = Kept()
-    intake = SoundIntake(voice, 16_000, 16_000, 1280)
+    intake = SoundIntake(voice, 16_000, 16_000, 1280, 0)
     for piece in np.split(said, np.cumsum(lengths)[:-1] if lengths else []):
         await intake.take(Pcm(0, piece))
     await intake.finish()
@@ -45,7 +45,7 @@ async def test_sound_in_any_pieces_becomes_padded_frames(lengths):
 async def test_sound_at_another_rate_is_resampled_as_a_whole():
     said = (8000 * np.sin(np.arange(44_100) / 200)).astype(np.int16)
     voice = Kept()
-    intake = SoundIntake(voice, 44_100, 16_000, 1280)
+    intake = SoundIntake(voice, 44_100, 16_000, 1280, 0)
     for start in range(0, len(said), 999):
         await intake.take(Pcm(0, said[start : start + 999]))
     await intake.finish()

@@ -10,18 +10,18 @@ import pytest
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Codes
 from xyt_stream.protocol.messages import End
-from xyt_stream.server.outlet import QUEUE, Outlet
-from xyt_stream.server.voice import Frame, Length
+from xyt_stream.server.outlet import Outlet
+from xyt_stream.server.voice import Length, Sound
 
-SILENCE = np.zeros(0, np.float32)
+QUEUE = 20
 
 
-def frame(index):
-    return Frame(index, np.full(8, index), SILENCE, 0, None)
+def read(outlet, index):
+    outlet.read(index, np.full(8, index))
 
 
 def outlet(*, lossy=False, receive=("codes",)):
-    return Outlet(receive, 16_000, 16_000, lossy=lossy)
+    return Outlet(receive, 16_000, 16_000, lossy=lossy, queue=QUEUE)
 
 
 async def everything(outlet):
@@ -34,7 +34,7 @@ async def everything(outlet):
 async def test_a_slow_loudspeaker_loses_the_oldest_and_is_told_where():
     slow = outlet(lossy=True)
     for index in range(QUEUE + 10):
-        slow.hear(frame(index))
+        read(slow, index)
     await asyncio.wait_for(slow.room(), 5)  # nobody waits for it
     slow.stop()
     messages, end = await everything(slow)
@@ -46,7 +46,7 @@ async def test_a_slow_loudspeaker_loses_the_oldest_and_is_told_where():
 async def test_others_lose_nothing_and_hold_back_who_speaks():
     lossless = outlet()
     for index in range(QUEUE):
-        lossless.hear(frame(index))
+        read(lossless, index)
     waiting = asyncio.create_task(lossless.room())
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -56,7 +56,7 @@ async def test_others_lose_nothing_and_hold_back_who_speaks():
 
 async def test_an_error_comes_after_what_was_ready():
     broken = outlet()
-    broken.hear(frame(0))
+    read(broken, 0)
     broken.failed()
     assert (await broken.next()).frame == 0
     with pytest.raises(ProtocolError) as caught:
@@ -67,7 +67,7 @@ async def test_an_error_comes_after_what_was_ready():
 async def test_nothing_is_heard_after_the_end():
     ended = outlet()
     ended.stop()
-    ended.hear(frame(0))
+    read(ended, 0)
     assert await everything(ended) == ([], End(frames=0, samples=0))
 
 
@@ -77,8 +77,8 @@ async def test_padding_is_cut_and_what_is_short_is_filled(length):
     out = outlet(receive=("pcm",))
     known = Length(length, 16_000)
     sound = np.full(2560, 0.5, np.float32)
-    out.hear(Frame(0, np.zeros(8), sound[:1120], 0, known))
-    out.hear(Frame(1, np.zeros(8), sound[:1280], 1120, known))
+    out.hear(Sound(0, sound[:1120], 0, known))
+    out.hear(Sound(1, sound[:1280], 1120, known))
     out.over(sound[:160], known)
     messages, end = await everything(out)
     heard = np.concatenate([np.zeros(0, np.int16), *(message.samples for message in messages)])

@@ -12,6 +12,7 @@ from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Codes
 from xyt_stream.protocol.messages import SUBPROTOCOL
+from xyt_stream.server.limits import Limits
 from xyt_stream.server.rooms import Rooms
 
 
@@ -126,7 +127,7 @@ class Nobody:
 
 
 async def test_an_empty_room_is_forgotten(server):
-    rooms = Rooms(server.engine)
+    rooms = Rooms(server.engine, Limits())
     one, two = Nobody(), Nobody()
     with rooms.join("a", one) as room:
         with rooms.join("a", two) as same:

@@ -11,6 +11,7 @@ from xyt_stream.audio import StreamResampler, fit_length, resample, to_float32, 
 from xyt_stream.client import connect
 from xyt_stream.errors import CodeError, ProtocolError
 from xyt_stream.protocol.messages import RATES, Pong
+from xyt_stream.server.access import Access, Token
 from xyt_stream.server.app import running
 
 
@@ -120,7 +121,10 @@ async def test_ready_tells_what_the_codec_is(server, codec):
     assert ready.frame_ms == 80
     assert ready.delay_ms.encode == 80
     assert ready.delay_ms.encode + ready.delay_ms.decode <= 110
-    assert (ready.send, ready.receive, ready.resume) == ("codes", ("pcm",), None)
+    assert (ready.send, ready.receive) == ("codes", ("pcm",))
+    assert ready.resume.token not in ready.session
+    async with connect(server.url, "decode", resume=0) as connection:
+        assert connection.ready.resume is None
 
 
 async def test_ping_comes_back(server):
@@ -138,7 +142,7 @@ async def test_bad_codes_never_leave_the_client(server):
 
 
 async def test_a_token_opens_the_server(codec):
-    async with running(codec, max_sessions=1, token="sésame") as server:
+    async with running(codec, max_sessions=1, access=Access([Token("sésame")])) as server:
         for token in (None, "sesame", ""):
             with pytest.raises(ProtocolError) as caught:
                 async with connect(server.url, "loopback", token=token):

@@ -7,7 +7,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from xyt_stream.server.engine import RING, Engine
+from xyt_stream.server.engine import Engine
+from xyt_stream.server.slots import RING
 from xyt_stream.server.voice import Length, Voice
 
 FRAME = np.zeros(1280, np.float32)
@@ -18,12 +19,16 @@ class Listener:
 
     def __init__(self, wants_sound=True):
         self.wants_sound = wants_sound
-        self.frames = []
+        self.frames, self.codes = [], []
         self.tail = self.length = None
         self.has_failed = False
 
-    def hear(self, frame):
-        self.frames.append(frame)
+    def read(self, index, codes):
+        assert index == len(self.codes)
+        self.codes.append(codes)
+
+    def hear(self, sound):
+        self.frames.append(sound)
 
     def over(self, tail, length):
         self.tail, self.length = tail, length
@@ -61,11 +66,11 @@ async def test_sound_is_aligned_with_what_was_said(engine, until):
     voice = Voice(engine, listener, from_codes=False)
     for _ in range(3):
         await voice.push(FRAME)
-    await voice.finish(Length(3 * 1280 + 5, 16_000), last=FRAME)
+    await voice.finish(Length(3 * 1280 + 5, 16_000), 1, FRAME)
     await until(lambda: listener.length is not None)
     delay = engine.delay_samples
     assert [frame.start for frame in listener.frames] == [0, *(n * 1280 - delay for n in (1, 2, 3))]
-    assert [len(frame.sound) for frame in listener.frames] == [1280 - delay, 1280, 1280, 1280]
+    assert [len(frame.samples) for frame in listener.frames] == [1280 - delay, 1280, 1280, 1280]
     assert len(listener.tail) == delay
     assert listener.frames[-1].length == listener.length == Length(3845, 16_000)
     assert listener.length.at(8_000) == 1923
@@ -77,13 +82,13 @@ async def test_sound_may_be_wanted_later(engine, until):
     listener = Listener(wants_sound=False)
     voice = Voice(engine, listener, from_codes=False)
     await voice.push(FRAME)
-    await until(lambda: len(listener.frames) == 1)
+    await until(lambda: len(listener.codes) == 1)
     listener.wants_sound = True
     voice.refresh()
     await voice.push(FRAME)
-    await until(lambda: len(listener.frames) == 2)
-    assert [len(frame.sound) for frame in listener.frames] == [0, 1280 - engine.delay_samples]
-    assert listener.frames[1].start == 1280
+    await until(lambda: len(listener.codes) == 2)
+    assert [len(frame.samples) for frame in listener.frames] == [1280 - engine.delay_samples]
+    assert listener.frames[0].start == 1280
     voice.close()
 
 

@@ -11,12 +11,11 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from xyt_stream.bench.timing import Times, summary, timed
+from xyt_stream.bench.timing import Times, summary, timed, warm_up
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
 
-WARM_UP = 10  # steps, not timed
 # The package pins an older torch than it needs, so its needs are named here one by one.
 GET_MOSHI = "pip install --no-deps moshi && pip install einops sentencepiece 'huggingface_hub<1'"
 
@@ -91,6 +90,7 @@ def compare(codec: Codec, *, frames: int = 200, lookahead: int = 0) -> Compariso
         frames: steps to time.
         lookahead: frames of the future that each of this codec's steps sees.
     """
+    skipped = warm_up(lookahead)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -98,14 +98,14 @@ def compare(codec: Codec, *, frames: int = 200, lookahead: int = 0) -> Compariso
         pairs = [ours] + ([mimi] if mimi else [])
         taken: list[list[tuple[float, float]]] = [[] for _ in pairs]
         with torch.inference_mode():
-            for _ in range(WARM_UP + frames):
+            for _ in range(skipped + frames):
                 for pair, times in zip(pairs, taken, strict=True):
                     codes, encoding = timed(pair.encode, codec.device)
                     _, decoding = timed(partial(pair.decode, codes), codec.device)
                     times.append((encoding, decoding))
     finally:
         torch.set_num_threads(threads)
-    results = [_step_times(times[WARM_UP:]) for times in taken]
+    results = [_step_times(times[skipped:]) for times in taken]
     return Comparison(
         model=codec.name,
         device=str(codec.device),

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.table import Table
 
-from xyt_stream.bench.timing import Times, summary, timed
+from xyt_stream.bench.timing import Times, summary, timed, warm_up
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
 
-WARM_UP = 10  # steps, not timed
 WINDOW = 10.0  # seconds of sound at either end that are compared
 
 
@@ -73,7 +72,7 @@ def measure(codec: Codec, *, minutes: float = 10, lookahead: int = 0) -> StreamT
     frame_seconds = codec.frame_samples_in / codec.input_rate
     window = round(WINDOW / frame_seconds)
     steps = round(60 * minutes / frame_seconds)
-    for _ in range(WARM_UP):
+    for _ in range(warm_up(lookahead)):
         decoder.push(encoder.push(noise))
     seconds: list[float] = []
     early_memory = 0.0

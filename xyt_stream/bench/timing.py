@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 T = TypeVar("T")
+WARM_UP = 10  # steps, not timed
 
 
 class Times(TypedDict):
@@ -17,6 +18,11 @@ class Times(TypedDict):
 
     median: float
     p99: float
+
+
+def warm_up(lookahead: int) -> int:
+    """Steps until both halves of a stream are warm and have the future that they wait for."""
+    return WARM_UP + 2 * lookahead + 1
 
 
 def summary(seconds: list[float]) -> Times:

@@ -1,29 +1,47 @@
-"""One session with a server."""
+"""One session with a server, over as many websockets as it takes."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+import collections
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as open_websocket
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
-from websockets.typing import Subprotocol
+from websockets.exceptions import ConnectionClosed
 
 from xyt_stream.audio import to_int16
+from xyt_stream.client.link import failures, open_link, refusal, waits
 from xyt_stream.errors import AudioError, ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.closing import close
-from xyt_stream.protocol.error_table import BY_CLOSE_CODE, protocol_error
+from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ClientMachine, Event
-from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL, End, Error, Hello, Ping, Ready
+from xyt_stream.protocol.messages import (
+    MAX_MESSAGE,
+    Ack,
+    End,
+    Error,
+    Hello,
+    Notice,
+    Ping,
+    Ready,
+    Resume,
+)
+from xyt_stream.protocol.outbox import WINDOW, Outbox, Receipts
 from xyt_stream.protocol.packing import CodeArray
+
+RESUME_SECONDS = 30.0
+KEEPALIVE = 20.0  # seconds
 
 # What goes into one message; longer pieces are sent as several.
 _MOST_SAMPLES = MAX_MESSAGE // 4
 _MOST_FRAMES = MAX_MESSAGE // 256
+_QUEUE = 64  # events that may wait to be iterated over; then the server is held back
 
 
 @asynccontextmanager
@@ -36,6 +54,8 @@ async def connect(
     send_rate: int | None = None,
     receive_rate: int | None = None,
     token: str | None = None,
+    resume: float = RESUME_SECONDS,
+    keepalive: float | None = KEEPALIVE,
 ) -> AsyncIterator[Connection]:
     """A session that has begun; leaving the block closes it.
 
@@ -45,6 +65,9 @@ async def connect(
         room: for a mic or a speaker.
         receive: "pcm", "codes" or both; None: what the role is for.
         send_rate, receive_rate: Hz of the sound; None: the codec's own.
+        token: what the server asks for, if it does.
+        resume: seconds to try to take the session up again when its connection is lost; 0: it ends.
+        keepalive: seconds between pings, and for the answer to one; None: no pings.
 
     Raises:
         ConnectionFailedError: the server cannot be reached, or went away.
@@ -57,52 +80,58 @@ async def connect(
         send_rate=send_rate,
         receive_rate=receive_rate,
         token=token,
+        resumable=resume > 0,
     )
     machine = ClientMachine()
-    first = machine.hello(hello)
+    websocket, ready = await open_link(url, hello, machine, keepalive)
+    connection = Connection(url, hello, machine, websocket, ready, resume, keepalive)
     try:
-        websocket = await open_websocket(
-            url,
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
-            compression=None,
-            max_size=MAX_MESSAGE,
-        )
-    except (OSError, InvalidHandshake, InvalidURI, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or "no answer"
-        raise ConnectionFailedError(f"cannot reach a server at {url}: {reason}") from None
-    try:
-        with _failures():
-            await websocket.send(first)
-        connection = Connection(websocket, machine)
-        yield await connection.begin()
+        yield connection
     finally:
-        await close(websocket)
+        await connection.close()
 
 
 class Connection:
     """Made by `connect`. Iterating gives what the server sends: Pcm, Codes, Notice, Pong, End.
 
-    End is the last; without it iteration ends in ConnectionFailedError or ProtocolError.
+    End is the last; without it iteration ends in ConnectionFailedError or ProtocolError. While a
+    lost connection is being replaced, sending waits; a Notice named "interrupted" tells when that
+    begins and one named "resumed" when it is over. Nothing is lost and nothing comes twice.
 
     Attributes:
         ready: what the server said about the session: rates, delays, the model.
     """
 
-    ready: Ready
-
-    def __init__(self, websocket: ClientConnection, machine: ClientMachine) -> None:
-        self._websocket = websocket
+    def __init__(
+        self,
+        url: str,
+        hello: Hello,
+        machine: ClientMachine,
+        websocket: ClientConnection,
+        ready: Ready,
+        resume: float,
+        keepalive: float | None,
+    ) -> None:
+        self.ready = ready
+        self._url = url
+        self._hello = hello
         self._machine = machine
+        self._websocket = websocket
+        self._resume_seconds = resume
+        self._keepalive = keepalive
+        self._resumable = ready.resume is not None and resume > 0
+        self._outbox = Outbox(WINDOW if self._resumable else 0)
+        self._receipts = Receipts()
         self._samples_sent = 0
         self._frames_sent = 0
-
-    async def begin(self) -> Connection:
-        """Waits for the server's answer to hello."""
-        while (event := await self._receive()) is None:
-            pass
-        assert isinstance(event, Ready)
-        self.ready = event
-        return self
+        # Who makes a message sends it before the next is made, and on the websocket of that moment.
+        self._sending = asyncio.Lock()
+        self._events: collections.deque[Event] = collections.deque()
+        self._failure: Exception | None = None
+        self._changed = asyncio.Event()
+        self._resending: asyncio.Task[None] | None = None
+        self._acknowledging: asyncio.Task[None] | None = None
+        self._reader = asyncio.create_task(self._read())
 
     async def send_pcm(self, samples: npt.NDArray[Any]) -> None:
         """Sound at `ready.send_rate`: int16, or float full scale at +-1, [samples].
@@ -121,10 +150,7 @@ class Connection:
                 raise AudioError("the sound holds samples that are not numbers (NaN or infinite)")
             samples = to_int16(samples)
         for start in range(0, len(samples), _MOST_SAMPLES):
-            piece = samples[start : start + _MOST_SAMPLES]
-            data = self._machine.pcm(self._samples_sent // self.ready.frame_samples, piece)
-            self._samples_sent += len(piece)
-            await self._send(data)
+            await self._send_media(samples[start : start + _MOST_SAMPLES])
 
     async def send_codes(self, codes: CodeArray) -> None:
         """Codes, int64 [codebooks, frames].
@@ -134,49 +160,191 @@ class Connection:
             ProtocolError, ConnectionFailedError: as `send_pcm`.
         """
         for start in range(0, codes.shape[-1], _MOST_FRAMES):
-            piece = codes[..., start : start + _MOST_FRAMES]
-            data = self._machine.codes(self._frames_sent, piece)
-            self._frames_sent += piece.shape[-1]
-            await self._send(data)
+            await self._send_media(codes[..., start : start + _MOST_FRAMES], codes=True)
 
     async def ping(self, time: float) -> None:
-        """Asks for a Pong with the same time."""
-        await self._send(self._machine.control(Ping(time=time)))
+        """Asks for a Pong with the same time; it is lost if the connection is."""
+        self._check()
+        await self._try_to_send(self._websocket, self._machine.control(Ping(time=time)))
 
     async def end(self) -> None:
         """Nothing more will be sent; what is on its way still comes, and then End."""
-        await self._send(self._machine.end())
+        async with self._sending:
+            self._check()
+            websocket, data = self._websocket, self._machine.end()
+            with suppress(ConnectionClosed):
+                await websocket.send(data)
+                return
+        await self._replaced(websocket)
+
+    async def close(self) -> None:
+        """Ends the session at once, as leaving the block does."""
+        tasks = [self._reader, self._resending, self._acknowledging]
+        running = [task for task in tasks if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await close(self._websocket)
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        return self._events()
+        return self._iterate()
 
-    async def _events(self) -> AsyncIterator[Event]:
+    async def _iterate(self) -> AsyncIterator[Event]:
         while True:
-            event = await self._receive()
-            if event is not None:
-                yield event
+            while not self._events:
+                self._check()
+                await self._change()
+            event = self._events.popleft()
+            self._tell()
+            yield event
             if isinstance(event, End):
                 return
 
-    async def _send(self, data: str | bytes) -> None:
-        with _failures():
-            await self._websocket.send(data)
+    async def _send_media(self, media: npt.NDArray[Any], *, codes: bool = False) -> None:
+        await self._room()
+        async with self._sending:
+            self._check()
+            websocket = self._websocket
+            if codes:
+                data = self._machine.codes(self._frames_sent, media)
+                self._frames_sent += media.shape[-1]
+            else:
+                frame = self._samples_sent // self.ready.frame_samples
+                data = self._machine.pcm(frame, media)
+                self._samples_sent += len(media)
+            self._outbox.add(data)
+            with suppress(ConnectionClosed):
+                await websocket.send(data)
+                return
+        await self._replaced(websocket)  # by then it has been sent again
 
-    async def _receive(self) -> Event | None:
-        with _failures():
-            event = self._machine.receive(await self._websocket.recv())
-        if isinstance(event, Error):
-            raise ProtocolError(event.name, event.message, event.code)
-        return event
+    async def _room(self) -> None:
+        """Waits until the server has acknowledged enough."""
+        while self._outbox.full:
+            self._check()
+            await self._change()
 
+    async def _replaced(self, websocket: ClientConnection) -> None:
+        """Waits for another websocket, or for what there is to say instead."""
+        while self._websocket is websocket:
+            self._check()
+            await self._change()
 
-@contextmanager
-def _failures() -> Iterator[None]:
-    """A connection that closed, as one of our errors."""
-    try:
-        yield
-    except ConnectionClosed as error:
-        row = BY_CLOSE_CODE.get(error.rcvd.code) if error.rcvd else None
-        if row is not None:
-            raise protocol_error(row.name) from None
-        raise ConnectionFailedError(f"the server went away: {error}") from None
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _tell(self) -> None:
+        self._changed.set()
+
+    def _put(self, event: Event) -> None:
+        self._events.append(event)
+        self._tell()
+
+    async def _read(self) -> None:
+        """Reads until the end, over as many websockets as it takes."""
+        try:
+            while not await self._read_on(self._websocket):
+                await self._resume()
+        except Exception as error:  # whatever it is, those who wait for us must hear of it
+            self._failure = error
+            self._tell()
+
+    async def _read_on(self, websocket: ClientConnection) -> bool:
+        """Whether the session has ended; if not, the websocket was lost."""
+        machine = self._machine
+        while True:
+            while len(self._events) >= _QUEUE:
+                await self._change()
+            try:
+                with failures():
+                    data = await websocket.recv()
+            except ConnectionFailedError:
+                if not self._resumable:
+                    raise
+                return False
+            event = machine.receive(data)
+            if isinstance(event, Error):
+                raise refusal(event)
+            if isinstance(event, Ack):
+                self._outbox.acknowledged(event.received)
+                self._tell()
+            elif event is not None:
+                self._put(event)
+            if isinstance(event, End):
+                self._failure = protocol_error("not_allowed", "The session has ended already.")
+                return True
+            if isinstance(data, bytes) and self._resumable:
+                self._receipts.took(len(data))
+                self._acknowledge(websocket)
+
+    async def _resume(self) -> None:
+        """Takes the session up again on another websocket.
+
+        Raises:
+            ConnectionFailedError: the server was not reached in time.
+            ProtocolError: it does not have the session any more.
+        """
+        self._put(Notice(name="interrupted", message="The connection was lost: trying again."))
+        await self._sending.acquire()
+        try:
+            websocket, ready = await self._try_again()
+        except BaseException:
+            self._sending.release()
+            raise
+        assert ready.resume is not None
+        self._outbox.acknowledged(ready.resume.received)
+        again: list[bytes | str] = [*self._outbox.unsent()]
+        if self._machine.sending_over and not ready.resume.ended:
+            again.append(self._machine.control(End()))
+        self._websocket = websocket
+        # Reading goes on meanwhile: a server that is full takes nothing before something is read.
+        self._resending = asyncio.create_task(self._resend(websocket, again))
+        self._put(Notice(name="resumed", message="The connection is back: nothing was lost."))
+
+    async def _resend(self, websocket: ClientConnection, again: list[bytes | str]) -> None:
+        """Sends what the server has not got; the lock on sending is ours until then."""
+        try:
+            with suppress(ConnectionClosed):  # it is `_read_on` that notices
+                for data in again:
+                    await websocket.send(data)
+        finally:
+            self._sending.release()
+
+    def _acknowledge(self, websocket: ClientConnection) -> None:
+        """Tells the server what has come, without waiting: it may be full, see `_resume`."""
+        busy = self._acknowledging is not None and not self._acknowledging.done()
+        received = self._machine.received
+        if self._receipts.due and not busy and received is not None:
+            self._receipts.said()
+            ack = self._machine.control(Ack(received=received))
+            self._acknowledging = asyncio.create_task(self._try_to_send(websocket, ack))
+
+    @staticmethod
+    async def _try_to_send(websocket: ClientConnection, data: str) -> None:
+        with suppress(ConnectionClosed):
+            await websocket.send(data)
+
+    async def _try_again(self) -> tuple[ClientConnection, Ready]:
+        """Tries until the time to resume is over."""
+        deadline = time.monotonic() + self._resume_seconds
+        self._machine.interrupted()
+        for wait in waits():
+            try:
+                return await self._link()
+            except (ConnectionFailedError, ProtocolError) as error:
+                hopeless = isinstance(error, ProtocolError) and error.retry_after is None
+                if hopeless or time.monotonic() + wait > deadline:
+                    raise
+            await asyncio.sleep(wait)
+        raise AssertionError("there is always another wait")
+
+    async def _link(self) -> tuple[ClientConnection, Ready]:
+        assert self.ready.resume is not None
+        resume = Resume(token=self.ready.resume.token, received=self._machine.received)
+        hello = msgspec.structs.replace(self._hello, resume=resume)
+        return await open_link(self._url, hello, self._machine, self._keepalive)

@@ -1,4 +1,4 @@
-"""A recording through a codec as a live listener gets it: in steps of one 80 ms frame."""
+"""A recording through a codec: all of it at once, or as a live listener gets it."""
 
 from __future__ import annotations
 
@@ -7,43 +7,60 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from xyt_stream.audio import Samples
+from xyt_stream.audio import Samples, fit_length
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
 
 
-def stream_encode(codec: Codec, samples: Samples, lookahead: int = 0) -> Tensor:
-    """Sound to codes, frame by frame.
+def encode_clip(
+    codec: Codec,
+    samples: Samples,
+    lookahead: int | None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Sound to codes.
 
     Args:
         samples: float32 [n] at `codec.input_rate`.
-        lookahead: frames of the future that each step sees.
+        lookahead: frames of the future that each step of a live stream sees; None: offline.
+        dtype: precision offline; live streams are float32.
 
     Returns:
-        int64 [codebooks, ceil(n / frame_samples_in)]; the last frame is filled up with silence.
+        int64 [codebooks, ceil(n / frame_samples_in)], at least one frame; the last one is filled
+        up with silence.
 
     Raises:
         AudioError: the samples are not finite.
+        ModelError: a lookahead that this codec cannot have.
     """
+    size = codec.frame_samples_in
+    whole = fit_length(samples, max(1, -(-len(samples) // size)) * size)
+    if lookahead is None:
+        return codec.encode(whole, dtype=dtype)
     encoder = codec.stream_encoder(lookahead=lookahead)
-    frames = torch.split(torch.from_numpy(samples), codec.frame_samples_in)
+    frames = torch.split(torch.from_numpy(whole), size)
     return torch.cat([*(encoder.push(frame) for frame in frames), encoder.flush()], 1)
 
 
-def stream_decode(codec: Codec, codes: Tensor, lookahead: int = 0) -> Tensor:
-    """Codes to sound, frame by frame.
+def decode_clip(
+    codec: Codec, codes: Tensor, lookahead: int | None, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Codes to sound.
 
     Args:
         codes: int64 [codebooks, frames].
-        lookahead: frames of the future that each step sees.
+        lookahead, dtype: as for `encode_clip`.
 
     Returns:
         float32 [frames * frame_samples_out] at `codec.output_rate`.
 
     Raises:
         CodeError: the codes are not of this codec.
+        ModelError: a lookahead that this codec cannot have.
     """
+    if lookahead is None:
+        return codec.decode(codes, dtype=dtype)
     decoder = codec.stream_decoder(lookahead=lookahead)
     frames = torch.split(codes, 1, 1)
     return torch.cat([*(decoder.push(frame) for frame in frames), decoder.flush()])

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from xyt_stream.audio import fit_length, read_audio, resample
 from xyt_stream.errors import AudioError
-from xyt_stream.evaluate.listen import stream_decode, stream_encode
+from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.metrics import pesq, stoi
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Report:
 
     model: str
     model_hash: str
+    lookahead: int | None  # frames; None: offline
     scores: list[FileScore]
     skipped: dict[str, str]  # file -> why it could not be judged
     usage: list[float]  # of each book, the share of its codes that occurred
@@ -57,6 +58,7 @@ class Report:
         return {
             "model": self.model,
             "model_hash": self.model_hash,
+            "lookahead": self.lookahead,
             "files": len(self.scores),
             "skipped": len(self.skipped),
             "seconds": sum(score.seconds for score in self.scores),
@@ -79,8 +81,9 @@ class Report:
             files.add_row(
                 escape(score.name), f"{score.seconds:.1f}", *(f"{value:.3f}" for value in measures)
             )
+        way = "offline" if self.lookahead is None else f"live, lookahead {self.lookahead}"
         books = Table(
-            "codebook", title=f"codes; real-time factor {self.real_time_factor:.3f}, streaming"
+            "codebook", title=f"codes; real-time factor {self.real_time_factor:.3f}, {way}"
         )
         for book in range(len(self.usage)):
             books.add_column(str(book + 1), justify="right")
@@ -93,13 +96,13 @@ def evaluate(
     codec: Codec,
     folder: Path,
     *,
-    lookahead: int = 0,
+    lookahead: int | None = 0,
     progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> Report:
-    """Scores streaming decode of every sound file under `folder`.
+    """Scores what every sound file under `folder` becomes, at `codec.input_rate`.
 
     Args:
-        lookahead: frames of future that each step sees.
+        lookahead: frames of the future that each step of a live stream sees; None: offline.
         progress: wraps the list of files, to show how far along it is.
 
     Raises:
@@ -117,13 +120,13 @@ def evaluate(
         name = path.relative_to(folder).as_posix()
         samples, info = read_audio(path, codec.input_rate)
         start = time.perf_counter()
-        codes = stream_encode(codec, samples, lookahead)
-        decoded = stream_decode(codec, codes, lookahead)
+        codes = encode_clip(codec, samples, lookahead)
+        decoded = decode_clip(codec, codes, lookahead)
         work += time.perf_counter() - start
         sound += info.seconds
-        for book, used in zip(counts, codes.cpu().numpy(), strict=True):
+        for book, used in zip(counts, codes.numpy(), strict=True):
             book += np.bincount(used, minlength=codec.codebook_size)
-        out = resample(decoded.cpu().numpy(), codec.output_rate, codec.input_rate)
+        out = resample(decoded.numpy(), codec.output_rate, codec.input_rate)
         out = fit_length(out, len(samples))
         try:
             scores.append(
@@ -142,6 +145,7 @@ def evaluate(
     return Report(
         model=codec.name,
         model_hash=codec.hash,
+        lookahead=lookahead,
         scores=scores,
         skipped=skipped,
         usage=[float((book > 0).mean()) for book in counts],

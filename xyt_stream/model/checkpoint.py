@@ -23,21 +23,53 @@ from xyt_stream.model.sources import Source
 from xyt_stream.model.tokenizer import Tokenizer
 
 CONFIG_KEY = "xyt_config"  # in the header of a safetensors file that `save` wrote
+HASH_KEY = "xyt_hash"  # beside it in a file that `convert` wrote: the hash of the original
 RELEASED_RATES = (16_000, 24_000, 32_000)  # Hz out
 NAMED = 3  # wrong keys that an error spells out
 
 
 class Checkpoint(NamedTuple):
-    """A loaded network and the hex SHA-256 of the file its weights came from."""
+    """A loaded network and the hex SHA-256 of the file its weights first came from."""
 
     network: Tokenizer
     hash: str
 
 
-def save(network: Tokenizer, path: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write `network` as one safetensors file with its config inside."""
+def save(
+    network: Tokenizer, path: Path, dtype: torch.dtype = torch.float32, *, hash: str | None = None
+) -> None:
+    """Write `network` as one safetensors file with its config inside.
+
+    Args:
+        hash: what the model is to be known by; else its hash is that of the file.
+
+    Raises:
+        ModelError: the file cannot be written.
+    """
     tensors = {k: v.detach().to(dtype).contiguous() for k, v in network.state_dict().items()}
-    save_file(tensors, path, metadata={CONFIG_KEY: json.dumps(network.config.to_dict())})
+    header = {CONFIG_KEY: json.dumps(network.config.to_dict())}
+    if hash:
+        header[HASH_KEY] = hash
+    # Replaced at once: the weights may be mapped from the very file they are written to.
+    written = path.with_name(f".{path.name}.part")
+    try:
+        save_file(tensors, written, metadata=header)
+        written.replace(path)
+    except (SafetensorError, OSError) as error:
+        written.unlink(missing_ok=True)
+        raise ModelError(f"{path} cannot be written: {error}") from error
+
+
+def convert(source: Source, path: Path) -> None:
+    """Write any checkpoint as one safetensors file that is the same model by the same hash.
+
+    Raises:
+        ModelError: as `load`; or a `path` that is no .safetensors file or not writable.
+    """
+    if path.suffix != ".safetensors":
+        raise ModelError(f"{path} must end in .safetensors")
+    loaded = load(source)
+    save(loaded.network, path, hash=loaded.hash)
 
 
 def load(source: Source, device: str = "cpu") -> Checkpoint:
@@ -50,18 +82,22 @@ def load(source: Source, device: str = "cpu") -> Checkpoint:
         ModelError: naming the file and what does not fit.
     """
     weights = source.weights
-    own, tensors = _read_weights(weights)
-    if own is not None:
-        network = build(ModelConfig.from_dict(json.loads(own)))
+    header, tensors = _read_weights(weights)
+    if CONFIG_KEY in header:
+        network = build(ModelConfig.from_dict(json.loads(header[CONFIG_KEY])))
     else:
         tensors = translate_weights(tensors)
         network = build(_published_config(source, tensors))
     fill(network, tensors, weights)
-    with weights.open("rb") as file:
-        digest = hashlib.sha256()
+    return Checkpoint(network.to(device), header.get(HASH_KEY) or _digest(weights))
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
         while block := file.read(1 << 22):
             digest.update(block)
-    return Checkpoint(network.to(device), digest.hexdigest())
+    return digest.hexdigest()
 
 
 def build(config: ModelConfig) -> Tokenizer:
@@ -91,13 +127,13 @@ def fill(network: Tokenizer, tensors: Mapping[str, Tensor], path: Path) -> None:
     network.quantizer.refresh()
 
 
-def _read_weights(path: Path) -> tuple[str | None, dict[str, Tensor]]:
-    """The config inside, if it is one of ours, and the tensors."""
+def _read_weights(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The header, of a safetensors file, and the tensors."""
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                own = (file.metadata() or {}).get(CONFIG_KEY)
-                return own, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return file.metadata() or {}, tensors
         mappable = zipfile.is_zipfile(path)  # the format before 2020 is not
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
     except UnpicklingError as error:
@@ -111,7 +147,7 @@ def _read_weights(path: Path) -> tuple[str | None, dict[str, Tensor]]:
         state = state["generator"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(f"{path} cannot be loaded: it is no state of a network")
-    return None, state
+    return {}, state
 
 
 def _published_config(source: Source, tensors: Mapping[str, Tensor]) -> ModelConfig:

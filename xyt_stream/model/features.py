@@ -9,6 +9,7 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.model.config import MEL_HOP, MEL_WINDOW
+from xyt_stream.model.precision import full_precision
 from xyt_stream.model.timeline import Tailed, Timeline
 
 CAUSAL_FLOOR = 1e-7  # mel power below this is silence; about the noise of 16-bit sound
@@ -59,6 +60,7 @@ class LogMel(Tailed):
             "window", torch.hann_window(MEL_WINDOW, device="cpu"), persistent=False
         )
 
+    @full_precision
     def forward(self, wav: Tensor, timeline: Timeline) -> Tensor:
         """[batch, samples + ahead] -> [batch, bins, 8 * frames], and 1 more if centred.
 

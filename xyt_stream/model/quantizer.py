@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import QuantizerConfig
+from xyt_stream.model.precision import full_precision
 
 
 class Quantized(NamedTuple):
@@ -72,10 +73,12 @@ class ResidualQuantizer(nn.Module):
             torch.stack(residuals).view(-1, *latent.shape),
         )
 
+    @full_precision
     def encode(self, x: Tensor) -> Tensor:
         """[batch, frames, width] -> codes, int64 [batch, codebooks, frames]."""
         return self.quantize(self.input_proj(x.float())).codes.transpose(0, 1)
 
+    @full_precision
     def decode(self, codes: Tensor) -> Tensor:
         """Codes of one or more books, the first ones: [batch, codebooks, frames].
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from xyt_stream.model.config import VocoderConfig
 from xyt_stream.model.layers import Conv
+from xyt_stream.model.precision import full_precision
 from xyt_stream.model.timeline import Overlapping, Timeline
 
 NORM_EPS = 1e-6
@@ -43,9 +44,10 @@ class ISTFTHead(Overlapping):
         window = torch.hann_window(config.n_fft, device="cpu")
         self.register_buffer("window", window, persistent=False)
 
+    @full_precision
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """[batch, length, width] -> samples [batch, length * hop]."""
-        log_magnitude, phase = self.out(x).float().chunk(2, dim=-1)
+        log_magnitude, phase = self.out(x.float()).chunk(2, dim=-1)
         spectrum = torch.polar(log_magnitude.exp().clamp(max=MAX_MAGNITUDE), phase)
         return timeline.overlap_add(self, torch.fft.irfft(spectrum, self.n_fft) * self.window)
 

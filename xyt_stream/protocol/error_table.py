@@ -19,19 +19,26 @@ class ErrorRow:
 _ROWS = (
     ErrorRow("bad_message", 4400, "The message is not one of xyt.v1."),
     ErrorRow("unauthorized", 4401, "The server wants a token, and this is not it."),
+    ErrorRow("forbidden", 4403, "This token opens other roles, not this one."),
     ErrorRow("unknown_role", 4404, "There is no such role."),
     ErrorRow("not_allowed", 4405, "The message is not allowed here and now."),
     ErrorRow("wrong_subprotocol", 4406, "Ask for the websocket subprotocol xyt.v1."),
     ErrorRow("hello_timeout", 4408, "No hello came in time."),
     ErrorRow("room_has_mic", 4409, "The room already has a mic."),
     ErrorRow("cannot_resume", 4410, "There is no session to resume: start a new one."),
+    ErrorRow("superseded", 4411, "The session goes on on a newer connection."),
     ErrorRow("bad_sequence", 4412, "A message was lost, repeated or numbered wrongly."),
+    ErrorRow("room_full", 4413, "The room is full, or there are too many rooms."),
     ErrorRow("unsupported_format", 4415, "The server does not speak this sample rate or format."),
     ErrorRow("bad_audio", 4422, "The payload is no whole number of 16-bit samples."),
     ErrorRow("bad_codes", 4423, "The payload is no whole number of frames, or a code is too big."),
     ErrorRow("hello_expected", 4428, "The first message must be hello."),
+    ErrorRow("too_many", 4429, "Too much from this address at once: slow down."),
+    ErrorRow("idle", 4430, "Nothing was sent for too long."),
+    ErrorRow("time_over", 4431, "The session has lasted as long as the server allows."),
     ErrorRow("internal", 4500, "The server failed: it is not your fault."),
     ErrorRow("busy", 4503, "Every slot is taken: try again later."),
+    ErrorRow("going_away", 1012, "The server goes away: come back in a moment."),
     # The websocket layer refuses it unread, with its own code and no error message before it.
     ErrorRow("too_large", 1009, "The message is larger than the server reads."),
 )
@@ -40,7 +47,9 @@ ERRORS = {row.name: row for row in _ROWS}
 BY_CLOSE_CODE = {row.close_code: row for row in _ROWS}
 
 
-def protocol_error(name: str, detail: str | None = None) -> ProtocolError:
+def protocol_error(
+    name: str, detail: str | None = None, *, retry_after: float | None = None
+) -> ProtocolError:
     """The error of that name; `detail` stands in for the table's sentence where more is known."""
     row = ERRORS[name]
-    return ProtocolError(name, detail or row.sentence, row.close_code)
+    return ProtocolError(name, detail or row.sentence, row.close_code, retry_after)

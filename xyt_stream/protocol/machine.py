@@ -3,9 +3,12 @@
     client                        server
       | -- hello ------------------> |   WAITING
       | <------------ ready, error - |   OPEN, or CLOSED
-      | -- media, ping, end -------> |
-      | <---- media, pong, notice -- |
+      | -- media, ack, ping, end --> |
+      | <- media, ack, pong, notice  |
       | <--------------- end, error  |   CLOSED, and the websocket closes
+
+A session that goes on over another websocket keeps its two machines: `interrupted` leads back to
+WAITING, and the numbers go on from where they were.
 
 A machine raises ProtocolError for what the other end must not send, with the name and close code to
 answer with, and for what its own end must not send.
@@ -24,6 +27,7 @@ from xyt_stream.errors import CodeError, ProtocolError
 from xyt_stream.protocol import messages
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import (
+    Ack,
     Control,
     End,
     Error,
@@ -83,6 +87,30 @@ class _Machine:
         self._sending_over = False
         self._receiving_over = False
 
+    @property
+    def received(self) -> int | None:
+        """Sequence number of the last media message that arrived; None before the first."""
+        return self._received - 1 if self._received else None
+
+    @property
+    def sent(self) -> int | None:
+        """Sequence number of the last media message made here."""
+        return self._sent - 1 if self._sent else None
+
+    @property
+    def sending_over(self) -> bool:
+        """Whether this end has said `end`."""
+        return self._sending_over
+
+    @property
+    def receiving_over(self) -> bool:
+        """Whether the other end has."""
+        return self._receiving_over
+
+    def interrupted(self) -> None:
+        """The websocket was lost; a new hello and its ready will open the session again."""
+        self.state = State.WAITING
+
     def pcm(self, frame: int, samples: Pcm16, *, gap: bool = False) -> bytes:
         """A media message of int16 [samples].
 
@@ -123,6 +151,11 @@ class _Machine:
         data = messages.write(media)
         assert isinstance(data, bytes)
         return data
+
+    def _receive_ack(self, ack: Ack) -> Ack:
+        if not 0 <= ack.received < self._sent:
+            raise protocol_error("bad_sequence", "What was acknowledged was never sent.")
+        return ack
 
     def _receive_media(self, media: Media) -> Event | None:
         if media.seq != self._received:
@@ -174,6 +207,8 @@ class ServerMachine(_Machine):
             return self._receive_media(message)
         if message is None or isinstance(message, Ping):
             return message
+        if isinstance(message, Ack):
+            return self._receive_ack(message)
         if isinstance(message, End) and not self._receiving_over:
             self._receiving_over = True
             return message
@@ -189,7 +224,7 @@ class ServerMachine(_Machine):
         self.state = State.CLOSED
         return self.control(end)
 
-    def error(self, error: ProtocolError, retry_after: float | None = None) -> str:
+    def error(self, error: ProtocolError) -> str:
         """The server's last message of a session that did not."""
         self.state = State.CLOSED
         return self.control(
@@ -197,7 +232,7 @@ class ServerMachine(_Machine):
                 name=error.name,
                 message=str(error),
                 code=error.close_code,
-                retry_after=retry_after,
+                retry_after=error.retry_after,
             )
         )
 
@@ -225,6 +260,8 @@ class ClientMachine(_Machine):
             if self.state is not State.OPEN:
                 raise protocol_error("not_allowed", "Media came before ready or after the end.")
             return self._receive_media(message)
+        if isinstance(message, Ack) and self.state is State.OPEN:
+            return self._receive_ack(message)
         if isinstance(message, Ready) and self.state is State.WAITING:
             self._open(message, () if message.send is None else (message.send,), message.receive)
         elif isinstance(message, Error) or (isinstance(message, End) and self.state is State.OPEN):

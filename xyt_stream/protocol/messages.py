@@ -32,6 +32,7 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
 
     token: str  # as `ready` gave it
     received: int | None = None  # sequence number of the last media message that arrived here
+    ended: bool = False  # in `ready`: the client's `end` has arrived
 
 
 class Hello(Control, frozen=True, tag="hello"):
@@ -44,6 +45,7 @@ class Hello(Control, frozen=True, tag="hello"):
     receive_rate: int | None = None  # Hz of the sound it gets; None: what the codec makes
     format: str = PCM_FORMAT
     token: str | None = None
+    resumable: bool = False  # it says `ack`, and may come back after its connection was lost
     resume: Resume | None = None
 
 
@@ -100,6 +102,12 @@ class End(Control, frozen=True, tag="end"):
     frames: int | None = None
     samples: int | None = None
     step_ms: StepTimes | None = None
+
+
+class Ack(Control, frozen=True, tag="ack"):
+    """All media up to this sequence number have arrived here, and need not be kept."""
+
+    received: int
 
 
 class Ping(Control, frozen=True, tag="ping"):
@@ -169,6 +177,7 @@ _CONTROL: dict[str, type[Control]] = {
     "hello": Hello,
     "ready": Ready,
     "end": End,
+    "ack": Ack,
     "ping": Ping,
     "pong": Pong,
     "notice": Notice,

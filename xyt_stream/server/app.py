@@ -5,28 +5,37 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import signal
+import ssl
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as listen
+from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from xyt_stream.errors import ServeError
-from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL
+from xyt_stream.protocol.messages import SUBPROTOCOL
+from xyt_stream.server import log, pages
+from xyt_stream.server.access import Access, Token, check_bind, read_token_file, read_tokens
+from xyt_stream.server.capacity import capacity
 from xyt_stream.server.engine import Engine
-from xyt_stream.server.session import Service, Session
+from xyt_stream.server.limits import Limits
+from xyt_stream.server.service import Service
+from xyt_stream.server.visit import FAREWELL, visit
 from xyt_stream.streaming.codec import Codec
 
 # What strangers send before their handshake is no concern of whoever reads our output.
 _handshakes = logging.getLogger(f"{__name__}.handshakes")
 _handshakes.setLevel(logging.CRITICAL)
 
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TOKENS_VARIABLE = "XYT_TOKENS"  # of the environment: what a token file holds
 
 
 @dataclass(frozen=True)
@@ -35,12 +44,17 @@ class Running:
 
     host: str
     port: int
-    engine: Engine
+    service: Service
+    secure: bool = False
+
+    @property
+    def engine(self) -> Engine:
+        return self.service.engine
 
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"ws://{host}:{self.port}"
+        return f"{'wss' if self.secure else 'ws'}://{host}:{self.port}"
 
 
 @asynccontextmanager
@@ -49,26 +63,43 @@ async def running(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-    max_sessions: int = 8,
-    token: str | None = None,
-    hello_timeout: float = 10.0,
+    max_sessions: int = 32,
+    lookahead: int = 0,
+    access: Access | None = None,
+    public: bool = False,
+    tls: ssl.SSLContext | None = None,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Running]:
-    """Serves until the block is left; then clients are told that the server goes away (1001).
+    """Serves until the block is left; then clients are sent what is left, and away.
 
     Args:
         port: 0 picks a free one.
-        max_sessions: slots; who comes when all are taken is refused as busy.
-        token: what clients must bring; None lets everybody in.
-        hello_timeout: seconds that a client has for its hello.
+        max_sessions: slots; who comes when all are taken is refused as busy. 0: as many as this
+            machine carries, measured now.
+        lookahead: frames of the future that a bidirectional model waits for.
+        access: who may come in; everybody without it.
+        public: serve other machines even if everybody may come in.
+        tls: certificate and key, for wss://.
+        limits: how much of everything.
 
     Raises:
         ServeError: the address cannot be used.
     """
-    engine = Engine(codec, max_sessions)
-    service = Service(engine, token, hello_timeout)
+    access, limits = access or Access(), limits or Limits()
+    check_bind(host, access, public=public)
+    service = Service(
+        codec,
+        max_sessions=max_sessions or capacity(codec, lookahead=lookahead),
+        lookahead=lookahead,
+        access=access,
+        limits=limits,
+    )
 
     async def handle(socket: ServerConnection) -> None:
-        await Session(service, socket).run()
+        await visit(service, socket)
+
+    def page(_: ServerConnection, request: Request) -> Response | None:
+        return pages.answer(service, request)
 
     try:
         server = await listen(
@@ -77,40 +108,86 @@ async def running(
             port,
             # Sound of 80 ms does not get smaller by it; asyncio itself turns Nagle's delay off.
             compression=None,
-            max_size=MAX_MESSAGE,
+            max_size=limits.message_bytes,
             select_subprotocol=_select,
+            process_request=page,
+            open_timeout=limits.hello_time,
+            ping_interval=limits.keepalive or None,
+            ping_timeout=limits.keepalive or None,
+            close_timeout=FAREWELL,
+            ssl=tls,
             logger=_handshakes,
         )
     except OSError as error:
         raise ServeError(_why_not(error, host, port)) from None
-    engine.start()
+    service.engine.start()
+    caretaker = asyncio.create_task(service.look_after())
     try:
         async with server:
-            yield Running(host, server.sockets[0].getsockname()[1], engine)
+            port = server.sockets[0].getsockname()[1]
+            yield Running(host, port, service, secure=tls is not None)
+            await service.drain()
     finally:
-        engine.stop()
+        caretaker.cancel()
+        service.engine.stop()
 
 
-def serve(codec: Codec, *, host: str, port: int, max_sessions: int, token: str | None) -> None:
+def serve(
+    codec: Codec,
+    *,
+    host: str,
+    port: int,
+    max_sessions: int,
+    token: str | None = None,
+    lookahead: int = 0,
+    token_file: Path | None = None,
+    origins: Sequence[str] = (),
+    allow_anyone: bool = False,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    limits: Limits | None = None,
+    log_level: str = "info",
+) -> None:
     """Serves until Ctrl-C or SIGTERM; prints one line with the address once it accepts.
 
+    Args:
+        token: opens every role; `token_file` and the environment's XYT_TOKENS may hold more.
+        origins: of pages that browsers may connect from, beside this host's own.
+        allow_anyone: serve other machines without any token.
+        tls_cert, tls_key: PEM files, both or neither; the key may be in the certificate's file.
+        log_level: "info", "warning" or "error".
+
     Raises:
-        ServeError: the address cannot be used.
+        ServeError: the address, the tokens or the certificate cannot be used.
     """
+    tokens: tuple[Token, ...] = () if token is None else (Token(token),)
+    tokens += read_tokens(os.environ.get(TOKENS_VARIABLE, ""))
+    if token_file is not None:
+        tokens += read_token_file(token_file)
+    log.to_stderr(log_level)
 
     async def main() -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         for number in _SIGNALS:
             loop.add_signal_handler(number, stop.set)
         async with running(
-            codec, host=host, port=port, max_sessions=max_sessions, token=token
+            codec,
+            host=host,
+            port=port,
+            max_sessions=max_sessions,
+            lookahead=lookahead,
+            access=Access(tokens, origins),
+            public=allow_anyone,
+            tls=None if tls_cert is None else _tls(tls_cert, tls_key),
+            limits=limits,
         ) as server:
             print(f"xyt-stream serves {codec.name} at {server.url}", flush=True)
             await stop.wait()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)  # a second one waits for nobody
 
-    _run(main())
+    with suppress(KeyboardInterrupt):
+        _run(main())
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -125,6 +202,15 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 def _select(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     # A client without it is let in, to be told by the session what is wrong.
     return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
+
+
+def _tls(cert: Path, key: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ServeError(f"cannot use the certificate {cert}: {error}") from None
+    return context
 
 
 def _why_not(error: OSError, host: str, port: int) -> str:

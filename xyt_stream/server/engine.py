@@ -1,7 +1,7 @@
 """The thread that owns the device: every step takes one frame of each slot that has one waiting.
 
-Slots are rows of preallocated arrays. The event loop writes frames into a slot's ring and the
-thread takes them out; a step costs the same whichever slots are in it, and an idle engine sleeps.
+The event loop writes frames into a slot's ring and the thread takes them out. A step costs what the
+slots in use cost, and an idle engine sleeps.
 """
 
 from __future__ import annotations
@@ -11,23 +11,26 @@ import collections
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from xyt_stream.audio import Samples
+from xyt_stream.audio import FRAME_SECONDS, Samples
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import StepTimes
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.server.slots import Ints, Mask, Slots, Work
 from xyt_stream.streaming.codec import Codec
 
-RING = 16  # frames that may wait in a slot
-COALESCE = 0.002  # seconds that a step waits for the frames of other slots
+LONGEST_WAIT = 0.008  # seconds that a step waits at most for the frames of other slots
+WAIT_SHARE = 0.25  # of a step's own time that it waits for them
+BUSY_RETRY = 5.0  # seconds after which it makes sense to ask again for a slot
 _STEPS_KEPT = 1024  # durations behind `step_ms`
+_RECENT = 16  # steps that tell how things are going
 
 _log = logging.getLogger(__name__)
 
@@ -35,13 +38,13 @@ _log = logging.getLogger(__name__)
 class Tenant(Protocol):
     """Whoever holds a slot; called on the event loop."""
 
-    def stepped(self, codes: CodeArray, sound: Samples | None, fresh: bool) -> None:
-        """The slot's next frame.
+    def stepped(self, codes: CodeArray | None, sound: Samples | None, starts: bool) -> None:
+        """What a step made of the slot.
 
         Args:
-            codes: int64 [codebooks].
-            sound: float32 [frame_samples_out] if the slot is decoded.
-            fresh: the decoder began with this frame.
+            codes: of the slot's next frame, int64 [codebooks]; None where only sound is left.
+            sound: of the next frame that the decoder gives out, float32 [frame_samples_out].
+            starts: the decoder began with these codes.
         """
 
     def ended(self, tail: Samples) -> None:
@@ -52,26 +55,27 @@ class Tenant(Protocol):
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What one step has to do. Masks are bool [slots]."""
+class Step:
+    """One step, for whoever keeps figures.
 
-    rows: npt.NDArray[np.int64]  # the slots that take part
-    tenancy: npt.NDArray[np.int64]  # [slots]
-    stepped: npt.NDArray[np.bool_]
-    encoded: npt.NDArray[np.bool_]
-    decoded: npt.NDArray[np.bool_]
-    ending: npt.NDArray[np.bool_]
-    reset_encoder: npt.NDArray[np.bool_]
-    reset_decoder: npt.NDArray[np.bool_]
+    Attributes:
+        seconds: that it took.
+        frames: that were taken.
+        turnaround: seconds from a frame's arrival until its step was done, [frames].
+    """
+
+    seconds: float
+    frames: int
+    turnaround: list[float]
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """What one step made, for the slots in `rows` only."""
+    """What one step made, by rows."""
 
     codes: CodeArray  # [rows, codebooks]
-    sound: Samples | None  # [rows, frame_samples_out]
-    tail: Samples | None  # [rows, delay_samples]
+    sound: Samples | None  # [rows that were decoded and above, frame_samples_out]
+    tail: Samples | None  # [slots, delay_samples]
 
 
 class Engine:
@@ -82,35 +86,44 @@ class Engine:
     Args:
         codec: the loaded model.
         slots: how many streams there may be at once.
+        lookahead: frames of the future that a bidirectional model waits for.
+        on_step: told of every step that took frames.
     """
 
-    def __init__(self, codec: Codec, slots: int) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        slots: int,
+        *,
+        lookahead: int = 0,
+        on_step: Callable[[Step], None] = lambda step: None,
+    ) -> None:
         self.codec = codec
         self.slots = slots
-        self._encoder = codec.stream_encoder(slots=slots)
-        self._decoder = codec.stream_decoder(slots=slots)
+        self._on_step = on_step
+        self._encoder = codec.stream_encoder(slots, lookahead=lookahead)
+        self._decoder = codec.stream_decoder(slots, lookahead=lookahead)
         self._free = list(range(slots))
         self._tenants: list[Tenant | None] = [None] * slots
         self._step_ms: collections.deque[float] = collections.deque(maxlen=_STEPS_KEPT)
 
-        self._pcm_ring = np.zeros((slots * RING, codec.frame_samples_in), np.float32)
-        self._codes_ring = np.zeros((slots * RING, codec.num_codebooks), np.int64)
-        self._pcm = torch.zeros(slots, codec.frame_samples_in)
-        self._codes = torch.zeros(slots, codec.num_codebooks, dtype=torch.int64)
-        self._ring_start = np.arange(slots) * RING
+        pinned = codec.device.type == "cuda"
+        self._pcm = torch.zeros(slots, codec.frame_samples_in, pin_memory=pinned)
+        self._codes = torch.zeros(slots, codec.num_codebooks, dtype=torch.int64, pin_memory=pinned)
+        # Codes that decoders hear before they speak, by slot: [slots, codebooks, lead].
+        self._lead_codes = torch.zeros(
+            slots, codec.num_codebooks, self._decoder.lead, dtype=torch.int64
+        )
 
-        # Everything below belongs to whoever holds the lock.
         self._wake = threading.Condition()
-        self._closing = False
-        self._written = np.zeros(slots, np.int64)  # frames put into the ring since `open`
-        self._taken = np.zeros(slots, np.int64)
-        self._tenancy = np.zeros(slots, np.int64)  # counts a slot's tenants
-        self._from_codes = np.zeros(slots, np.bool_)
-        self._decoding = np.zeros(slots, np.bool_)
-        self._ending = np.zeros(slots, np.bool_)
-        self._reset_encoder = np.zeros(slots, np.bool_)
-        self._reset_decoder = np.zeros(slots, np.bool_)
-
+        self._closing = False  # this and what waits belong to whoever holds the lock
+        self._waiting = Slots(
+            slots,
+            frame_samples=codec.frame_samples_in,
+            codebooks=codec.num_codebooks,
+            encoder_lead=self._encoder.lead,
+            decoder_lead=self._decoder.lead,
+        )
         self._thread = threading.Thread(target=self._run, name="xyt-engine", daemon=True)
 
     def start(self) -> None:
@@ -126,8 +139,18 @@ class Engine:
         self._thread.join()
 
     @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    @property
     def free_slots(self) -> int:
         return len(self._free)
+
+    @property
+    def lead_samples(self) -> int:
+        """Samples that a slot's encoder hears before its first frame."""
+        return self._encoder.lead
 
     @property
     def delay_samples(self) -> int:
@@ -146,6 +169,14 @@ class Engine:
         median, p99 = np.percentile(np.array(self._step_ms), (50, 99))
         return StepTimes(median=float(median), p99=float(p99))
 
+    @property
+    def load(self) -> float:
+        """The latest steps' time as a share of real time; at 1 the device cannot keep up."""
+        recent = list(self._step_ms)[-_RECENT:]
+        if len(recent) < _RECENT:
+            return 0.0
+        return float(np.median(recent)) / (FRAME_SECONDS * 1e3)
+
     def open(self, tenant: Tenant, *, from_codes: bool) -> int:
         """A fresh slot, fed with codes or with sound.
 
@@ -153,134 +184,171 @@ class Engine:
             ProtocolError: busy.
         """
         if not self._free:
-            raise protocol_error("busy", f"All {self.slots} slots are taken: try again later.")
+            raise protocol_error(
+                "busy",
+                f"All {self.slots} slots are taken: try again later.",
+                retry_after=BUSY_RETRY,
+            )
         slot = self._free.pop()
         self._tenants[slot] = tenant
         with self._wake:
-            self._tenancy[slot] += 1
-            self._written[slot] = self._taken[slot] = 0
-            self._from_codes[slot] = from_codes
-            self._decoding[slot] = self._ending[slot] = False
-            self._reset_encoder[slot] = True
+            self._waiting.open(slot, from_codes=from_codes)
         return slot
 
     def close(self, slot: int) -> None:
         """Gives the slot back, whatever is still in it."""
         self._tenants[slot] = None
         with self._wake:
-            self._tenancy[slot] += 1
-            self._written[slot] = self._taken[slot] = 0
-            self._ending[slot] = False
+            self._waiting.close(slot)
         self._free.append(slot)
 
     def decode(self, slot: int, wanted: bool) -> None:
         """Whether frames from now on are decoded; turned on, the decoder starts afresh."""
         with self._wake:
-            self._reset_decoder[slot] |= wanted and not self._decoding[slot]
-            self._decoding[slot] = wanted
+            self._waiting.decode(slot, wanted)
+
+    def prime(self, slot: int, samples: Samples) -> None:
+        """What a slot's encoder hears before its first frame: float32 [lead_samples]."""
+        with self._wake:
+            self._waiting.lead[slot] = samples
 
     def push(self, slot: int, frame: Samples | CodeArray) -> None:
         """One frame, float32 [frame_samples_in] or int64 [codebooks]; at most RING may wait."""
-        ring = self._codes_ring if self._from_codes[slot] else self._pcm_ring
         with self._wake:
-            assert self._written[slot] - self._taken[slot] < RING
-            ring[slot * RING + self._written[slot] % RING] = frame
-            self._written[slot] += 1
+            self._waiting.push(slot, frame, time.monotonic())
             self._wake.notify()
 
-    def end(self, slot: int) -> None:
-        """No more frames: after the last one comes the tail."""
+    def end(self, slot: int, left: int = 0, last: Samples | None = None) -> None:
+        """No more frames but `last`: `left` frames come out, that one included, and the tail."""
         with self._wake:
-            self._ending[slot] = True
+            self._waiting.end(slot, left, last, time.monotonic())
             self._wake.notify()
 
     def _run(self) -> None:
         while self._wait_for_work():
             work = self._gather()
-            started = time.perf_counter()
+            started = time.monotonic()
             try:
                 batch = self._step(work)
             except Exception:
                 _log.exception("a step failed on the device")
                 self._loop.call_soon_threadsafe(self._fail, work)
             else:
-                seconds = time.perf_counter() - started
+                seconds = time.monotonic() - started
                 self._loop.call_soon_threadsafe(self._deliver, work, batch, seconds)
 
     def _wait_for_work(self) -> bool:
         with self._wake:
-            self._wake.wait_for(
-                lambda: self._closing or (self._written > self._taken).any() or self._ending.any()
-            )
-            deadline = time.monotonic() + COALESCE
-            while not self._closing and (left := deadline - time.monotonic()) > 0:
-                streaming = (self._written > 0) & ~self._ending
-                if not (streaming & (self._written == self._taken)).any():
-                    break  # nobody to wait for
-                self._wake.wait(left)
+            self._wake.wait_for(lambda: self._closing or self._waiting.waiting)
+            # Frames of a slot come every 80 ms, so it is known who is worth waiting for.
+            step = self._step_ms[-1] / 1e3 if self._step_ms else 0.0
+            deadline = time.monotonic() + min(LONGEST_WAIT, WAIT_SHARE * step)
+            while not self._closing and (now := time.monotonic()) < deadline:
+                if not self._waiting.expected(
+                    now - FRAME_SECONDS - LONGEST_WAIT, deadline - FRAME_SECONDS
+                ):
+                    break
+                self._wake.wait(deadline - now)
             return not self._closing
 
-    def _gather(self) -> _Work:
-        """Takes one frame of every slot that has one into the batch."""
+    def _gather(self) -> Work:
         with self._wake:
-            due = self._written > self._taken
-            ending = self._ending & ~due
-            row = self._ring_start + self._taken % RING
-            np.take(self._pcm_ring, row, axis=0, out=self._pcm.numpy(), mode="clip")
-            np.take(self._codes_ring, row, axis=0, out=self._codes.numpy(), mode="clip")
-            decoded = due & self._decoding
-            work = _Work(
-                rows=np.flatnonzero(due | ending),
-                tenancy=self._tenancy.copy(),
-                stepped=due,
-                encoded=due & ~self._from_codes,
-                decoded=decoded,
-                ending=ending,
-                reset_encoder=self._reset_encoder.copy(),
-                reset_decoder=decoded & self._reset_decoder,
+            work = self._waiting.take(self._pcm.numpy(), self._codes.numpy())
+            self._lead_pcm = (
+                torch.from_numpy(self._waiting.lead[work.slots]) if work.fresh.any() else None
             )
-            self._reset_encoder[:] = False
-            self._reset_decoder &= ~decoded
-            self._taken += due
-            self._ending &= ~ending
         return work
 
-    def _step(self, work: _Work) -> _Batch:
-        device = self.codec.device
-        codes = self._codes.to(device)
-        sound = tail = None
-        if work.reset_encoder.any():
-            self._encoder.reset(torch.from_numpy(work.reset_encoder).to(device))
-        if work.reset_decoder.any():
-            self._decoder.reset(torch.from_numpy(work.reset_decoder).to(device))
+    def _step(self, work: Work) -> _Batch:
+        for source, target in work.moves:
+            self._encoder.move(source, target)
+            self._decoder.move(source, target)
+        codes = self._codes[: len(work.slots)]
         if work.encoded.any():
-            encoded = torch.from_numpy(work.encoded).to(device)
-            made = self._encoder.step(self._pcm.to(device), encoded)
-            codes = torch.where(encoded[:, None], made, codes)
+            made = self._encode(work)
+            encoded = torch.from_numpy(work.encoded[: len(made)])
+            codes[: len(made)] = torch.where(encoded[:, None], made, codes[: len(made)])
+        self._hear(work, codes)
+        sound = tail = None
         if work.decoded.any():
-            decoded = torch.from_numpy(work.decoded).to(device)
-            sound = self._decoder.step(codes, decoded).cpu().numpy()[work.rows]
-        if work.ending.any():
-            tail = self._decoder.tail().cpu().numpy()[work.rows]
-        return _Batch(codes.cpu().numpy()[work.rows], sound, tail)
+            rows = self._rows(work.decoded)
+            active = self._put(work.decoded[:rows])
+            sound = self._decoder.step(self._put(codes[:rows]), active).cpu().numpy()
+        if work.ended.any():
+            tail = self._decoder.tail().cpu().numpy()
+        return _Batch(codes.numpy().copy(), sound, tail)
 
-    def _tenants_of(self, work: _Work) -> Iterator[tuple[int, int, Tenant]]:
-        """(row, slot, tenant) of the work's slots, without those that have changed hands since."""
-        for row, slot in enumerate(work.rows.tolist()):
+    def _encode(self, work: Work) -> Tensor:
+        """Codes of the rows up to the last one that is encoded."""
+        if work.fresh.any():
+            fresh = self._masked(work.fresh)
+            self._encoder.reset(fresh)
+            if self._encoder.lead and self._lead_pcm is not None:
+                self._encoder.prime(self._padded(self._lead_pcm), fresh)
+        if self._encoder.lead and work.closing.any():
+            self._encoder.end(self._masked(work.closing), self._counts(work.left))
+        rows = self._rows(work.encoded)
+        active = self._put(work.encoded[:rows])
+        return self._encoder.step(self._put(self._pcm[:rows]), active).cpu()
+
+    def _hear(self, work: Work, codes: Tensor) -> None:
+        """What decoders hear before they speak."""
+        if work.starts.any():
+            self._decoder.reset(self._masked(work.starts))
+        if not self._decoder.lead:
+            return
+        if work.primed.any():
+            lead = self._lead_codes[torch.from_numpy(work.slots)]
+            self._decoder.prime(self._padded(lead), self._masked(work.primed))
+        if work.drains.any():
+            self._decoder.end(self._masked(work.drains), self._counts(work.rest))
+        early = np.flatnonzero(work.place >= 0)
+        slots, place = work.slots[early], work.place[early]
+        self._lead_codes[slots, :, place] = codes[early]
+
+    @staticmethod
+    def _rows(mask: Mask) -> int:
+        """How many rows a step must run to reach the last one of the mask."""
+        return int(np.flatnonzero(mask)[-1]) + 1
+
+    def _put(self, array: Mask | Tensor) -> Tensor:
+        return torch.as_tensor(array).to(self.codec.device, non_blocking=True)
+
+    def _masked(self, mask: Mask) -> Tensor:
+        """[rows] as bool [slots]."""
+        return self._padded(torch.from_numpy(mask))
+
+    def _counts(self, numbers: Ints) -> Tensor:
+        """[rows] as int64 [slots]."""
+        return self._padded(torch.from_numpy(numbers))
+
+    def _padded(self, rows: Tensor) -> Tensor:
+        """[rows, ...] as [slots, ...] on the device."""
+        padded = rows.new_zeros(self.slots, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        return padded.to(self.codec.device)
+
+    def _tenants_of(self, work: Work, rows: Mask) -> Iterator[tuple[int, Tenant]]:
+        """(row, tenant) of some rows, without slots that have changed hands since."""
+        for row in np.flatnonzero(rows).tolist():
+            slot = int(work.slots[row])
             tenant = self._tenants[slot]
-            if tenant is not None and self._tenancy[slot] == work.tenancy[slot]:
-                yield row, slot, tenant
+            if tenant is not None and self._waiting.tenancy(slot) == work.tenancy[row]:
+                yield row, tenant
 
-    def _deliver(self, work: _Work, batch: _Batch, seconds: float) -> None:
+    def _deliver(self, work: Work, batch: _Batch, seconds: float) -> None:
         if work.stepped.any():
             self._step_ms.append(seconds * 1e3)
-        for row, slot, tenant in self._tenants_of(work):
-            if work.stepped[slot]:
-                sound = batch.sound[row] if batch.sound is not None and work.decoded[slot] else None
-                tenant.stepped(batch.codes[row], sound, bool(work.reset_decoder[slot]))
-            elif batch.tail is not None:
+            waited = time.monotonic() - work.waited_since[work.stepped]
+            self._on_step(Step(seconds, len(waited), waited.tolist()))
+        for row, tenant in self._tenants_of(work, work.stepped | work.decoded):
+            codes = batch.codes[row] if work.stepped[row] else None
+            sound = batch.sound[row] if batch.sound is not None and work.decoded[row] else None
+            tenant.stepped(codes, sound, bool(work.starts[row]))
+        if batch.tail is not None:
+            for row, tenant in self._tenants_of(work, work.ended):
                 tenant.ended(batch.tail[row])
 
-    def _fail(self, work: _Work) -> None:
-        for _, _, tenant in self._tenants_of(work):
+    def _fail(self, work: Work) -> None:
+        for _, tenant in self._tenants_of(work, work.stepped | work.decoded | work.ended):
             tenant.failed()

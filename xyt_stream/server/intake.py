@@ -12,13 +12,17 @@ from xyt_stream.server.voice import Length, Voice
 class SoundIntake:
     """Sound at any rate, in pieces of any size."""
 
-    def __init__(self, voice: Voice, rate: int, codec_rate: int, frame_samples: int) -> None:
+    def __init__(
+        self, voice: Voice, rate: int, codec_rate: int, frame_samples: int, lead: int
+    ) -> None:
         self._voice = voice
         self._rate = rate
         self._frame_samples = frame_samples
+        self._lead = lead  # samples that the encoder hears before the first frame
+        self._primed = lead == 0
         self._resampler = StreamResampler(rate, codec_rate)
         self._taken = 0
-        self._waiting = np.zeros(0, np.float32)  # less than a frame
+        self._waiting = np.zeros(0, np.float32)  # less than a frame, or than the lead
 
     async def take(self, media: Pcm | Codes) -> None:
         assert isinstance(media, Pcm)
@@ -27,11 +31,23 @@ class SoundIntake:
 
     async def finish(self) -> None:
         await self._push(self._resampler.flush())
-        last = fit_length(self._waiting, self._frame_samples) if len(self._waiting) else None
-        await self._voice.finish(Length(self._taken, self._rate), last)
+        waiting, lead = self._waiting, self._lead
+        left = -(-(len(waiting) + (lead if self._primed else 0)) // self._frame_samples)
+        if not self._primed:
+            self._voice.prime(fit_length(waiting, lead))
+            waiting = waiting[:0]
+        last = fit_length(waiting, self._frame_samples) if len(waiting) else None
+        await self._voice.finish(Length(self._taken, self._rate), left, last)
 
     async def _push(self, samples: Samples) -> None:
         samples = np.concatenate([self._waiting, samples])
+        if not self._primed and len(samples) >= self._lead:
+            self._voice.prime(samples[: self._lead])
+            samples = samples[self._lead :]
+            self._primed = True
+        if not self._primed:
+            self._waiting = samples
+            return
         whole = len(samples) // self._frame_samples * self._frame_samples
         for frame in samples[:whole].reshape(-1, self._frame_samples):
             await self._voice.push(frame)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,9 +14,8 @@ from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import End
-from xyt_stream.server.voice import Frame, Length
-
-QUEUE = 64  # media messages that may wait for one client's socket
+from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.server.voice import Length, Sound
 
 
 class Outlet:
@@ -27,10 +27,19 @@ class Outlet:
         codec_rate: Hz of the voice's sound.
         lossy: whether a client that reads too slowly loses the oldest messages (a loudspeaker), or
             holds back whoever speaks to it (see `room`).
+        queue: messages that may wait.
+        on_drop: told of every message that is lost.
     """
 
     def __init__(
-        self, receive: tuple[str, ...], rate: int, codec_rate: int, *, lossy: bool
+        self,
+        receive: tuple[str, ...],
+        rate: int,
+        codec_rate: int,
+        *,
+        lossy: bool,
+        queue: int,
+        on_drop: Callable[[], None] = lambda: None,
     ) -> None:
         self.wants_sound = "pcm" in receive
         self._wants_codes = "codes" in receive
@@ -41,26 +50,29 @@ class Outlet:
         self._origin: int | None = None  # where in the voice the sound began, at the codec's rate
         self._samples = 0
         self._frames = 0
-        self._index = 0  # of the frame heard last
+        self._index = 0  # of the frame whose sound was heard last
+        self._limit = queue
+        self._on_drop = on_drop
         self._queue: collections.deque[Pcm | Codes] = collections.deque()
         self._gap = False
         self._last: End | ProtocolError | None = None
         self._changed = asyncio.Event()
 
-    def hear(self, frame: Frame) -> None:
-        if self._last is not None:
-            return
-        self._index = frame.index
-        if self._wants_codes:
+    def read(self, index: int, codes: CodeArray) -> None:
+        if self._wants_codes and self._last is None:
             self._frames += 1
-            self._put(Codes(frame.index, frame.codes[:, None]))
-        if self.wants_sound:
-            if self._origin is None:
-                self._origin = frame.start
-            samples = self._resampler.push(frame.sound)
-            if frame.length is not None:
-                samples = samples[: self._left(frame.length)]
-            self._put_sound(samples)
+            self._put(Codes(index, codes[:, None]))
+
+    def hear(self, sound: Sound) -> None:
+        if not self.wants_sound or self._last is not None:
+            return
+        self._index = sound.index
+        if self._origin is None:
+            self._origin = sound.start
+        samples = self._resampler.push(sound.samples)
+        if sound.length is not None:
+            samples = samples[: self._left(sound.length)]
+        self._put_sound(samples)
 
     def over(self, tail: Samples, length: Length) -> None:
         if self._origin is not None:
@@ -74,6 +86,11 @@ class Outlet:
 
     def failed(self) -> None:
         self._finish(protocol_error("internal"))
+
+    @property
+    def queued(self) -> int:
+        """Media messages that wait."""
+        return len(self._queue)
 
     async def next(self) -> Pcm | Codes | End:
         """The next message for the client; after End there is none.
@@ -96,7 +113,7 @@ class Outlet:
 
     async def room(self) -> None:
         """Waits until a lossless client has read enough to be sent more."""
-        while not self._lossy and len(self._queue) >= QUEUE:
+        while not self._lossy and len(self._queue) >= self._limit:
             await self._change()
 
     def _left(self, length: Length) -> int:
@@ -111,8 +128,9 @@ class Outlet:
             self._put(Pcm(self._index, to_int16(samples)))
 
     def _put(self, media: Pcm | Codes) -> None:
-        if self._lossy and len(self._queue) >= QUEUE:
+        if self._lossy and len(self._queue) >= self._limit:
             self._queue.popleft()
+            self._on_drop()
             self._gap = True
         self._queue.append(media)
         self._changed.set()

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine import Engine
-from xyt_stream.server.voice import Frame, Length, Listener, Voice
+from xyt_stream.server.limits import Limits
+from xyt_stream.server.voice import Length, Listener, Sound, Voice
 
 
 class Room:
@@ -22,9 +24,13 @@ class Room:
     def wants_sound(self) -> bool:
         return any(listener.wants_sound for listener in self.listeners)
 
-    def hear(self, frame: Frame) -> None:
+    def read(self, index: int, codes: CodeArray) -> None:
         for listener in self.listeners:
-            listener.hear(frame)
+            listener.read(index, codes)
+
+    def hear(self, sound: Sound) -> None:
+        for listener in self.listeners:
+            listener.hear(sound)
 
     def over(self, tail: Samples, length: Length) -> None:
         self.voice = None
@@ -40,13 +46,22 @@ class Room:
 class Rooms:
     """All rooms by name; there is a room while somebody is in it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, limits: Limits) -> None:
         self._engine = engine
+        self._limits = limits
         self._rooms: dict[str, Room] = {}
 
     @contextmanager
     def join(self, name: str, listener: Listener) -> Iterator[Room]:
-        """`listener` is in the room, and hears what is said there."""
+        """`listener` is in the room, and hears what is said there.
+
+        Raises:
+            ProtocolError: room_full.
+        """
+        if name not in self._rooms and len(self._rooms) >= self._limits.rooms:
+            raise protocol_error("room_full")
+        if name in self._rooms and len(self._rooms[name].listeners) >= self._limits.members:
+            raise protocol_error("room_full")
         room = self._rooms.setdefault(name, Room())
         room.listeners.add(listener)
         self._refresh(room)
@@ -63,7 +78,7 @@ class Rooms:
         """`listener` is the room's mic. Its voice is heard to the end, even if that is abrupt.
 
         Raises:
-            ProtocolError: room_has_mic, busy.
+            ProtocolError: room_has_mic, room_full, busy.
         """
         with self.join(name, listener) as room:
             if room.voice is not None:

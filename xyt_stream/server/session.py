@@ -1,173 +1,306 @@
-"""One client from its hello to its end."""
+"""One client's session. Its connection may be lost and another take its place: see visit."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
+import collections
 import logging
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
-from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.errors import ProtocolError
-from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
-from xyt_stream.protocol.messages import (
-    SUBPROTOCOL,
-    Delay,
-    End,
-    Hello,
-    Model,
-    Notice,
-    Ping,
-    Pong,
-    Ready,
-)
+from xyt_stream.protocol.messages import Ack, End, Hello, Ready, Resume
+from xyt_stream.protocol.outbox import WINDOW, Outbox, Receipts
 from xyt_stream.protocol.roles import ROLES
-from xyt_stream.server.engine import Engine
 from xyt_stream.server.intake import CodesIntake, SoundIntake
+from xyt_stream.server.limits import Pace
 from xyt_stream.server.outlet import Outlet
-from xyt_stream.server.rooms import Rooms
 from xyt_stream.server.voice import Voice
 
-FAREWELL = 2.0  # seconds that a client in error gets to read why
+if TYPE_CHECKING:
+    from xyt_stream.server.service import Service
 
 _log = logging.getLogger(__name__)
+
+_INBOX = 4  # messages that were read and wait for room in the engine, if nothing is acknowledged
+_MOST_UNTAKEN = 2 * WINDOW  # bytes that wait for it, if all is
 
 Intake: TypeAlias = SoundIntake | CodesIntake
 
 
-@dataclass
-class Service:
-    """What all sessions share.
+class Session:
+    """What a client has in the server, from its hello to its end.
+
+    Args:
+        service: whose session it is.
+        hello: the client's.
+        address: where it comes from.
 
     Attributes:
-        token: what `hello` must bring; None lets everybody in.
-        hello_timeout: seconds that a client has for its hello.
+        id: for logs and questions.
+        key: takes the session up again.
+        began: seconds of the monotonic clock.
+        machine, outbox, outlet: the state of its conversation.
+        over: set when everything of it is given back.
+        verdict: why it must end, once it must.
+        dismissed: done when the visit of this session that goes on must end; None without one.
+        leaving: what follows in the place of `end`, when the server goes away.
+
+    Raises:
+        ProtocolError: busy, room_has_mic, room_full, too_many.
     """
 
-    engine: Engine
-    token: str | None = None
-    hello_timeout: float = 10.0
-    rooms: Rooms = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.rooms = Rooms(self.engine)
-
-
-class Session:
-    """One websocket. `run` returns when the session is over and its slot is free."""
-
-    def __init__(self, service: Service, socket: ServerConnection) -> None:
+    def __init__(self, service: Service, hello: Hello, address: str) -> None:
+        self.id = secrets.token_hex(4)
+        self.key = secrets.token_urlsafe(24)
+        self.began = self._heard_at = time.monotonic()
+        self.resumable = hello.resumable and service.limits.resume_time > 0
+        self.machine = ServerMachine()
+        self.outbox = Outbox(WINDOW if self.resumable else 0)
+        self._receipts = Receipts()
+        self.over = asyncio.Event()
+        self.verdict: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
+        self.leaving: ProtocolError | None = None
+        self.dismissed: asyncio.Future[None] | None = None  # ends the visit that goes on
+        self._visit_over = asyncio.Event()
         self._service = service
-        self._socket = socket
-        self._machine = ServerMachine()
+        self._hello = hello
+        self._role = ROLES[hello.role]
+        # What was read and not taken in yet: with its bytes, and the last sequence number by then.
+        self._inbox: collections.deque[tuple[Pcm | Codes | End, int, int | None]]
+        self._inbox = collections.deque()
+        self._untaken = 0  # bytes
+        self._taken: int | None = None  # sequence number of what was taken in last
+        self._changed = asyncio.Event()
+        self._parked_at: float | None = None
+        self._pace = Pace(service.limits.ahead)
 
-    async def run(self) -> None:
+        self._ready = self._answer()
+        self.outlet = Outlet(
+            self._ready.receive,
+            self._ready.receive_rate,
+            service.model.output_rate,
+            lossy=hello.role == "speaker",
+            queue=service.limits.queue,
+            on_drop=service.metrics.dropped.inc,
+        )
+        with ExitStack() as stack:
+            stack.enter_context(service.gate.session(address))
+            self._intake = stack.enter_context(self._take_in())
+            self._held = stack.pop_all()
+        self._consumer = asyncio.create_task(self._consume())
+
+    def ready(self) -> str:
+        """Answers a hello; the session is open."""
+        resume = None
+        if self.resumable:
+            machine = self.machine
+            resume = Resume(token=self.key, received=machine.received, ended=machine.receiving_over)
+        return self.machine.ready(msgspec.structs.replace(self._ready, resume=resume))
+
+    def rewind(self, received: int | None) -> None:
+        """The client has all media up to this sequence number, and nothing beyond.
+
+        Raises:
+            ProtocolError: cannot_resume: what follows is no longer kept.
+        """
+        most = -1 if self.machine.sent is None else self.machine.sent
+        least = most if self.outbox.first is None else self.outbox.first - 1
+        if not least <= (-1 if received is None else received) <= most:
+            raise protocol_error("cannot_resume")
+        self.outbox.acknowledged(received)
+
+    @property
+    def parked(self) -> bool:
+        """Whether it waits for its client."""
+        return self._parked_at is not None
+
+    @property
+    def queued(self) -> int:
+        """Media messages that wait for the client's connection."""
+        return self.outlet.queued
+
+    @contextmanager
+    def visit(self) -> Iterator[asyncio.Future[None]]:
+        """A connection serves the session, until what this gives is done."""
+        self._parked_at = None
+        self._heard_at = time.monotonic()
+        self.dismissed = dismissed = asyncio.get_running_loop().create_future()
         try:
-            await self._converse()
-            await close(self._socket)
-        except ConnectionClosed:
-            pass
-        except ProtocolError as error:
-            await self._refuse(error)
+            yield dismissed
+        finally:
+            self.dismissed = None
+            self._visit_over.set()
+
+    async def dismiss(self) -> None:
+        """Ends the visit that goes on, if one does: a newer connection has come."""
+        while self.dismissed is not None:
+            if not self.dismissed.done():
+                self.dismissed.set_result(None)
+            self._visit_over.clear()
+            await self._visit_over.wait()
+
+    def lost(self) -> None:
+        """The connection was lost: the client has some time to come back, if it can."""
+        if self.resumable and not self.verdict.done():
+            self._parked_at = time.monotonic()
+        else:
+            self.close("lost")
+
+    def heard(self) -> None:
+        """The client has said something."""
+        self._heard_at = time.monotonic()
+
+    async def room(self) -> None:
+        """Waits until the client may be read on."""
+        while not self.resumable and len(self._inbox) >= _INBOX:
+            await self._change()
+
+    def receive(self, message: Pcm | Codes | End, size: int = 0) -> None:
+        """Media of so many bytes, or their end; taken in even if the connection is lost now.
+
+        Raises:
+            ProtocolError: not_allowed: it does not wait for acknowledgements.
+        """
+        if self.leaving is not None:
+            return
+        if self._untaken > _MOST_UNTAKEN:
+            raise protocol_error("not_allowed", "Too much was sent without an acknowledgement.")
+        self._untaken += size
+        self._inbox.append((message, size, self.machine.received))
+        self._changed.set()
+
+    async def acknowledgement(self) -> Ack:
+        """What to tell the client that was taken in, when it is time for that."""
+        while not self._receipts.due or self._taken is None:
+            await self._change()
+        self._receipts.said()
+        return Ack(received=self._taken)
+
+    def check(self, now: float) -> None:
+        """Ends the session if it has gone on for too long."""
+        limits = self._service.limits
+        if self._parked_at is not None:
+            if now - self._parked_at > limits.resume_time:
+                self.close("not resumed")
+        elif limits.session_time and now - self.began > limits.session_time:
+            self.cut(protocol_error("time_over"))
+        elif self._speaks and limits.idle_time and now - self._heard_at > limits.idle_time:
+            self.cut(protocol_error("idle"))
+
+    @property
+    def _speaks(self) -> bool:
+        """Whether the client has more to send."""
+        return self._role.sends is not None and not self.machine.receiving_over
+
+    def leave(self, error: ProtocolError) -> None:
+        """The server goes away: the client is sent what is left, and then `error`."""
+        if self.parked:
+            self.close("going_away")
+            return
+        if not self.machine.receiving_over:
+            self.receive(End())
+        self.leaving = error
+
+    def cut(self, error: ProtocolError) -> None:
+        """Ends the session, by its connection if it has one."""
+        if self.parked:
+            self.close(error.name)
+        elif not self.verdict.done():
+            self.verdict.set_result(error)
+
+    def close(self, why: str) -> None:
+        """Gives everything back."""
+        if self.over.is_set():
+            return
+        self.over.set()
+        self._consumer.cancel()
+        self._held.close()
+        self._service.forget(self, why)
+
+    async def _consume(self) -> None:
+        """Takes in what the client sent, as fast as there is room and as it may."""
+        try:
+            while True:
+                while not self._inbox:
+                    await self._change()
+                message, size, seq = self._inbox[0]
+                if isinstance(message, End):
+                    if self._intake is None:
+                        self.outlet.stop()
+                    else:
+                        await self._intake.finish()
+                    return
+                if self._intake is not None:
+                    await self._pace.spend(self._seconds(message))
+                    await self.outlet.room()
+                    await self._intake.take(message)
+                self._inbox.popleft()
+                self._untaken -= size
+                self._taken = seq
+                self._receipts.took(size)
+                self._changed.set()
         except Exception:
             _log.exception("a session failed")
-            await self._refuse(protocol_error("internal"))
+            self.cut(protocol_error("internal"))
 
-    async def _converse(self) -> None:
-        if self._socket.subprotocol != SUBPROTOCOL:
-            raise protocol_error("wrong_subprotocol")
-        hello = await self._hello()
-        ready = self._answer(hello)
-        outlet = Outlet(
-            ready.receive,
-            ready.receive_rate,
-            ready.model.output_rate,
-            lossy=hello.role == "speaker",
-        )
-        with self._intake(ready, outlet) as intake:
-            await self._socket.send(self._machine.ready(ready))
-            reading = asyncio.create_task(self._read(intake, outlet))
-            writing = asyncio.create_task(self._write(outlet))
-            try:
-                await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (reading, writing):
-                    task.cancel()
-                ended = await asyncio.gather(reading, writing, return_exceptions=True)
-        for error in ended:
-            # Both may have failed: what the client did wrong comes before a socket that closed.
-            if isinstance(error, Exception):
-                raise error
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
 
-    async def _hello(self) -> Hello:
-        try:
-            data = await asyncio.wait_for(self._socket.recv(), self._service.hello_timeout)
-        except asyncio.TimeoutError:
-            raise protocol_error("hello_timeout") from None
-        hello = self._machine.receive(data)
-        assert isinstance(hello, Hello)
-        token = self._service.token
-        if token is not None and not hmac.compare_digest(
-            token.encode(), (hello.token or "").encode()
-        ):
-            raise protocol_error("unauthorized")
-        if hello.resume is not None:
-            raise protocol_error("cannot_resume")
-        return hello
+    def _seconds(self, media: Pcm | Codes) -> float:
+        if isinstance(media, Pcm):
+            return len(media.samples) / self._ready.send_rate
+        return int(media.codes.shape[1]) * FRAME_SECONDS
 
-    def _answer(self, hello: Hello) -> Ready:
-        codec = self._service.engine.codec
-        role = ROLES[hello.role]
-        encoder_delay, decoder_delay = self._service.engine.delays
+    def _answer(self) -> Ready:
+        hello, role, model = self._hello, self._role, self._service.model
         return Ready(
-            session=secrets.token_hex(4),
+            session=self.id,
             role=role.name,
             room=hello.room,
             send=role.sends,
             receive=role.default_receive if hello.receive is None else hello.receive,
-            send_rate=hello.send_rate or codec.input_rate,
-            receive_rate=hello.receive_rate or codec.output_rate,
+            send_rate=hello.send_rate or model.input_rate,
+            receive_rate=hello.receive_rate or model.output_rate,
             frame_ms=FRAME_SECONDS * 1e3,
-            delay_ms=Delay(encode=encoder_delay * 1e3, decode=decoder_delay * 1e3),
-            model=Model(
-                name=codec.name,
-                hash=codec.hash,
-                codebooks=codec.num_codebooks,
-                codebook_size=codec.codebook_size,
-                input_rate=codec.input_rate,
-                output_rate=codec.output_rate,
-                causal=codec.causal,
-            ),
+            delay_ms=self._service.delay,
+            model=model,
         )
 
     @contextmanager
-    def _intake(self, ready: Ready, outlet: Outlet) -> Iterator[Intake | None]:
+    def _take_in(self) -> Iterator[Intake | None]:
         """What takes in what the client sends; None for who only hears."""
-        engine, rooms, codec = self._service.engine, self._service.rooms, self._service.engine.codec
+        ready, engine, rooms = self._ready, self._service.engine, self._service.rooms
+        codec = engine.codec
 
         def sound(voice: Voice) -> SoundIntake:
-            return SoundIntake(voice, ready.send_rate, codec.input_rate, codec.frame_samples_in)
+            return SoundIntake(
+                voice,
+                ready.send_rate,
+                codec.input_rate,
+                codec.frame_samples_in,
+                engine.lead_samples,
+            )
 
         if ready.role == "speaker":
             assert ready.room is not None
-            with rooms.join(ready.room, outlet):
+            with rooms.join(ready.room, self.outlet):
                 yield None
         elif ready.role == "mic":
             assert ready.room is not None
-            with rooms.speak(ready.room, outlet) as voice:
+            with rooms.speak(ready.room, self.outlet) as voice:
                 yield sound(voice)
         else:
-            voice = Voice(engine, outlet, from_codes=ready.send == "codes")
+            voice = Voice(engine, self.outlet, from_codes=ready.send == "codes")
             try:
                 if ready.send == "codes":
                     yield CodesIntake(voice, codec.output_rate, codec.frame_samples_out)
@@ -175,39 +308,3 @@ class Session:
                     yield sound(voice)
             finally:
                 voice.close()
-
-    async def _read(self, intake: Intake | None, outlet: Outlet) -> None:
-        async for data in self._socket:
-            message = self._machine.receive(data)
-            if isinstance(message, Ping):
-                await self._socket.send(self._machine.control(Pong(time=message.time)))
-            elif isinstance(message, End):
-                if intake is None:
-                    outlet.stop()
-                else:
-                    await intake.finish()
-            elif isinstance(message, Pcm | Codes) and intake is not None:
-                await outlet.room()
-                await intake.take(message)
-
-    async def _write(self, outlet: Outlet) -> None:
-        while True:
-            message = await outlet.next()
-            if isinstance(message, End):
-                break
-            if message.gap:
-                notice = Notice(name="dropped", message="You read too slowly: sound was left out.")
-                await self._socket.send(self._machine.control(notice))
-            if isinstance(message, Pcm):
-                data = self._machine.pcm(message.frame, message.samples, gap=message.gap)
-            else:
-                data = self._machine.codes(message.frame, message.codes, gap=message.gap)
-            await self._socket.send(data)
-        end = msgspec.structs.replace(message, step_ms=self._service.engine.step_ms())
-        await self._socket.send(self._machine.end(end))
-
-    async def _refuse(self, error: ProtocolError) -> None:
-        # A client that does not read is not waited for; the close frame queues behind the rest.
-        with suppress(ConnectionClosed, asyncio.TimeoutError):
-            await asyncio.wait_for(self._socket.send(self._machine.error(error)), FAREWELL)
-        await close(self._socket, error.close_code, error.name)

@@ -6,13 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from xyt_stream.audio import Samples, scaled_length
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.engine import RING, Engine
-
-_SILENCE = np.zeros(0, np.float32)
+from xyt_stream.server.engine import Engine
+from xyt_stream.server.slots import RING
 
 
 @dataclass(frozen=True)
@@ -28,20 +25,18 @@ class Length:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What the engine made of one frame of a voice.
+class Sound:
+    """What the decoder made of one frame of a voice.
 
     Attributes:
-        index: counts the voice's frames, from 0.
-        codes: int64 [codebooks].
-        sound: float32 [samples] at the codec's output rate; empty if nobody wants sound.
-        start: where `sound` begins, in samples since the voice began.
-        length: of the whole voice, once it is known: what `sound` has beyond it is padding.
+        index: the frame's, counted from the voice's beginning.
+        samples: float32 [samples] at the codec's output rate.
+        start: where `samples` begin, in samples since the voice began.
+        length: of the whole voice, once it is known: what goes beyond it is padding.
     """
 
     index: int
-    codes: CodeArray
-    sound: Samples
+    samples: Samples
     start: int
     length: Length | None
 
@@ -53,8 +48,11 @@ class Listener(Protocol):
     def wants_sound(self) -> bool:
         """Whether the voice must be decoded."""
 
-    def hear(self, frame: Frame) -> None:
-        """The next frame."""
+    def read(self, index: int, codes: CodeArray) -> None:
+        """The next frame's codes, int64 [codebooks]; frames count from the voice's beginning."""
+
+    def hear(self, sound: Sound) -> None:
+        """The next frame's sound; with a lookahead it comes some frames after its codes."""
 
     def over(self, tail: Samples, length: Length) -> None:
         """The voice has ended; `tail`, float32 [samples], follows the last frame's sound."""
@@ -79,7 +77,9 @@ class Voice:
         self._slot: int | None = engine.open(self, from_codes=from_codes)
         self._pushed = 0
         self._stepped = 0
+        self._sounded = 0  # the frame whose sound comes next
         self._origin = 0  # the frame at which the decoder began
+        self._primed = False
         self._length: Length | None = None
         self._moved = asyncio.Event()
         self.refresh()
@@ -89,29 +89,36 @@ class Voice:
         if self._slot is not None:
             self._engine.decode(self._slot, self._listener.wants_sound)
 
+    def prime(self, samples: Samples) -> None:
+        """What the encoder hears before the first frame: float32 [lead_samples] of the engine."""
+        if self._slot is not None:
+            self._engine.prime(self._slot, samples)
+            self._primed = True
+
     async def push(self, frame: Samples | CodeArray) -> None:
         """One frame, float32 [frame_samples_in] or int64 [codebooks]; waits while many wait."""
-        while self._pushed - self._stepped >= RING:
-            self._moved.clear()
-            await self._moved.wait()
+        await self._room()
         if self._slot is not None:
             self._engine.push(self._slot, frame)
             self._pushed += 1
 
-    async def finish(self, length: Length, last: Samples | None = None) -> None:
-        """The voice is `length` long; `last` is its last frame, padded, if it has one to push."""
-        self._length = length
-        if last is not None:
-            await self.push(last)
-        if self._slot is not None:
-            self._engine.end(self._slot)
+    async def finish(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
+        """The voice is `length` long.
+
+        Args:
+            left: frames that come of it beyond those pushed.
+            last: the first of them, padded, if it holds any sound.
+        """
+        await self._room()
+        self._end(length, left, last)
 
     def break_off(self) -> None:
         """The voice ends with the last whole frame; it is still heard to its end."""
-        if self._slot is not None and self._length is None:
+        if self._length is None:
             codec = self._engine.codec
-            self._length = Length(self._pushed * codec.frame_samples_in, codec.input_rate)
-            self._engine.end(self._slot)
+            whole = self._engine.lead_samples // codec.frame_samples_in if self._primed else 0
+            samples = (self._pushed + whole) * codec.frame_samples_in
+            self._end(Length(samples, codec.input_rate), whole)
 
     def close(self) -> None:
         """Nobody wants the rest."""
@@ -119,29 +126,39 @@ class Voice:
             self._engine.close(self._slot)
             self._slot = None
 
-    def stepped(self, codes: CodeArray, sound: Samples | None, fresh: bool) -> None:
-        index = self._stepped
-        self._stepped += 1
-        self._moved.set()
-        if fresh:
-            self._origin = index
-        start = 0
+    def stepped(self, codes: CodeArray | None, sound: Samples | None, starts: bool) -> None:
+        if starts:
+            self._origin = self._sounded = self._stepped
+        if codes is not None:
+            self._stepped += 1
+            self._moved.set()
+            self._listener.read(self._stepped - 1, codes)
         if sound is not None:
-            sound, start = self._aligned(index, sound)
-        self._listener.hear(
-            Frame(index, codes, _SILENCE if sound is None else sound, start, self._length)
-        )
+            self._sounded += 1
+            samples, start = self._aligned(self._sounded - 1, sound)
+            self._listener.hear(Sound(self._sounded - 1, samples, start, self._length))
 
     def ended(self, tail: Samples) -> None:
         self.close()
         assert self._length is not None
-        self._listener.over(self._aligned(self._stepped, tail)[0], self._length)
+        self._listener.over(self._aligned(self._sounded, tail)[0], self._length)
 
     def failed(self) -> None:
         self.close()
         self._stepped = self._pushed
         self._moved.set()
         self._listener.failed()
+
+    async def _room(self) -> None:
+        """Waits until the slot can hold one more frame."""
+        while self._pushed - self._stepped >= RING:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def _end(self, length: Length, left: int, last: Samples | None = None) -> None:
+        self._length = length
+        if self._slot is not None:
+            self._engine.end(self._slot, left, last)
 
     def _aligned(self, index: int, sound: Samples) -> tuple[Samples, int]:
         """What lies after the decoder's beginning, and where in the voice that is."""

@@ -12,6 +12,7 @@ from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.errors import AudioError, DeviceError
 from xyt_stream.model import checkpoint, sources, windows
 from xyt_stream.model.checkpoint import Checkpoint
+from xyt_stream.model.precision import precision
 from xyt_stream.model.timeline import Clip
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder
@@ -80,12 +81,20 @@ class Codec:
         return self.network.quantizer.books.device
 
     @torch.inference_mode()
-    def encode(self, wav: Samples, lengths: Tensor | None = None) -> Tensor:
+    def encode(
+        self,
+        wav: Samples,
+        lengths: Tensor | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
         """Code whole clips.
 
         Args:
             wav: float32 [samples] or [batch, samples] at 16 kHz.
             lengths: samples of each clip of a batch, int64 [batch]; all are full without it.
+            dtype: float32; bfloat16 and float16 are quicker where the hardware has them, and
+                change some codes. Mels and the quantizer are float32 in any case.
 
         Returns:
             int64 [codebooks, frames] or [batch, codebooks, frames] on the CPU, with
@@ -94,6 +103,7 @@ class Codec:
 
         Raises:
             AudioError: not float samples, or NaN among them.
+            ModelError: no such precision.
         """
         wav = check_samples(wav, (1, 2))
         batch = wav.reshape(-1, wav.shape[-1]).to(self.device)
@@ -101,16 +111,18 @@ class Codec:
         frames = batch.shape[1] // FRAME_SAMPLES
         if frames == 0 or len(batch) == 0:
             codes = torch.zeros(len(batch), self.num_codebooks, frames, dtype=torch.int64)
-        elif self.causal:
-            codes = self._encode_causal(batch[:, : frames * FRAME_SAMPLES])
         else:
-            inside = torch.arange(batch.shape[1], device=self.device) < lengths[:, None]
-            codes = windows.encode(self.network, batch * inside, lengths)
+            with precision(self.device, dtype):
+                codes = self._encode(batch, lengths)
         codes = codes.cpu()
         return codes[0] if wav.ndim == 1 else codes
 
-    def _encode_causal(self, batch: Tensor) -> Tensor:
+    def _encode(self, batch: Tensor, lengths: Tensor) -> Tensor:
+        if not self.causal:
+            inside = torch.arange(batch.shape[1], device=self.device) < lengths[:, None]
+            return windows.encode(self.network, batch * inside, lengths)
         frames = batch.shape[1] // FRAME_SAMPLES
+        batch = batch[:, : frames * FRAME_SAMPLES]
         if frames <= WHOLE_FRAMES:
             return self.network.encode(batch, self._clip(frames))
         encoder = StreamEncoder(self.network, len(batch), frames=PIECE_FRAMES)
@@ -119,13 +131,20 @@ class Codec:
         return torch.cat([p if p.ndim == 3 else p[:, :, None] for p in parts], dim=2)
 
     @torch.inference_mode()
-    def decode(self, codes: Codes, lengths: Tensor | None = None) -> Tensor:
+    def decode(
+        self,
+        codes: Codes,
+        lengths: Tensor | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
         """Decode whole clips.
 
         Args:
             codes: int64 [codebooks, frames] or [batch, codebooks, frames]; fewer codebooks than
                 the model has, its first ones, give a rougher sound.
             lengths: frames of each clip of a batch, int64 [batch]; all are full without it.
+            dtype: as for `encode`; the inverse FFT is float32 in any case.
 
         Returns:
             float32 [frames * frame_samples_out], or with a batch axis before, on the CPU; silence
@@ -133,6 +152,7 @@ class Codec:
 
         Raises:
             CodeError: not integers, a wrong shape, or a code out of range.
+            ModelError: no such precision.
         """
         codes = check_codes(codes, (2, 3), self.num_codebooks, self.codebook_size)
         batch = (codes if codes.ndim == 3 else codes[None]).to(self.device)
@@ -141,17 +161,19 @@ class Codec:
             wav = torch.zeros(len(batch), batch.shape[2] * self.frame_samples_out)
         elif self.causal and bool((lengths < batch.shape[2]).any()):
             # One by one: what follows a clip's last frame must not be heard in its overlap.
-            clips = [self.decode(row[:, :end]) for row, end in zip(batch, lengths, strict=True)]
+            rows = zip(batch, lengths, strict=True)
+            clips = [self.decode(row[:, :end], dtype=dtype) for row, end in rows]
             longest = batch.shape[2] * self.frame_samples_out
             wav = torch.stack([F.pad(clip, (0, longest - len(clip))) for clip in clips])
-        elif self.causal:
-            wav = self._decode_causal(batch)
         else:
-            wav = windows.decode(self.network, batch, lengths)
+            with precision(self.device, dtype):
+                wav = self._decode(batch, lengths)
         wav = wav.cpu()
         return wav[0] if codes.ndim == 2 else wav
 
-    def _decode_causal(self, batch: Tensor) -> Tensor:
+    def _decode(self, batch: Tensor, lengths: Tensor) -> Tensor:
+        if not self.causal:
+            return windows.decode(self.network, batch, lengths)
         frames = batch.shape[2]
         if frames <= WHOLE_FRAMES:
             return self.network.decode(batch, self._clip(frames))

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from xyt_stream.audio import read_audio
+from xyt_stream.bench.precision import measure
+
+
+@pytest.mark.parametrize("which", ["codec", "published"])
+def test_half_precision_is_held_against_float32(which, request, fixtures):
+    samples, info = read_audio(fixtures / "speech.flac")
+    figures = measure(request.getfixturevalue(which), samples).flat()
+    json.dumps(figures, allow_nan=False)
+    assert figures["seconds"] == info.seconds
+    full, bfloat16, float16 = figures["points"]
+    assert (full["dtype"], full["equal_codes"], full["snr_db"]) == ("float32", [1] * 8, None)
+    assert bfloat16["dtype"] == "bfloat16"
+    assert 20 < bfloat16["snr_db"] < float16["snr_db"]
+    assert min(bfloat16["equal_codes"] + float16["equal_codes"]) > 0.5

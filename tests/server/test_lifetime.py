@@ -1,0 +1,203 @@
+"""How sessions end that do not end by themselves, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from websockets.asyncio.client import connect as raw_connect
+from websockets.exceptions import ConnectionClosed
+
+from xyt_stream.client import connect
+from xyt_stream.errors import ProtocolError
+from xyt_stream.protocol.messages import SUBPROTOCOL
+from xyt_stream.server.app import running
+from xyt_stream.server.limits import Limits
+
+from .proxy import Proxy
+
+
+async def error_of(connection):
+    with pytest.raises(ProtocolError) as caught:
+        async for _ in connection:
+            pass
+    return caught.value
+
+
+async def read_all(websocket):
+    with suppress(ConnectionClosed):
+        while True:
+            yield await asyncio.wait_for(websocket.recv(), 10)
+
+
+async def test_who_says_nothing_is_sent_away_but_not_who_listens(codec):
+    async with running(codec, max_sessions=2, limits=Limits(idle_time=0.05)) as server:
+        async with (
+            connect(server.url, "speaker", room="a") as speaker,
+            connect(server.url, "loopback") as silent,
+        ):
+            assert (await error_of(silent)).name == "idle"
+            await speaker.ping(1)
+            await anext(aiter(speaker))
+        assert server.engine.free_slots == 2
+
+
+async def test_a_session_has_its_time(codec):
+    async with (
+        running(codec, max_sessions=1, limits=Limits(session_time=0.05)) as server,
+        connect(server.url, "speaker", room="a") as speaker,
+    ):
+        assert (await error_of(speaker)).name == "time_over"
+
+
+async def test_rooms_and_members_are_limited(codec):
+    async with (
+        running(codec, max_sessions=1, limits=Limits(rooms=1, members=2)) as server,
+        connect(server.url, "speaker", room="a"),
+        connect(server.url, "mic", room="a"),
+    ):
+        for room in ("a", "b"):
+            with pytest.raises(ProtocolError) as caught:
+                async with connect(server.url, "speaker", room=room):
+                    pass
+            assert caught.value.name == "room_full"
+
+
+async def test_sessions_of_one_address_are_limited(codec, until):
+    limits = Limits(address_sessions=2)
+    async with running(codec, max_sessions=4, limits=limits) as server:
+        async with connect(server.url, "encode"), connect(server.url, "speaker", room="a"):
+            with pytest.raises(ProtocolError) as caught:
+                async with connect(server.url, "encode"):
+                    pass
+            assert (caught.value.name, caught.value.retry_after) == ("too_many", 5)
+        await until(lambda: server.engine.free_slots == 4)
+        async with connect(server.url, "encode"):
+            pass
+
+
+async def test_busy_comes_with_a_hint_when_to_come_again(codec):
+    async with running(codec, max_sessions=1) as server, connect(server.url, "encode"):
+        with pytest.raises(ProtocolError) as caught:
+            async with connect(server.url, "encode"):
+                pass
+        assert caught.value.name == "busy"
+        assert caught.value.retry_after > 0
+
+
+async def test_far_ahead_of_real_time_a_client_is_held_back_and_loses_nothing(codec, clip, hear):
+    """One second of credit: two seconds of sound take one at least."""
+    async with (
+        running(codec, max_sessions=1, limits=Limits(ahead=1.0)) as server,
+        connect(server.url, "encode") as connection,
+    ):
+        started = time.monotonic()
+        for start in range(0, len(clip), 1280):
+            await connection.send_pcm(clip[start : start + 1280])
+        await connection.end()
+        heard = await hear(connection)
+        assert time.monotonic() - started >= len(clip) / 16_000 - 1.0
+    assert heard.code_frames == list(range(26))
+
+
+async def test_a_half_open_handshake_is_closed(codec):
+    async with running(codec, max_sessions=1, limits=Limits(hello_time=0.2)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nUpgr")
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+
+
+async def test_a_client_that_never_answers_pings_is_let_go(codec, until):
+    """Behind a network that swallows everything from now on."""
+    limits = Limits(keepalive=0.3, resume_time=0)
+    async with (
+        running(codec, max_sessions=1, limits=limits) as server,
+        Proxy(server.port) as proxy,
+        connect(proxy.url, "loopback", resume=0, keepalive=None),
+    ):
+        assert server.engine.free_slots == 0
+        proxy.flowing.clear()
+        await until(lambda: server.engine.free_slots == 1)
+        proxy.cut()
+
+
+async def test_the_client_notices_a_dead_network_and_comes_back(codec, clip, direct, hear):
+    async with (
+        running(codec, max_sessions=1) as server,
+        Proxy(server.port) as proxy,
+        connect(proxy.url, "encode", keepalive=0.3) as connection,
+    ):
+        await connection.send_pcm(clip[:9999])
+        proxy.flowing.clear()
+        events = aiter(connection)
+        seen = []
+        while not seen or getattr(seen[-1], "name", None) != "interrupted":
+            seen.append(await asyncio.wait_for(anext(events), 20))
+        proxy.cut()
+        proxy.flowing.set()
+        await connection.send_pcm(clip[9999:])
+        await connection.end()
+        heard = await hear(connection)
+    codes = [event.codes for event in seen if hasattr(event, "codes")]
+    np.testing.assert_array_equal(np.concatenate([*codes, heard.codes], axis=1), direct.codes)
+
+
+async def test_shutdown_sends_what_is_left_and_a_hint(codec, clip):
+    async with running(codec, max_sessions=2) as server:
+        websocket = await raw_connect(server.url, subprotocols=[SUBPROTOCOL], compression=None)
+        await websocket.send('{"type":"hello","role":"encode"}')
+        await websocket.recv()
+        await websocket.send(bytes([1]) + bytes(11) + clip[: 7 * 1280 + 5].tobytes())
+        await websocket.recv()
+        stopping = asyncio.create_task(server.service.drain())
+        messages = [message async for message in read_all(websocket)]
+        await stopping
+        with pytest.raises(ProtocolError) as refused:
+            async with connect(server.url, "encode"):
+                pass
+    assert len(messages) == 7 + 1
+    error = json.loads(messages[-1])
+    assert (error["name"], websocket.close_code) == ("going_away", 1012)
+    assert error["retry_after"] > 0
+    assert refused.value.name == "busy"
+
+
+async def test_shutdown_waits_for_nobody_beyond_its_time(codec, clip):
+    limits = Limits(drain_time=0.2)
+    async with (
+        running(codec, max_sessions=1, limits=limits) as server,
+        Proxy(server.port) as proxy,
+    ):
+        websocket = await raw_connect(proxy.url, subprotocols=[SUBPROTOCOL], compression=None)
+        await websocket.send('{"type":"hello","role":"loopback"}')
+        await websocket.recv()
+        proxy.flowing.clear()  # it reads no more
+        await asyncio.wait_for(server.service.drain(), 10)
+        proxy.cut()
+
+
+async def test_overload_refuses_the_new_and_then_tells_the_newest(codec, monkeypatch):
+    async with running(codec, max_sessions=3) as server:
+        service = server.service
+        async with connect(server.url, "encode") as old, connect(server.url, "encode") as new:
+            # As after many steps that took longer than real time.
+            service.engine._step_ms.extend(16 * [100.0])
+            service.look()
+            with pytest.raises(ProtocolError, match="overloaded") as caught:
+                async with connect(server.url, "encode"):
+                    pass
+            assert caught.value.retry_after > 0
+            for _ in range(4):
+                service.look()
+            assert (await error_of(new)).name == "busy"
+            service.engine._step_ms.extend(16 * [1.0])
+            service.look()
+            await old.ping(1)
+            await anext(aiter(old))
+            async with connect(server.url, "encode"):
+                pass

@@ -1,0 +1,68 @@
+"""Plain HTTP, on the port of the websockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+
+from xyt_stream.client import connect
+from xyt_stream.server.app import running
+
+
+async def get(server, path):
+    """(status, body)"""
+
+    def fetch():
+        url = f"{server.url.replace('ws', 'http', 1)}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    return await asyncio.to_thread(fetch)
+
+
+def figure(page, name):
+    return float(next(line.split()[-1] for line in page.splitlines() if line.startswith(name)))
+
+
+async def test_alive_and_ready(server):
+    assert await get(server, "/healthz") == (200, "ok\n")
+    assert await get(server, "/readyz") == (200, "ready\n")
+    assert (await get(server, "/nothing"))[0] == 404
+    assert (await get(server, "/"))[0] == 426
+
+
+async def test_a_dead_engine_is_not_healthy(codec):
+    async with running(codec, max_sessions=1) as server:
+        server.engine.stop()
+        assert (await get(server, "/healthz"))[0] == 500
+        assert (await get(server, "/readyz"))[0] == 503
+
+
+async def test_info_tells_what_it_is(server, codec):
+    status, body = await get(server, "/info")
+    info = json.loads(body)
+    assert status == 200
+    assert info["model"]["hash"] == codec.hash
+    assert (info["slots"], info["slots_free"], info["token_needed"]) == (4, 4, False)
+
+
+async def test_metrics_count_what_happens(server, clip, hear, until):
+    async with connect(server.url, "loopback") as connection:
+        page = (await get(server, "/metrics"))[1]
+        assert figure(page, "xyt_sessions ") == 1
+        assert figure(page, "xyt_slots_free") == 3
+        await connection.send_pcm(clip[: 10 * 1280])
+        await connection.end()
+        await hear(connection)
+    await until(lambda: server.engine.free_slots == 4)
+    page = (await get(server, "/metrics"))[1]
+    assert figure(page, "xyt_sessions ") == 0
+    assert figure(page, "xyt_frames_total") == 10
+    assert figure(page, 'xyt_sessions_begun_total{role="loopback"}') == 1
+    assert figure(page, "xyt_frame_turnaround_seconds_count") == 10
+    assert figure(page, "xyt_step_frames_sum") == 10

@@ -1,0 +1,47 @@
+"""An hour of sound through a bidirectional model, whose positions end after seconds."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+
+import pytest
+import torch
+
+HOUR = 45_000  # frames
+
+
+@pytest.mark.slow
+def test_an_hour_is_as_its_first_seconds(short_window, speech):
+    """Through thousands of windows nothing grows, and nothing tells how long it went on."""
+    encoder = short_window.stream_encoder(lookahead=2)
+    decoder = short_window.stream_decoder(lookahead=2)
+    # Both halves start a window every so many frames. A sound that comes round as often is heard
+    # alike by every window, and after two of them the lanes are where they were.
+    period = encoder.steps.lanes.period
+    assert decoder.steps.lanes.period == period
+    frames = itertools.cycle(speech[: period * 1280].split(1280))
+
+    def run(rounds):
+        for pcm in itertools.islice(frames, rounds * 2 * period):
+            codes = encoder.push(pcm)
+            yield codes, decoder.push(codes)
+
+    def held():
+        states = (half.steps.stream.all for half in (encoder, decoder))
+        return [(tensor.data_ptr(), tensor.shape) for s in states for tensor in s.tensors()]
+
+    def memory():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    for _ in run(10):
+        pass
+    early = list(run(2))
+    places, peak = held(), memory()
+    for _ in run(HOUR // (2 * period)):
+        pass
+    assert held() == places
+    assert memory() < 1.02 * peak
+    for (codes, sound), (late_codes, late_sound) in zip(early, run(2), strict=True):
+        assert torch.equal(late_codes, codes)
+        assert torch.allclose(late_sound, sound, atol=1e-5)

@@ -1,0 +1,120 @@
+"""Fidelity against latency: what waiting for the future is worth to a bidirectional model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from xyt_stream.audio import Samples
+from xyt_stream.bench.fidelity import Fidelity, Likeness, equal_shares, percent, snr_db
+from xyt_stream.bench.timing import Times, summary, timed
+from xyt_stream.evaluate.listen import decode_clip, encode_clip
+from xyt_stream.streaming.steps import Feed
+
+if TYPE_CHECKING:
+    from xyt_stream.streaming.codec import Codec
+    from xyt_stream.streaming.decoder import StreamDecoder
+    from xyt_stream.streaming.encoder import StreamEncoder
+
+WARM_UP = 2  # steps, not timed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(Likeness):
+    """One lookahead, in frames, against offline; `step_ms` to encode and decode one frame."""
+
+    lookahead: int
+    encoder_delay_ms: float
+    decoder_delay_ms: float
+    step_ms: Times
+
+
+class Tradeoff(Fidelity[Point]):
+    """Fidelity against latency."""
+
+    def tables(self) -> list[Table]:
+        """The figures for the terminal: the encoder's, the decoder's, the time of a step."""
+        codes = Table(
+            *("lookahead", "delay, ms"),
+            *self.books(),
+            title=f"{self.model}: live codes that are the offline ones, % of each book",
+        )
+        sound = Table(
+            *("lookahead", "delay, ms", "SNR, dB"),
+            title="live against offline sound, same codes",
+        )
+        steps = Table(
+            *("lookahead", "median, ms", "p99, ms"),
+            title=f"one step on {self.device}, {self.threads} threads",
+        )
+        for point in self.points:
+            frames = str(point.lookahead)
+            codes.add_row(frames, f"{point.encoder_delay_ms:g}", *percent(point.equal_codes))
+            sound.add_row(frames, f"{point.decoder_delay_ms:g}", f"{point.snr_db:.1f}")
+            steps.add_row(frames, *(f"{ms:.2f}" for ms in point.step_ms.values()))
+        return [codes, sound, steps]
+
+
+def measure(
+    codec: Codec,
+    samples: Samples,
+    lookaheads: Sequence[int],
+    *,
+    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
+) -> Tradeoff:
+    """Runs a recording live at each lookahead, and once offline to compare with.
+
+    Args:
+        samples: float32 [n] at `codec.input_rate`.
+        lookaheads: frames.
+        progress: wraps the lookaheads, to show how far along it is.
+
+    Raises:
+        ModelError: a lookahead that this codec cannot have.
+    """
+    codes = encode_clip(codec, samples, None)
+    sound = decode_clip(codec, codes, None)
+    return Tradeoff(
+        model=codec.name,
+        device=str(codec.device),
+        threads=torch.get_num_threads(),
+        seconds=len(samples) / codec.input_rate,
+        points=[_point(codec, samples, codes, sound, n) for n in progress(lookaheads)],
+    )
+
+
+def _point(codec: Codec, samples: Samples, codes: Tensor, sound: Tensor, lookahead: int) -> Point:
+    encoder = codec.stream_encoder(lookahead=lookahead)
+    decoder = codec.stream_decoder(lookahead=lookahead)
+    live_codes, encoding = _run(encoder, torch.from_numpy(samples))
+    parts, decoding = _run(decoder, codes)
+    live_sound = torch.cat([*parts, decoder.tail()[0]])[decoder.delay_samples :].cpu()
+    steps = [sum(pair) for pair in zip(encoding, decoding, strict=True)]
+    return Point(
+        lookahead=lookahead,
+        encoder_delay_ms=1000 * encoder.delay,
+        decoder_delay_ms=1000 * decoder.delay,
+        equal_codes=equal_shares(torch.stack(live_codes, 1).cpu(), codes),
+        snr_db=snr_db(live_sound, sound),
+        step_ms=summary(steps[WARM_UP:] or steps),
+    )
+
+
+def _run(half: StreamEncoder | StreamDecoder, whole: Tensor) -> tuple[list[Tensor], list[float]]:
+    """Each step's result and seconds, as `push` and `flush` would take the steps."""
+    steps = half.steps
+    feed = Feed(steps, whole[..., :0], half.prime)
+    results, seconds = [], []
+    for inputs in (partial(feed.push, whole), feed.flush):
+        for x in inputs():
+            step = partial(half.step, x[None].to(steps.device), steps.all_slots)
+            result, taken = timed(step, steps.device)
+            results.append(result[0])
+            seconds.append(taken)
+    return results, seconds

@@ -1,0 +1,76 @@
+"""What half precision changes, and what it saves, offline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from rich.table import Table
+
+from xyt_stream.audio import Samples
+from xyt_stream.bench.fidelity import Fidelity, Likeness, equal_shares, percent, snr_db
+from xyt_stream.bench.timing import timed
+from xyt_stream.evaluate.listen import decode_clip, encode_clip
+from xyt_stream.model.precision import PRECISIONS
+
+if TYPE_CHECKING:
+    from xyt_stream.streaming.codec import Codec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(Likeness):
+    """One precision against float32; `seconds` to encode and decode."""
+
+    dtype: str
+    seconds: float
+
+
+class Precisions(Fidelity[Point]):
+    """Every precision."""
+
+    def table(self) -> Table:
+        """The figures for the terminal."""
+        table = Table(
+            "type",
+            *self.books(),
+            *("SNR, dB", "time, s"),
+            title=f"{self.model} on {self.device}, {self.threads} threads, {self.seconds:.1f} s: "
+            "% of each codebook's codes that are those of float32, and sound from the same codes",
+        )
+        for point in self.points:
+            figures = (f"{point.snr_db:.1f}", f"{point.seconds:.2f}")
+            table.add_row(point.dtype, *percent(point.equal_codes), *figures)
+        return table
+
+
+def measure(codec: Codec, samples: Samples) -> Precisions:
+    """Codes a recording in each precision.
+
+    Args:
+        samples: float32 [n] at `codec.input_rate`.
+    """
+    reference = encode_clip(codec, samples, None)
+    sound = decode_clip(codec, reference, None)
+    points = []
+    for dtype in PRECISIONS:
+        encode = partial(encode_clip, codec, samples, None, dtype)
+        decode = partial(decode_clip, codec, reference, None, dtype)
+        codes, encoding = timed(encode, codec.device)
+        heard, decoding = timed(decode, codec.device)
+        points.append(
+            Point(
+                dtype=str(dtype).removeprefix("torch."),
+                equal_codes=equal_shares(codes, reference),
+                snr_db=snr_db(heard, sound),
+                seconds=encoding + decoding,
+            )
+        )
+    return Precisions(
+        model=codec.name,
+        device=str(codec.device),
+        threads=torch.get_num_threads(),
+        seconds=len(samples) / codec.input_rate,
+        points=points,
+    )

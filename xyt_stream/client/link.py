@@ -1,0 +1,86 @@
+"""One websocket to a server, from its handshake to the server's answer to hello."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_websocket
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.typing import Subprotocol
+
+from xyt_stream.errors import ConnectionFailedError, ProtocolError
+from xyt_stream.protocol.closing import close
+from xyt_stream.protocol.error_table import BY_CLOSE_CODE, protocol_error
+from xyt_stream.protocol.machine import ClientMachine
+from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL, Error, Hello, Ready
+
+_FIRST_WAIT = 0.2  # seconds before the second attempt; each later one waits twice as long
+_LONGEST_WAIT = 5.0
+_FAREWELL = 2.0  # seconds that a closing websocket waits for the other end
+
+
+async def open_link(
+    url: str, hello: Hello, machine: ClientMachine, keepalive: float | None
+) -> tuple[ClientConnection, Ready]:
+    """A websocket on which the server is ready.
+
+    Args:
+        machine: reads the server's answer; it must wait for one.
+        keepalive: seconds between pings, and for the answer to one.
+
+    Raises:
+        ConnectionFailedError: the server cannot be reached, or went away.
+        ProtocolError: what it answered.
+    """
+    first = machine.hello(hello)
+    try:
+        websocket = await open_websocket(
+            url,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            compression=None,
+            max_size=MAX_MESSAGE,
+            ping_interval=keepalive,
+            ping_timeout=keepalive,
+            close_timeout=_FAREWELL,
+        )
+    except (OSError, InvalidHandshake, InvalidURI, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or "no answer"
+        raise ConnectionFailedError(f"cannot reach a server at {url}: {reason}") from None
+    try:
+        with failures():
+            await websocket.send(first)
+            while not isinstance(event := machine.receive(await websocket.recv()), Ready):
+                if isinstance(event, Error):
+                    raise refusal(event)
+    except BaseException:
+        await close(websocket)
+        raise
+    return websocket, event
+
+
+def waits() -> Iterator[float]:
+    """Seconds to wait before each attempt after the first: longer and longer, and never in step."""
+    wait = _FIRST_WAIT
+    while True:
+        yield random.uniform(0.5, 1.0) * wait
+        wait = min(2 * wait, _LONGEST_WAIT)
+
+
+def refusal(error: Error) -> ProtocolError:
+    """The server's error, to be raised."""
+    return ProtocolError(error.name, error.message, error.code, error.retry_after)
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """A connection that closed, as one of our errors."""
+    try:
+        yield
+    except ConnectionClosed as error:
+        row = BY_CLOSE_CODE.get(error.rcvd.code) if error.rcvd else None
+        if row is not None:
+            raise protocol_error(row.name) from None
+        raise ConnectionFailedError(f"the server went away: {error}") from None

@@ -1,0 +1,43 @@
+"""Half precision where it does little harm: in the stacks of encoder, decoder and vocoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+from xyt_stream.errors import ModelError
+
+S = TypeVar("S")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def precision(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """A context in which the stacks compute in `dtype`; weights and residuals stay float32.
+
+    Raises:
+        ModelError: not one of PRECISIONS.
+    """
+    if dtype not in PRECISIONS:
+        names = ", ".join(str(known).removeprefix("torch.") for known in PRECISIONS)
+        raise ModelError(f"a precision is one of {names}, not {dtype}")
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def full_precision(
+    method: Callable[Concatenate[S, Tensor, P], R],
+) -> Callable[Concatenate[S, Tensor, P], R]:
+    """For a method that computes in float32 whatever surrounds it: mels, codes, waveforms."""
+
+    @wraps(method)
+    def run(self: S, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.autocast(x.device.type, enabled=False):
+            return method(self, x, *args, **kwargs)
+
+    return run

@@ -1,0 +1,148 @@
+"""Who may come in: tokens and what they open, browsers' pages, and where to bind."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from websockets.datastructures import Headers
+
+from xyt_stream.errors import ServeError
+from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.roles import ROLES
+
+ANY_ORIGIN = "*"
+
+
+@dataclass(frozen=True)
+class Token:
+    """A secret and the roles that it opens; all of them without any named."""
+
+    secret: str
+    roles: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        return "Token(...)"  # never in a log
+
+
+def read_tokens(text: str) -> tuple[Token, ...]:
+    """One token a line: the secret, and the roles it opens if it does not open all.
+
+        # the studio
+        3fb9c2...  mic
+        8d01aa...  speaker,encode
+
+    Raises:
+        ServeError: a line says something else.
+    """
+    tokens = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        roles = frozenset(words[1].split(",")) if len(words) > 1 else frozenset()
+        if len(words) > 2 or not roles <= ROLES.keys():
+            raise ServeError(
+                f"line {number} of the tokens is not `SECRET [role,role]`; "
+                f"roles are {', '.join(ROLES)}"
+            )
+        tokens.append(Token(words[0], roles))
+    return tuple(tokens)
+
+
+def read_token_file(path: Path) -> tuple[Token, ...]:
+    """The tokens in a file.
+
+    Raises:
+        ServeError: it cannot be read, or holds none: that would let everybody in.
+    """
+    try:
+        tokens = read_tokens(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServeError(f"cannot read the tokens in {path}: {error}") from None
+    if not tokens:
+        raise ServeError(f"{path} holds no token: give at least one, or leave the option out")
+    return tokens
+
+
+class Access:
+    """The doorkeeper.
+
+    Args:
+        tokens: without any, everybody is let in.
+        origins: of browsers' pages beside those of this host itself; "*" for all.
+    """
+
+    def __init__(self, tokens: Iterable[Token] = (), origins: Iterable[str] = ()) -> None:
+        self._tokens = [(_digest(token.secret), token.roles) for token in tokens]
+        self._origins = {origin.rstrip("/").lower() for origin in origins}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody is let in."""
+        return not self._tokens
+
+    def check(self, role: str, token: str | None, headers: Headers) -> None:
+        """Lets somebody in.
+
+        Args:
+            token: of the hello.
+            headers: of the handshake, where "Authorization" may hold it, too.
+
+        Raises:
+            ProtocolError: unauthorized, forbidden.
+        """
+        if self.is_open:
+            return
+        if token is None:
+            scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+            token = bearer.strip() if scheme.lower() == "bearer" else ""
+        given = _digest(token)
+        # All are compared, whichever it is: how long it takes tells nothing.
+        matches = [roles for secret, roles in self._tokens if hmac.compare_digest(secret, given)]
+        if not matches:
+            raise protocol_error("unauthorized")
+        if not any(not roles or role in roles for roles in matches):
+            raise protocol_error("forbidden")
+
+    def trusts(self, headers: Headers) -> bool:
+        """Whether the page that a browser runs may connect; programs name no page."""
+        origin = headers.get("Origin")
+        if origin is None or self._origins & {ANY_ORIGIN, origin.lower()}:
+            return True
+        page, host = urlsplit(origin), urlsplit(f"//{headers.get('Host', '')}")
+        if page.hostname is None:
+            return False
+        return page.hostname == host.hostname or (
+            is_loopback(page.hostname) and is_loopback(host.hostname or "")
+        )
+
+
+def check_bind(host: str, access: Access, *, public: bool) -> None:
+    """Refuses to serve strangers by accident.
+
+    Raises:
+        ServeError: the address is public, and everybody would be let in.
+    """
+    if access.is_open and not public and not is_loopback(host):
+        raise ServeError(
+            f"{host} can be reached from other machines, and without a token anybody could use it: "
+            "give --token or --token-file, or --allow-anyone if that is meant"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address means this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

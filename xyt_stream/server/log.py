@@ -1,0 +1,41 @@
+"""What the server writes about itself: a JSON object a line, by session, without content."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+_log = logging.getLogger("xyt_stream.server")
+
+
+def event(name: str, *, level: int = logging.INFO, **fields: Any) -> None:
+    """Something that happened, and what there is to know about it."""
+    _log.log(level, name, extra={"fields": fields})
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{when}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def to_stderr(level: str) -> None:
+    """Sends the server's log there, from this level on ("info", "warning" ...)."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    _log.addHandler(handler)
+    _log.setLevel(level.upper())
+    _log.propagate = False

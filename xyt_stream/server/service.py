@@ -1,0 +1,166 @@
+"""What all sessions of a server share, and who looks after them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from xyt_stream.audio import FRAME_SECONDS
+from xyt_stream.errors import ProtocolError
+from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.messages import SUBPROTOCOL, Delay, Hello, Model, Resume
+from xyt_stream.server import log
+from xyt_stream.server.access import Access
+from xyt_stream.server.engine import BUSY_RETRY, Engine
+from xyt_stream.server.limits import Gate, Limits
+from xyt_stream.server.metrics import Metrics
+from xyt_stream.server.rooms import Rooms
+from xyt_stream.server.session import Session
+from xyt_stream.streaming.codec import Codec
+
+OVERLOAD = 0.95  # of real time that steps take; beyond, nobody new is let in
+_SHED_AFTER = 5  # seconds of overload before the newest session has to go
+_ROUND = 1.0  # seconds between looks after everybody
+
+
+class Service:
+    """The sessions of one server.
+
+    Args:
+        codec: the loaded model.
+        max_sessions: streams at once.
+        lookahead: frames of the future that a bidirectional model waits for.
+    """
+
+    def __init__(
+        self, codec: Codec, *, max_sessions: int, lookahead: int, access: Access, limits: Limits
+    ) -> None:
+        self.metrics = Metrics()
+        self.engine = Engine(codec, max_sessions, lookahead=lookahead, on_step=self.metrics.stepped)
+        self.access = access
+        self.limits = limits
+        self.rooms = Rooms(self.engine, limits)
+        self.gate = Gate(limits.address_sessions, limits.address_joins)
+        self._sessions: dict[str, Session] = {}  # by the key that resumes them, oldest first
+        self._leaving = False
+        self._overloaded = 0  # rounds in a row
+        encode, decode = self.engine.delays
+        self.delay = Delay(encode=encode * 1e3, decode=decode * 1e3)
+        self.model = Model(
+            name=codec.name,
+            hash=codec.hash,
+            codebooks=codec.num_codebooks,
+            codebook_size=codec.codebook_size,
+            input_rate=codec.input_rate,
+            output_rate=codec.output_rate,
+            causal=codec.causal,
+        )
+        self.metrics.gauge("xyt_slots", "Streams that fit", lambda: self.engine.slots)
+        self.metrics.gauge("xyt_slots_free", "Slots nobody has", lambda: self.engine.free_slots)
+        self.metrics.gauge(
+            "xyt_queued_messages",
+            "Media that wait for clients' connections",
+            lambda: sum(session.queued for session in self._sessions.values()),
+        )
+
+    def begin(self, hello: Hello, address: str) -> Session:
+        """A new session.
+
+        Raises:
+            ProtocolError: busy, room_has_mic and others.
+        """
+        if reason := self.why_not_ready():
+            raise protocol_error("busy", f"{reason}: try again later.", retry_after=BUSY_RETRY)
+        session = Session(self, hello, address)
+        self._sessions[session.key] = session
+        self.metrics.sessions.inc()
+        self.metrics.joined.labels(hello.role).inc()
+        log.event("session begun", session=session.id, role=hello.role)
+        return session
+
+    def resume(self, resume: Resume) -> Session:
+        """A session that lost its connection, or is about to notice.
+
+        Raises:
+            ProtocolError: cannot_resume.
+        """
+        session = self._sessions.get(resume.token)
+        if session is None or not session.resumable:
+            raise protocol_error("cannot_resume")
+        session.rewind(resume.received)
+        self.metrics.resumed.inc()
+        log.event("session resumed", session=session.id)
+        return session
+
+    def forget(self, session: Session, why: str) -> None:
+        """A session is over."""
+        if self._sessions.pop(session.key, None) is not None:
+            self.metrics.sessions.dec()
+            seconds = round(time.monotonic() - session.began, 3)
+            log.event("session over", session=session.id, why=why, seconds=seconds)
+
+    def refused(self, error: ProtocolError, session: str | None) -> None:
+        """Somebody was sent away."""
+        self.metrics.errors.labels(error.name).inc()
+        log.event("refused", session=session, error=error.name)
+
+    def why_not_ready(self) -> str | None:
+        """Why nobody new is let in; None if they are."""
+        if self._leaving:
+            return "The server goes away"
+        if self._overloaded:
+            return "The server is overloaded"
+        if not self.engine.alive:
+            return "The engine has stopped"
+        return None
+
+    def info(self) -> dict[str, Any]:
+        """What this server is, for whoever asks."""
+        return {
+            "protocol": SUBPROTOCOL,
+            "model": msgspec.to_builtins(self.model),
+            "delay_ms": msgspec.to_builtins(self.delay),
+            "frame_ms": FRAME_SECONDS * 1e3,
+            "slots": self.engine.slots,
+            "slots_free": self.engine.free_slots,
+            "token_needed": not self.access.is_open,
+            "message_bytes": self.limits.message_bytes,
+        }
+
+    async def look_after(self) -> None:
+        """Ends what has gone on for too long, and sheds load. Never returns."""
+        while True:
+            await asyncio.sleep(_ROUND)
+            self.look()
+
+    def look(self) -> None:
+        """One round of it."""
+        now = time.monotonic()
+        for session in list(self._sessions.values()):
+            session.check(now)
+        self.metrics.parked.set(sum(session.parked for session in self._sessions.values()))
+        self._overloaded = self._overloaded + 1 if self.engine.load > OVERLOAD else 0
+        if self._overloaded >= _SHED_AFTER and self._sessions:
+            newest = list(self._sessions.values())[-1]
+            newest.cut(protocol_error("busy", "The server is overloaded.", retry_after=BUSY_RETRY))
+            self._overloaded = 1
+            log.event("shed", session=newest.id, load=round(self.engine.load, 2))
+
+    async def drain(self) -> None:
+        """Sends everybody what is left of their session, then away, within the time for it."""
+        self._leaving = True
+        sessions = list(self._sessions.values())
+        error = protocol_error("going_away", retry_after=BUSY_RETRY)
+        for session in sessions:
+            session.leave(error)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(
+                asyncio.gather(*(session.over.wait() for session in sessions)),
+                self.limits.drain_time,
+            )
+        for session in sessions:
+            session.cut(error)
