@@ -298,9 +298,14 @@ def test_every_command_takes_any_model(run: Run, command: str) -> None:
 
 
 def test_scores_go_to_the_terminal_and_to_json(run: Run, fixtures: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pesq")
+    pytest.importorskip("resemblyzer", exc_type=ImportError)
     (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
-    result = run("eval", "mini", tmp_path, "--json", tmp_path / "scores.json")
+    files = ("--json", tmp_path / "scores.json", "--csv", tmp_path / "scores.csv")
+    result = run("eval", "mini", tmp_path, *files, "--plots", tmp_path / "plots")
     assert result.status == 0, result.err
+    assert (tmp_path / "scores.csv").read_text().count("\n") == 2
+    assert {p.name for p in (tmp_path / "plots").iterdir()} == {"codes.png", "a.flac.png"}
     assert "STOI" in result.out
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["files"] == 1
@@ -312,6 +317,8 @@ def test_scores_go_to_the_terminal_and_to_json(run: Run, fixtures: Path, tmp_pat
 def test_scores_of_a_model_with_another_rate(
     run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
 ) -> None:
+    pytest.importorskip("pesq")
+    pytest.importorskip("resemblyzer", exc_type=ImportError)
     (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
     path = tmp_path / "scores.json"
     for how, lookahead in ((["--offline"], None), (["--lookahead", 2], 2), ([], 0)):

@@ -411,21 +411,52 @@ def evaluate_command(
     ],
     offline: Offline = False,
     lookahead: Lookahead = None,
+    codebooks: Annotated[
+        int | None, typer.Option(min=1, help="Decode the first so many codebooks only.")
+    ] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Score Codec2 and Opus beside it, where installed.")
+    ] = False,
     json_file: Json = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", dir_okay=False, help="Write the scores of each file.")
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for spectrograms and use of the codes."),
+    ] = None,
 ) -> None:
     """Score a model on recordings: intelligibility, quality and use of its codes."""
+    from xyt_stream.evaluate.peers import PEERS
     from xyt_stream.evaluate.report import evaluate
 
+    codec = load()
+    ahead = _lookahead(offline, lookahead)
+    for peer in PEERS if peers else ():
+        if not peer.installed:
+            _say(f"{peer.name} is left out: its programs come with Debian's {peer.package}")
     report = evaluate(
-        load(),
+        codec,
         folder,
-        lookahead=_lookahead(offline, lookahead),
+        lookahead=ahead,
+        codebooks=codebooks,
+        peers=[peer for peer in PEERS if peers and peer.installed],
         progress=lambda paths: track(paths, "scoring", console=console, transient=True),
     )
     console.print(*report.tables(), sep="\n")
-    for name, reason in report.skipped.items():
+    for name, reason in report.scores.skipped.items():
         _say(f"{name} was not judged: {reason}")
     _write_json(json_file, report.flat())
+    if csv_file is not None:
+        report.write_csv(csv_file)
+    if plots is not None:
+        from xyt_stream.evaluate.plots import draw_codes, draw_spectrograms
+
+        plots.mkdir(parents=True, exist_ok=True)
+        draw_codes(report.counts, plots / "codes.png")
+        for file in report.scores.files:
+            picture = plots / f"{file.name.replace('/', '-')}.png"
+            draw_spectrograms(codec, folder / file.name, picture, ahead)
 
 
 @app.command()

@@ -9,7 +9,9 @@ import pytest
 
 from xyt_stream.audio import Samples, read_audio, resample
 from xyt_stream.errors import AudioError, MissingExtraError
-from xyt_stream.evaluate.metrics import pesq, stoi
+from xyt_stream.evaluate.metrics import mel_distance, pesq, stoi
+
+pytest.importorskip("pesq")
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,11 @@ def test_without_the_extra_its_name_is_told(
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     with pytest.raises(MissingExtraError, match=r"xyt-stream\[eval\]"):
         measure(speech, speech)
+
+
+def test_mel_distance_is_a_gain_in_db(speech: Samples) -> None:
+    assert mel_distance(speech, speech) == 0
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    assert mel_distance(noise, 2 * noise) == pytest.approx(20 * np.log10(2), abs=1e-3)
+    with pytest.raises(AudioError, match="too little"):
+        mel_distance(speech[:500], speech[:500])

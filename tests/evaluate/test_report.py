@@ -14,7 +14,12 @@ from xyt_stream.audio import fit_length, read_audio
 from xyt_stream.errors import AudioError
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.metrics import pesq, stoi
+from xyt_stream.evaluate.peers import Peer
 from xyt_stream.evaluate.report import Report, entropy_bits, evaluate
+from xyt_stream.evaluate.similarity import speaker_similarity
+
+pytest.importorskip("pesq")
+pytest.importorskip("resemblyzer", exc_type=ImportError)
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +41,17 @@ def test_scores_are_of_what_a_listener_hears(
     samples, _ = read_audio(fixtures / "speech.flac")
     heard = decode_clip(codec, encode_clip(codec, samples, 0), 0).numpy()
     heard = fit_length(heard, len(samples))
-    score = {score.name: score for score in report[0].scores}["speech.flac"]
+    score = {score.name: score for score in report[0].scores.files}["speech.flac"]
     assert score.seconds == len(samples) / 16_000
-    assert score.stoi == pytest.approx(stoi(samples, heard), abs=1e-3)
-    assert score.pesq_wb == pytest.approx(pesq(samples, heard), abs=1e-2)
-    assert score.pesq_nb == pytest.approx(pesq(samples, heard, mode="nb"), abs=1e-2)
+    assert score.measures["stoi"] == pytest.approx(stoi(samples, heard), abs=1e-3)
+    assert score.measures["pesq_wb"] == pytest.approx(pesq(samples, heard), abs=1e-2)
+    assert score.measures["pesq_nb"] == pytest.approx(pesq(samples, heard, mode="nb"), abs=1e-2)
+    assert score.measures["sim"] == pytest.approx(speaker_similarity(samples, heard), abs=1e-3)
 
 
 def test_what_cannot_be_judged_is_named_and_left_out(report: tuple[Report, Path]) -> None:
-    scores, _ = report
-    assert [score.name for score in scores.scores] == ["deep/speech.ogg", "speech.flac"]
+    scores = report[0].scores
+    assert [score.name for score in scores.files] == ["deep/speech.ogg", "speech.flac"]
     assert list(scores.skipped) == ["silence.wav"]
 
 
@@ -53,8 +59,9 @@ def test_the_json_is_flat_and_the_tables_show(report: tuple[Report, Path], codec
     scores, _ = report
     flat = json.loads(json.dumps(scores.flat(), allow_nan=False))
     assert flat["files"] == 2
-    assert flat["stoi"] == pytest.approx(np.mean([score.stoi for score in scores.scores]))
-    assert {"pesq_wb", "pesq_nb", "real_time_factor"} <= flat.keys()
+    stois = [score.measures["stoi"] for score in scores.scores.files]
+    assert flat["stoi"] == pytest.approx(np.mean(stois))
+    assert {"pesq_wb", "pesq_nb", "sim", "mel_db", "real_time_factor"} <= flat.keys()
     assert len(flat["code_usage"]) == len(flat["code_entropy_bits"]) == codec.num_codebooks
     assert all(0 < share <= 1 for share in flat["code_usage"])
     assert all(0 <= bits <= 10 for bits in flat["code_entropy_bits"])
@@ -75,3 +82,27 @@ def test_a_folder_without_speech_is_refused(codec: Codec, tmp_path: Path) -> Non
     soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
     with pytest.raises(AudioError, match="enough speech"):
         evaluate(codec, tmp_path)
+
+
+def test_a_peer_is_scored_on_the_same_files(codec: Codec, fixtures: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
+    faint = Peer("faint", (), "none", lambda samples: 0.5 * samples)
+    report = evaluate(codec, tmp_path, peers=[faint])
+    means = report.flat()["peers"]["faint"]
+    assert means["stoi"] == pytest.approx(1, abs=1e-3)
+    assert 3 < means["mel_db"] < 20 * np.log10(2)  # less than 6 dB: pauses stay pauses
+    report.write_csv(tmp_path / "scores.csv")
+    lines = (tmp_path / "scores.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines] == [
+        ["codec", "file"],
+        ["mini", "a.flac"],
+        ["faint", "a.flac"],
+    ]
+
+
+def test_fewer_codebooks_are_worse(codec: Codec, fixtures: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
+    one, all_of_them = (evaluate(codec, tmp_path, codebooks=books).flat() for books in (1, None))
+    assert (one["codebooks"], all_of_them["codebooks"]) == (1, 8)
+    assert one["mel_db"] > all_of_them["mel_db"]
+    assert one["code_usage"] == all_of_them["code_usage"]

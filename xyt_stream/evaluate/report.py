@@ -1,7 +1,8 @@
-"""Scores of a codec over a folder of recordings."""
+"""Scores of a codec, and of codecs people know, over a folder of recordings."""
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,15 +15,25 @@ import numpy.typing as npt
 from rich.markup import escape
 from rich.table import Table
 
-from xyt_stream.audio import fit_length, read_audio, resample
+from xyt_stream.audio import Samples, fit_length, read_audio, resample
 from xyt_stream.errors import AudioError
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
-from xyt_stream.evaluate.metrics import pesq, stoi
+from xyt_stream.evaluate.metrics import MEASURES
+from xyt_stream.evaluate.peers import Peer
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
 
 SOUND_FILES = {".wav", ".flac", ".ogg", ".mp3"}
+TITLES = {
+    "stoi": "STOI",
+    "pesq_wb": "PESQ-WB",
+    "pesq_nb": "PESQ-NB",
+    "sim": "SIM",
+    "mel_db": "mel, dB",
+}
+
+Progress = Callable[[Sequence[Path]], Iterable[Path]]
 
 
 @dataclass(frozen=True)
@@ -31,27 +42,43 @@ class FileScore:
 
     name: str  # path inside the folder
     seconds: float
-    stoi: float
-    pesq_wb: float
-    pesq_nb: float
+    measures: dict[str, float]  # by the names in MEASURES
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well a folder of recordings came through something."""
+
+    files: list[FileScore]
+    skipped: dict[str, str]  # file -> why it could not be judged
+
+    def means(self) -> dict[str, float]:
+        """Each measure's mean over the files."""
+        return {name: fmean(file.measures[name] for file in self.files) for name in MEASURES}
 
 
 @dataclass(frozen=True)
 class Report:
-    """How well a folder of recordings came through."""
+    """All that `xyt-stream eval` tells."""
 
     model: str
     model_hash: str
     lookahead: int | None  # frames; None: offline
-    scores: list[FileScore]
-    skipped: dict[str, str]  # file -> why it could not be judged
-    usage: list[float]  # of each book, the share of its codes that occurred
-    entropy: list[float]  # of each book, bits a code
+    codebooks: int  # that were decoded
+    scores: Scores
+    counts: npt.NDArray[np.int64]  # [codebooks, codebook_size], how often each code occurred
     real_time_factor: float  # seconds of work for a second of sound
+    peers: dict[str, Scores]
 
-    def mean(self, measure: str) -> float:
-        """Mean of "stoi", "pesq_wb" or "pesq_nb" over the files."""
-        return fmean(getattr(score, measure) for score in self.scores)
+    @property
+    def usage(self) -> list[float]:
+        """Of each book, the share of its codes that occurred."""
+        return [float((book > 0).mean()) for book in self.counts]
+
+    @property
+    def entropy(self) -> list[float]:
+        """Of each book, bits a code."""
+        return [entropy_bits(book) for book in self.counts]
 
     def flat(self) -> dict[str, Any]:
         """The report for `--json`."""
@@ -59,37 +86,62 @@ class Report:
             "model": self.model,
             "model_hash": self.model_hash,
             "lookahead": self.lookahead,
-            "files": len(self.scores),
-            "skipped": len(self.skipped),
-            "seconds": sum(score.seconds for score in self.scores),
-            **{name: self.mean(name) for name in ("stoi", "pesq_wb", "pesq_nb")},
+            "codebooks": self.codebooks,
+            "files": len(self.scores.files),
+            "skipped": len(self.scores.skipped),
+            "seconds": sum(file.seconds for file in self.scores.files),
+            **self.scores.means(),
             "code_usage": self.usage,
             "code_entropy_bits": self.entropy,
             "real_time_factor": self.real_time_factor,
-            "per_file": [vars(score) for score in self.scores],
+            "peers": {name: scores.means() for name, scores in self.peers.items()},
+            "per_file": [
+                {"name": file.name, "seconds": file.seconds, **file.measures}
+                for file in self.scores.files
+            ],
         }
 
+    def write_csv(self, path: Path) -> None:
+        """One line for each file, the peers' files after."""
+        with path.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["codec", "file", "seconds", *MEASURES])
+            for codec, scores in {self.model: self.scores, **self.peers}.items():
+                for score in scores.files:
+                    values = (f"{value:.4f}" for value in score.measures.values())
+                    table.writerow([codec, score.name, f"{score.seconds:.2f}", *values])
+
     def tables(self) -> list[Table]:
-        """The report for the terminal: files, then books."""
-        files = Table(title=f"{self.model}: {len(self.scores)} files", show_footer=True)
-        files.add_column("file", "mean")
-        files.add_column("seconds", justify="right")
-        for title, name in (("STOI", "stoi"), ("PESQ-WB", "pesq_wb"), ("PESQ-NB", "pesq_nb")):
-            files.add_column(title, f"{self.mean(name):.3f}", justify="right")
-        for score in self.scores:
-            measures = (score.stoi, score.pesq_wb, score.pesq_nb)
-            files.add_row(
-                escape(score.name), f"{score.seconds:.1f}", *(f"{value:.3f}" for value in measures)
-            )
-        way = "offline" if self.lookahead is None else f"live, lookahead {self.lookahead}"
-        books = Table(
-            "codebook", title=f"codes; real-time factor {self.real_time_factor:.3f}, {way}"
-        )
-        for book in range(len(self.usage)):
-            books.add_column(str(book + 1), justify="right")
-        books.add_row("in use", *(f"{share:.0%}" for share in self.usage))
-        books.add_row("entropy, bits", *(f"{bits:.2f}" for bits in self.entropy))
-        return [files, books]
+        """The report for the terminal: files, peers, books."""
+        books = f", {self.codebooks} codebooks" if self.codebooks < len(self.counts) else ""
+        files = _measures_table(f"{self.model}{books}: {len(self.scores.files)} files", "file")
+        for file in self.scores.files:
+            files.add_row(escape(file.name), *_shown(file.measures))
+        files.add_section()
+        files.add_row("mean", *_shown(self.scores.means()))
+        tables = [files]
+        if self.peers:
+            peers = _measures_table("beside codecs people know: means", "codec")
+            for name, scores in {self.model: self.scores, **self.peers}.items():
+                peers.add_row(name, *_shown(scores.means()))
+            tables.append(peers)
+        codes = Table("codebook", title=f"codes; real-time factor {self.real_time_factor:.3f}")
+        for book in range(len(self.counts)):
+            codes.add_column(str(book + 1), justify="right")
+        codes.add_row("in use", *(f"{share:.0%}" for share in self.usage))
+        codes.add_row("entropy, bits", *(f"{bits:.2f}" for bits in self.entropy))
+        return [*tables, codes]
+
+
+def _measures_table(title: str, first: str) -> Table:
+    table = Table(first, title=title)
+    for name in MEASURES:
+        table.add_column(TITLES[name], justify="right")
+    return table
+
+
+def _shown(measures: dict[str, float]) -> list[str]:
+    return [f"{measures[name]:.3f}" for name in MEASURES]
 
 
 def evaluate(
@@ -97,12 +149,16 @@ def evaluate(
     folder: Path,
     *,
     lookahead: int | None = 0,
-    progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+    codebooks: int | None = None,
+    peers: Sequence[Peer] = (),
+    progress: Progress = iter,
 ) -> Report:
-    """Scores what every sound file under `folder` becomes, at `codec.input_rate`.
+    """Scores every sound file under `folder`.
 
     Args:
-        lookahead: frames of the future that each step of a live stream sees; None: offline.
+        lookahead: frames of the future that each step of live decoding sees; None: offline.
+        codebooks: decode the first so many only; all without it.
+        peers: codecs to score on the same files.
         progress: wraps the list of files, to show how far along it is.
 
     Raises:
@@ -112,46 +168,56 @@ def evaluate(
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_FILES)
     if not paths:
         raise AudioError(f"there are no sound files (wav, flac, ogg, mp3) in {folder}")
-    scores: list[FileScore] = []
-    skipped: dict[str, str] = {}
     counts = np.zeros((codec.num_codebooks, codec.codebook_size), np.int64)
     work = sound = 0.0
-    for path in progress(paths):
-        name = path.relative_to(folder).as_posix()
-        samples, info = read_audio(path, codec.input_rate)
+
+    def through(samples: Samples) -> Samples:
+        nonlocal work, sound
         start = time.perf_counter()
         codes = encode_clip(codec, samples, lookahead)
-        decoded = decode_clip(codec, codes, lookahead)
+        decoded = decode_clip(codec, codes[:codebooks], lookahead)
         work += time.perf_counter() - start
-        sound += info.seconds
-        for book, used in zip(counts, codes.numpy(), strict=True):
+        sound += len(samples) / codec.input_rate
+        for book, used in zip(counts, codes.cpu().numpy(), strict=True):
             book += np.bincount(used, minlength=codec.codebook_size)
-        out = resample(decoded.numpy(), codec.output_rate, codec.input_rate)
-        out = fit_length(out, len(samples))
-        try:
-            scores.append(
-                FileScore(
-                    name=name,
-                    seconds=info.seconds,
-                    stoi=stoi(samples, out, codec.input_rate),
-                    pesq_wb=pesq(samples, out, codec.input_rate, "wb"),
-                    pesq_nb=pesq(samples, out, codec.input_rate, "nb"),
-                )
-            )
-        except AudioError as error:
-            skipped[name] = str(error)
-    if not scores:
-        raise AudioError(f"no file in {folder} holds enough speech to judge")
+        return resample(decoded.cpu().numpy(), codec.output_rate, codec.input_rate)
+
+    scores = _score(paths, folder, codec.input_rate, through, progress)
     return Report(
         model=codec.name,
         model_hash=codec.hash,
         lookahead=lookahead,
+        codebooks=codebooks or codec.num_codebooks,
         scores=scores,
-        skipped=skipped,
-        usage=[float((book > 0).mean()) for book in counts],
-        entropy=[entropy_bits(book) for book in counts],
+        counts=counts,
         real_time_factor=work / sound,
+        peers={
+            peer.name: _score(paths, folder, codec.input_rate, peer.through, progress)
+            for peer in peers
+        },
     )
+
+
+def _score(
+    paths: Sequence[Path],
+    folder: Path,
+    rate: int,
+    through: Callable[[Samples], Samples],
+    progress: Progress,
+) -> Scores:
+    scores = Scores([], {})
+    for path in progress(paths):
+        name = path.relative_to(folder).as_posix()
+        samples, info = read_audio(path, rate)
+        decoded = fit_length(through(samples), len(samples))
+        try:
+            measures = {title: measure(samples, decoded) for title, measure in MEASURES.items()}
+            scores.files.append(FileScore(name, info.seconds, measures))
+        except AudioError as error:
+            scores.skipped[name] = str(error)
+    if not scores.files:
+        raise AudioError(f"no file in {folder} holds enough speech to judge")
+    return scores
 
 
 def entropy_bits(counts: npt.NDArray[np.int64]) -> float:
