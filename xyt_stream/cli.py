@@ -108,6 +108,14 @@ class Precision(str, Enum):
     float16 = "float16"
 
 
+class LogLevel(str, Enum):
+    """From which level on the server's log is written."""
+
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
 Dtype = Annotated[
     Precision,
     typer.Option(
@@ -257,20 +265,95 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 picks a free one.")] = (
         DEFAULT_PORT
     ),
-    max_sessions: Annotated[int, typer.Option(min=1, help="Streams at once.")] = 8,
+    max_sessions: Annotated[
+        int, typer.Option(min=0, help="Streams at once; 0 measures what this machine carries.")
+    ] = 32,
     token: Token = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="More tokens, one a line: SECRET, or SECRET and the ROLE,ROLE it opens."),
+    ] = None,
+    allow_anyone: Annotated[
+        bool, typer.Option("--allow-anyone", help="Serve other machines without any token.")
+    ] = False,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Web pages that may connect, beside this host's; '*' for all."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate in PEM: serve wss:// and https://.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Its key, if that is not in the same file.")
+    ] = None,
     lookahead: Lookahead = None,
+    message_bytes: Annotated[int, typer.Option(min=1024, help="Of one message.")] = 262_144,
+    queue: Annotated[int, typer.Option(min=1, help="Messages that wait for one client.")] = 64,
+    ahead: Annotated[
+        float, typer.Option(min=0, help="Seconds of sound a client may be ahead of real time.")
+    ] = 30,
+    address_sessions: Annotated[
+        int, typer.Option(min=0, help="Sessions of one address at once; 0 for any number.")
+    ] = 64,
+    address_joins: Annotated[
+        float, typer.Option(min=0, help="Connections a second of one address; 0 for any number.")
+    ] = 50,
+    rooms: Annotated[int, typer.Option(min=1, help="Rooms at once.")] = 256,
+    members: Annotated[int, typer.Option(min=1, help="Members of one room.")] = 64,
+    hello_time: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for the handshake, and for the hello.")
+    ] = 10,
+    idle_time: Annotated[
+        float, typer.Option(min=0, help="Seconds that a client may send nothing; 0 for ever.")
+    ] = 600,
+    session_time: Annotated[
+        float, typer.Option(min=0, help="Seconds that a session may last; 0 for ever.")
+    ] = 0,
+    resume_time: Annotated[
+        float, typer.Option(min=0, help="Seconds that a session waits for a lost client.")
+    ] = 30,
+    keepalive: Annotated[
+        float, typer.Option(min=0, help="Seconds between pings; 0 for none.")
+    ] = 20,
+    drain_time: Annotated[
+        float, typer.Option(min=0, help="Seconds to send what is left at shutdown.")
+    ] = 5,
+    log_level: Annotated[LogLevel, typer.Option(help="What to log, as JSON lines.")] = (
+        LogLevel.info
+    ),
 ) -> None:
     """Serve the codec over websockets until Ctrl-C."""
     from xyt_stream.server.app import serve as run_server
+    from xyt_stream.server.limits import Limits
 
     run_server(
         load(),
         host=host,
         port=port,
         max_sessions=max_sessions,
-        token=token,
         lookahead=lookahead or 0,
+        token=token,
+        token_file=token_file,
+        origins=origin or (),
+        allow_anyone=allow_anyone,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        limits=Limits(
+            message_bytes=message_bytes,
+            queue=queue,
+            ahead=ahead,
+            address_sessions=address_sessions,
+            address_joins=address_joins,
+            rooms=rooms,
+            members=members,
+            hello_time=hello_time,
+            idle_time=idle_time,
+            session_time=session_time,
+            resume_time=resume_time,
+            keepalive=keepalive,
+            drain_time=drain_time,
+        ),
+        log_level=log_level.value,
     )
 
 
@@ -492,6 +575,72 @@ def bench_stream(
     from xyt_stream.bench.stream import measure
 
     result = measure(load(), minutes=minutes, lookahead=lookahead or 0)
+    console.print(result.table())
+    _write_json(json_file, result.flat())
+
+
+@bench_app.command("load")
+def bench_load(
+    sessions: Annotated[int, typer.Option(min=1, help="Clients at once, in real time.")] = 8,
+    seconds: Annotated[float, typer.Option(min=1, help="Of sound that each sends.")] = 30,
+    url: Annotated[
+        str | None, typer.Option(help="The server; else one is started on this machine.")
+    ] = None,
+    find: Annotated[
+        bool, typer.Option("--find-capacity", help="Search for the most that all go well.")
+    ] = False,
+    speech: Annotated[Path | None, typer.Option(help="What the clients say; else noise.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of the server that is started.")] = 1,
+    token: Token = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help=f"{MODEL_HELP} 'none' computes nothing: the server's own time."),
+    ] = None,
+    device: Device = "cpu",
+    lookahead: Lookahead = None,
+    json_file: Json = None,
+) -> None:
+    """Many clients of one server: turnaround of a frame, late and lost frames, and the limit."""
+    from xyt_stream.bench.load import Load, Target, find_capacity, measure, own_server
+    from xyt_stream.bench.load_clients import speech_or_noise
+
+    pcm = speech_or_noise(speech)
+
+    def run(count: int) -> Load:
+        if url is not None:
+            result = measure(Target(url), pcm, sessions=count, seconds=seconds, token=token)
+        else:
+            with own_server(
+                model, slots=count, device=device, lookahead=lookahead or 0, threads=threads
+            ) as target:
+                result = measure(target, pcm, sessions=count, seconds=seconds)
+        console.print(result.table())
+        return result
+
+    if find:
+        best = find_capacity(run, sessions)
+        _say(f"{best.sessions if best.good else 0} sessions go well: none lost, hardly any late")
+    else:
+        best = run(sessions)
+    _write_json(json_file, best.flat())
+
+
+@bench_app.command("soak")
+def bench_soak(
+    minutes: Annotated[float, typer.Option(min=2, help="In all.")] = 30,
+    sessions: Annotated[int, typer.Option(min=1, help="That come and go, at most at once.")] = 4,
+    speech: Annotated[Path | None, typer.Option(help="What the clients say; else noise.")] = None,
+    model: Model = None,
+    device: Device = "cpu",
+    json_file: Json = None,
+) -> None:
+    """Sessions coming and going for long: memory, descriptors and slots must not grow."""
+    from xyt_stream.bench.load import own_server
+    from xyt_stream.bench.load_clients import speech_or_noise
+    from xyt_stream.bench.soak import soak
+
+    with own_server(model, slots=sessions, device=device) as target:
+        result = soak(target, speech_or_noise(speech), sessions=sessions, minutes=minutes)
     console.print(result.table())
     _write_json(json_file, result.flat())
 

@@ -126,7 +126,9 @@ def test_no_server_and_a_port_in_use_are_one_line(launch, fixtures):
     assert f"cannot reach a server at ws://127.0.0.1:{port}" in one_line(mic)
 
 
-def test_a_server_that_is_killed_is_one_line_and_what_came_is_kept(launch, clip, tmp_path, wait):
+def test_a_server_that_was_killed_and_started_again_is_told_and_what_came_is_kept(
+    launch, clip, tmp_path, wait
+):
     soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
     server = launch("server.py", "--port", 0, "--max-sessions", 1)
     url = server.stdout.readline().split()[-1]
@@ -136,7 +138,14 @@ def test_a_server_that_is_killed_is_one_line_and_what_came_is_kept(launch, clip,
     )
     wait(lambda: out.exists() and out.stat().st_size > 32_000, client)
     server.kill()
-    assert "the server went away" in one_line(client)
+    server.communicate()
+    again = launch("server.py", "--port", url.rpartition(":")[2], "--max-sessions", 1)
+    assert again.stdout.readline().split()[-1] == url
+    _, err = finish(client, 1)
+    assert [line for line in err.splitlines() if line] == [
+        "The connection was lost: trying again.",
+        "Error: There is no session to resume: start a new one.",
+    ]
     assert soundfile.info(out).frames > 15_000
 
 
@@ -149,6 +158,16 @@ def loudness(samples, rate):
     """Level in dB of each 20 ms."""
     blocks = samples[: len(samples) // (rate // 50) * (rate // 50)].reshape(-1, rate // 50)
     return 20 * np.log10(np.sqrt(np.mean(np.square(blocks, dtype=float), axis=1)) + 10)
+
+
+def likeness(recorded, sound):
+    """How like the sound the likest part of a recording is that may still go on."""
+    played = loudness(np.fromfile(recorded, "<i2", offset=44), 16_000)
+    spoken = loudness(sound, 16_000)
+    windows = (played[start : start + len(spoken)] for start in range(len(played) - len(spoken)))
+    # Silence before and after is like nothing at all.
+    alike = (np.corrcoef(window, spoken)[0, 1] for window in windows if np.ptp(window) > 0)
+    return max(alike, default=0)
 
 
 def test_from_microphone_to_loudspeaker(
@@ -177,20 +196,22 @@ def test_from_microphone_to_loudspeaker(
             env=pulse,
         )
         wait(lambda: streams("source-outputs") == idle + 2 and streams("sink-inputs") >= 1, client)
-        subprocess.run(
-            ["paplay", "--device=voice", fixtures / "speech.flac"], env=env, check=True, timeout=60
-        )
-        heard = recorded.stat().st_size
-        wait(lambda: recorded.stat().st_size > heard + 2 * 32_000, client)  # 2 s later
+        # On a busy machine sound comes in pieces: it is said again until it was heard in one.
+        for _ in range(6):
+            subprocess.run(
+                ["paplay", "--device=voice", fixtures / "speech.flac"],
+                env=env,
+                check=True,
+                timeout=60,
+            )
+            heard = recorded.stat().st_size
+            wait(lambda heard=heard: recorded.stat().st_size > heard + 2 * 32_000, client)
+            if likeness(recorded, direct.sound) > 0.8:
+                break
         client.send_signal(signal.SIGINT)
         out, _ = finish(client)
     finally:
         recorder.send_signal(signal.SIGINT)
         recorder.wait(30)
     assert "pulse" in out
-    played = loudness(soundfile.read(recorded, dtype="int16")[0], 16_000)
-    spoken = loudness(direct.sound, 16_000)
-    windows = (played[start : start + len(spoken)] for start in range(len(played) - len(spoken)))
-    # Silence before and after is like nothing at all.
-    likeness = max(np.corrcoef(window, spoken)[0, 1] for window in windows if np.ptp(window) > 0)
-    assert likeness > 0.8
+    assert likeness(recorded, direct.sound) > 0.8

@@ -14,6 +14,7 @@ from xyt_stream.protocol import messages
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ClientMachine, Codes, Pcm, ServerMachine, State
 from xyt_stream.protocol.messages import (
+    Ack,
     Delay,
     End,
     Error,
@@ -257,9 +258,68 @@ TestConversation = Conversation.TestCase
 TestConversation.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
 
 
-@given(st.lists(st.text() | st.binary(), max_size=3), st.booleans())
-def test_nothing_but_protocol_errors_comes_of_garbage(garbage, is_open):
-    server = open_pair()[1] if is_open else ServerMachine()
+GARBAGE = st.one_of(
+    st.text(),
+    st.binary(),
+    st.builds(
+        lambda kind, seq, payload: messages.write(Media(kind, seq, 0, payload)),
+        *(st.integers(0, 3), st.integers(0, 4), st.binary(max_size=40)),
+    ),
+    st.sampled_from(
+        [
+            '{"type":"end"}',
+            '{"type":"ack","received":0}',
+            '{"type":"ping","time":1}',
+            '{"type":"hello","role":"encode"}',
+            '{"type":"ready"}',
+            '{"type":"pong","time":1e999}',
+        ]
+    ),
+)
+
+
+def anything(machine, garbage):
+    """Whatever comes, nothing but protocol errors comes of it, and only media move the count."""
     with suppress(ProtocolError):
         for data in garbage:
-            server.receive(data)
+            before = machine.received
+            machine.receive(data)
+            moved = (-1 if machine.received is None else machine.received) - (
+                -1 if before is None else before
+            )
+            assert moved in (0, 1) if isinstance(data, bytes) else moved == 0
+
+
+@given(st.lists(GARBAGE, max_size=5), st.booleans(), st.booleans())
+def test_nothing_but_protocol_errors_comes_of_garbage(garbage, is_open, is_server):
+    fresh = ServerMachine() if is_server else ClientMachine()
+    anything(open_pair()[is_server] if is_open else fresh, garbage)
+
+
+@pytest.mark.slow
+@settings(max_examples=50_000, deadline=None)
+@given(st.lists(GARBAGE, min_size=1, max_size=8), st.booleans())
+def test_a_hundred_thousand_messages_of_garbage(garbage, is_server):
+    anything(open_pair()[is_server], garbage)
+
+
+def test_an_interrupted_session_goes_on_counting():
+    client, server = open_pair()
+    server.receive(client.pcm(0, SOUND))
+    client.receive(server.pcm(0, SOUND))
+    client.receive(server.pcm(1, SOUND))
+    client.interrupted()
+    assert refusal(client, server.pcm(2, SOUND)) == "not_allowed"
+    assert (client.received, client.sent, server.received, server.sent) == (1, 0, 0, 2)
+    client.receive(server.ready(ready_for()))
+    assert server.receive(client.pcm(1, SOUND)).frame == 1
+    assert client.receive(messages.write(Media(1, 2, 5, b""))).frame == 5
+
+
+def test_only_what_was_sent_can_be_acknowledged():
+    client, server = open_pair()
+    server.pcm(0, SOUND)
+    assert server.receive(client.control(Ack(received=0))) == Ack(received=0)
+    for received in (-1, 1):
+        assert refusal(server, client.control(Ack(received=received))) == "bad_sequence"
+    assert refusal(client, server.control(Ack(received=0))) == "bad_sequence"

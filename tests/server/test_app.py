@@ -87,7 +87,7 @@ async def test_a_wrong_subprotocol_gets_its_error(server, subprotocol):
 
 
 async def test_a_silent_client_is_sent_away(codec):
-    async with running(codec, max_sessions=1, limits=Limits(hello_time=0.1)) as server:
+    async with running(codec, max_sessions=1, limits=Limits(hello_time=1.0)) as server:
         assert await refusal(server.url) == "hello_timeout"
 
 

@@ -186,7 +186,8 @@ async def test_overload_refuses_the_new_and_then_tells_the_newest(codec, monkeyp
         service = server.service
         async with connect(server.url, "encode") as old, connect(server.url, "encode") as new:
             # As after many steps that took longer than real time.
-            service.engine._step_ms.extend(16 * [100.0])
+            slow = 16 * [(time.monotonic(), 0.1)]
+            service.engine._recent.extend(slow)
             service.look()
             with pytest.raises(ProtocolError, match="overloaded") as caught:
                 async with connect(server.url, "encode"):
@@ -195,7 +196,8 @@ async def test_overload_refuses_the_new_and_then_tells_the_newest(codec, monkeyp
             for _ in range(4):
                 service.look()
             assert (await error_of(new)).name == "busy"
-            service.engine._step_ms.extend(16 * [1.0])
+            # Long ago is over, although no step has come since.
+            service.engine._recent.extend((when - 60, seconds) for when, seconds in slow)
             service.look()
             await old.ping(1)
             await anext(aiter(old))

@@ -113,6 +113,28 @@ async def test_sessions_side_by_side_hear_their_own(server, codec, clip, hear, d
         within_a_step(sound, await one(start))
 
 
+async def test_thirty_two_sessions_at_once_each_hear_their_own(codec, clip, hear):
+    said = [clip[700 * number :][: 4 * 1280 + 7 * number] for number in range(32)]
+
+    async def one(server, pcm):
+        async with connect(server.url, "loopback", receive=("pcm", "codes")) as connection:
+            for start in range(0, len(pcm), 1000):
+                await connection.send_pcm(pcm[start : start + 1000])
+                await asyncio.sleep(0.001)
+            await connection.end()
+            return await hear(connection)
+
+    async with running(codec, max_sessions=32) as server:
+        together = await asyncio.gather(*(one(server, pcm) for pcm in said))
+        assert server.engine.free_slots == 32
+    for number in (0, 1, 17, 31):
+        encoder = codec.stream_encoder()
+        alone = encoder.push(to_float32(said[number]))
+        alone = np.concatenate([alone, encoder.flush()], axis=1)
+        np.testing.assert_array_equal(together[number].codes, alone)
+        assert len(together[number].sound) == len(said[number])
+
+
 async def test_ready_tells_what_the_codec_is(server, codec):
     async with connect(server.url, "decode") as connection:
         ready = connection.ready

@@ -99,6 +99,20 @@ def test_a_decoder_hears_its_lead_first_and_is_drained(frames):
     assert [int(work.rest[0]) for work in works if work.drains[0]] == [min(frames, lead)][:frames]
 
 
+def test_only_who_is_due_soon_is_worth_waiting_for():
+    slots = make()
+    for slot, last in ((0, 10.00), (1, 10.05), (2, 9.0)):
+        slots.open(slot, from_codes=False)
+        slots.push(slot, sound(1), last)
+    slots.open(3, from_codes=False)  # has not said anything yet
+    assert not slots.expected(9.99, 10.01)  # all have a frame that waits
+    take(slots)
+    assert slots.expected(9.99, 10.01)
+    assert not slots.expected(10.01, 10.04)
+    slots.end(0, 0, None, 11.0)
+    assert not slots.expected(9.99, 10.01)
+
+
 class Tenants(RuleBasedStateMachine):
     """Slots opened, fed, ended and given back in any order, beside what a plain list says."""
 

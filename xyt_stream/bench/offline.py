@@ -134,17 +134,13 @@ def compare(network: Tokenizer, *, seconds: float = 5, repeats: int = 3) -> Offl
 class FullyMasked(Clip):
     """One clip whose mask is [1, 1, length, length], added up anew in every layer."""
 
-    _full: Tensor
-
-    def mask(self, length: int) -> Tensor:
-        self._full = torch.empty(1, 1, length, length, device=self.device)
-        return self._full
-
-    def remember(self, layer: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         assert self.ends is not None
+        length = q.shape[2]
         end = self.ends * layer.positions_per_frame // STEPS_PER_FRAME
-        self._full.zero_().masked_fill_(self.positions(k.shape[2]) >= end, -torch.inf)
-        return k, v
+        full = torch.zeros(1, 1, length, length, device=self.device)
+        full.masked_fill_(self.positions(length) >= end, -torch.inf)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=full)
 
 
 # The published code writes attention out: all scores, plus the mask, softmax, times the values.

@@ -101,9 +101,9 @@ class Loudspeaker:
         self.buffer = JitterBuffer(device_rate)
         self._stream.start()
 
-    def write(self, samples: Pcm16) -> None:
-        """int16 [samples]."""
-        self.buffer.push(to_int16(self._resampler.push(to_float32(samples))))
+    def write(self, samples: Pcm16, *, gap: bool = False) -> None:
+        """int16 [samples]; before a gap's samples something was lost."""
+        self.buffer.push(to_int16(self._resampler.push(to_float32(samples))), gap=gap)
 
     async def drain(self) -> None:
         """Waits until all has been played."""

@@ -69,8 +69,8 @@ class FileSink:
         self._start: float | None = None
         self._played = 0
 
-    def write(self, samples: Pcm16) -> None:
-        """int16 [samples]."""
+    def write(self, samples: Pcm16, *, gap: bool = False) -> None:
+        """int16 [samples]; before a gap's samples something was lost."""
         self._file.write(samples)
         now = time.monotonic()
         self._start = now if self._start is None else self._start
@@ -78,7 +78,7 @@ class FileSink:
         if due > self._played:
             self.buffer.pull(due - self._played)
             self._played = due
-        self.buffer.push(samples)
+        self.buffer.push(samples, gap=gap)
 
     async def drain(self) -> None:
         """Nothing waits: all is written."""

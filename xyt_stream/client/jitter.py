@@ -8,32 +8,57 @@ import numpy as np
 
 from xyt_stream.audio import Pcm16
 
+_FADE = 0.005  # seconds over which one sound becomes another
+_CONCEALED = 0.04  # seconds that stand in for sound that is late, fading away
+_GROWTH = 0.04  # seconds that are held back more after running dry
+_CALM = 4.0  # seconds without running dry after which less will do
+_SPARE = 0.04  # seconds that are never given up
+_STEP = 0.02  # seconds that are given up at once
+
 
 class JitterBuffer:
-    """Holds back `target` seconds of sound before it lets any go, and again after running dry.
+    """Holds sound back for a while, as long as its arrivals need, and plays it evenly.
+
+    It begins to play when `target` seconds wait. When it runs dry, what was heard last fades away
+    backwards, and it holds back more than before; after a calm time it gives up what was never
+    needed, a little at a time. Where sound was lost on the way, one side fades into the other.
 
     `push` and `pull` may be called from different threads: a sound card pulls from its own.
 
     Args:
         rate: Hz.
-        target: seconds to have before playing.
+        target: seconds to have before playing, at first.
+        most: seconds that the target may grow to.
         limit: seconds it can hold; beyond it the oldest sound is dropped.
 
     Attributes:
+        target: seconds to have before playing.
         underruns: how often it ran dry while sound was still to come.
         dropped: samples lost to `limit`.
+        given_up: samples left out to play sooner.
     """
 
-    def __init__(self, rate: int, *, target: float = 0.1, limit: float = 2.0) -> None:
+    def __init__(
+        self, rate: int, *, target: float = 0.1, most: float = 1.0, limit: float = 2.0
+    ) -> None:
         self.rate = rate
+        self.target = target
         self.underruns = 0
         self.dropped = 0
-        self._target = round(target * rate)
+        self.given_up = 0
+        self._most = most
+        self._fade = round(_FADE * rate)
+        self._down = np.linspace(1, 0, self._fade, dtype=np.float32)
         self._ring = np.zeros(round(limit * rate), np.int16)
         self._pushed = 0
         self._pulled = 0
+        self._last = np.zeros(round(_CONCEALED * rate), np.int16)  # played last
+        self._rest: Pcm16 = self._ring[:0]  # still to play of what stands in
         self._playing = False
+        self._fades_in = False
         self._finished = False
+        self._lowest = 0  # samples that waited at least, in this calm time
+        self._calm = 0  # samples played without running dry
         self._lock = threading.Lock()
 
     @property
@@ -46,10 +71,16 @@ class JitterBuffer:
         """Whether all has been played that ever will be."""
         return self._finished and self._pushed == self._pulled
 
-    def push(self, samples: Pcm16) -> None:
-        """Sound that has arrived: int16 [samples]."""
+    def push(self, samples: Pcm16, *, gap: bool = False) -> None:
+        """Sound that has arrived: int16 [samples].
+
+        Args:
+            gap: something between this and what came before was lost.
+        """
         with self._lock:
             size = len(self._ring)
+            if gap:
+                samples = self._joined(samples)
             samples_kept = samples[-size:]
             self._pushed += len(samples) - len(samples_kept)
             where = (self._pushed + np.arange(len(samples_kept))) % size
@@ -63,18 +94,78 @@ class JitterBuffer:
         """Sound to play now: int16, `count` samples or, where there are not so many yet, fewer."""
         with self._lock:
             waiting = self._pushed - self._pulled
-            if not self._playing and (waiting >= self._target or self._finished):
+            if not self._playing and (waiting >= self.target * self.rate or self._finished):
                 self._playing = True
+                self._calm, self._lowest = 0, waiting
             if not self._playing:
-                return self._ring[:0]
-            ready = min(count, waiting)
-            if ready < count and not self._finished:
+                return self._stand_in(count)
+            out = self._take(min(count, waiting))
+            if len(out) < count and not self._finished:
                 self.underruns += 1
+                self.target = min(self._most, self.target + _GROWTH)
                 self._playing = False
-            where = (self._pulled + np.arange(ready)) % len(self._ring)
-            self._pulled += ready
-            return self._ring[where]
+                self._fades_in = True
+                self._rest = self._fading_away()
+                out = np.concatenate([out, self._stand_in(count - len(out))])
+            else:
+                self._settle(count)
+            return out
 
     def finish(self) -> None:
         """Nothing more will be pushed: what is left is played out."""
         self._finished = True
+
+    def _take(self, count: int) -> Pcm16:
+        out = self._ring[(self._pulled + np.arange(count)) % len(self._ring)]
+        self._pulled += count
+        if self._fades_in and count:
+            rest = np.zeros(self._fade, np.int16)
+            rest[: len(self._rest)] = self._rest[: self._fade]
+            out = self._crossed(rest, out)
+            self._rest, self._fades_in = self._rest[:0], False
+        kept = out[-len(self._last) :]
+        self._last = np.concatenate([self._last[len(kept) :], kept])
+        return out
+
+    def _settle(self, count: int) -> None:
+        """After a calm time, gives up some of what was never needed."""
+        self._calm += count
+        self._lowest = min(self._lowest, self._pushed - self._pulled)
+        if self._finished or self._calm < _CALM * self.rate:
+            return
+        spare = self._lowest - round(_SPARE * self.rate)
+        step = min(spare, round(_STEP * self.rate))
+        if step > self._fade:
+            fading = (self._pulled + np.arange(self._fade)) % len(self._ring)
+            after = (fading + step) % len(self._ring)
+            self._ring[after] = self._crossed(self._ring[fading], self._ring[after])
+            self._pulled += step
+            self.given_up += step
+            self.target = max(_SPARE, self.target - step / self.rate)
+        self._calm, self._lowest = 0, self._pushed - self._pulled
+
+    def _fading_away(self) -> Pcm16:
+        """What was played last, backwards and softer and softer."""
+        ramp = np.linspace(1, 0, len(self._last), dtype=np.float32)
+        away: Pcm16 = (self._last[::-1] * ramp).astype(np.int16)
+        return away
+
+    def _stand_in(self, count: int) -> Pcm16:
+        out, self._rest = self._rest[:count], self._rest[count:]
+        return out
+
+    def _joined(self, samples: Pcm16) -> Pcm16:
+        """`samples`, begun by what was pushed last, backwards, fading into them."""
+        before = min(self._fade, self._pushed)
+        past = self._ring[(self._pushed - 1 - np.arange(before)) % len(self._ring)]
+        return self._crossed(
+            np.concatenate([past, np.zeros(self._fade - before, np.int16)]), samples
+        )
+
+    def _crossed(self, old: Pcm16, new: Pcm16) -> Pcm16:
+        """`new`, its beginning faded over from `old`, [fade]."""
+        length = min(len(new), self._fade)
+        down = self._down[:length]
+        mixed: Pcm16 = new.copy()
+        mixed[:length] = (old[:length] * down + new[:length] * (1 - down)).astype(np.int16)
+        return mixed

@@ -78,7 +78,7 @@ async def _mic(
     with closing(_source(device, file)) as source, _interruptible(source.stop):
         async with connect(url, "mic", room=room, send_rate=INPUT_RATE, token=token) as connection:
             with Meters(f"mic in {room}", source.seconds) as meters:
-                await _alongside(_silence(connection), _speak(connection, source, meters))
+                await _alongside(_silence(connection, meters), _speak(connection, source, meters))
 
 
 async def _play(
@@ -141,7 +141,7 @@ async def _hear(
         if recorder is not None:
             recorder.arrived(event, sink.buffer)
         if isinstance(event, Pcm):
-            sink.write(event.samples)
+            sink.write(event.samples, gap=event.gap)
             meters.jitter(sink.buffer)
             if recorder is None:
                 meters.sound(event.samples, connection.ready.receive_rate)
@@ -150,10 +150,11 @@ async def _hear(
     await sink.drain()
 
 
-async def _silence(connection: Connection) -> None:
+async def _silence(connection: Connection, meters: Meters) -> None:
     """Waits for the end of a session that hears nothing."""
-    async for _ in connection:
-        pass
+    async for event in connection:
+        if isinstance(event, Notice):
+            meters.notice(event.message)
 
 
 async def _leave(connection: Connection, stop: asyncio.Event) -> None:

@@ -9,6 +9,17 @@ from torch import Tensor, nn
 from xyt_stream.model.timeline import Tailed, Timeline
 
 SHORT = 32  # positions
+ENOUGH_ROWS = 4
+
+
+def many_rows(rows: Tensor) -> Tensor:
+    """[n, width], filled up with zeros to at least ENOUGH_ROWS rows.
+
+    The libraries behind torch multiply one to three rows in an order of their own. From four rows
+    on, a row's product is the same to the bit however many are beside it, and so are the codes
+    that come of it: live or offline, alone or among other streams.
+    """
+    return F.pad(rows, (0, 0, 0, max(0, ENOUGH_ROWS - len(rows))))
 
 
 class Conv(Tailed):
@@ -47,16 +58,15 @@ class Conv(Tailed):
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """[batch, channels, length + ahead] -> [batch, out_channels, length / stride]."""
         x = timeline.extend(self, x)
-        if len(x) == 1 and x.shape[2] <= SHORT:
-            return self._alone(x)
-        return F.conv1d(x, self.weight, self.bias, self.stride, groups=self.groups)
-
-    def _alone(self, x: Tensor) -> Tensor:
-        """One frame of one stream, where a plain product takes a third of conv1d's time."""
-        windows = x.unfold(2, self.weight.shape[2], self.stride)  # [1, channels, length, kernel]
         if self.groups > 1:  # depthwise
-            out = torch.matmul(windows, self.weight.transpose(1, 2)).squeeze(3)
-            return out + self.bias[:, None]
+            if len(x) == 1 and x.shape[2] <= SHORT:
+                # One frame of one stream: a plain product takes a third of conv1d's time.
+                windows = x.unfold(2, self.weight.shape[2], 1)
+                products = torch.matmul(windows, self.weight.transpose(1, 2))
+                return products.squeeze(3) + self.bias[:, None]
+            return F.conv1d(x, self.weight, self.bias, groups=self.groups)
+        # As a product of rows, whose bits do not depend on how many there are; see `many_rows`.
+        windows = x.unfold(2, self.weight.shape[2], self.stride)  # [batch, channels, out, kernel]
         rows = windows.transpose(1, 2).flatten(2)
         return F.linear(rows, self.weight.flatten(1), self.bias).transpose(1, 2)
 
@@ -98,11 +108,11 @@ class Downsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[batch, length, width] -> [batch, length / factor, width * factor]."""
         batch, length, width = x.shape
-        x = x.reshape(batch, length // self.factor, self.factor * width)
-        out: Tensor = self.layer_norm(
-            self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x)) + x
-        )
-        return out
+        frames = length // self.factor
+        rows = many_rows(x.reshape(batch * frames, self.factor * width))
+        gated = F.silu(self.gate_proj(rows)) * self.up_proj(rows)
+        out: Tensor = self.layer_norm(self.down_proj(gated) + rows)
+        return out[: batch * frames].view(batch, frames, self.factor * width)
 
 
 class Upsample(nn.Module):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import QuantizerConfig
+from xyt_stream.model.layers import many_rows
 from xyt_stream.model.precision import full_precision
 
 
@@ -76,7 +77,10 @@ class ResidualQuantizer(nn.Module):
     @full_precision
     def encode(self, x: Tensor) -> Tensor:
         """[batch, frames, width] -> codes, int64 [batch, codebooks, frames]."""
-        return self.quantize(self.input_proj(x.float())).codes.transpose(0, 1)
+        batch, frames, _ = x.shape
+        rows = self.input_proj(many_rows(x.float().flatten(0, 1)))
+        codes = self.quantize(rows[None]).codes[:, 0, : batch * frames]
+        return codes.view(-1, batch, frames).transpose(0, 1)
 
     @full_precision
     def decode(self, codes: Tensor) -> Tensor:

@@ -62,12 +62,8 @@ class Timeline(Protocol):
         """Where the `length` positions at hand stand: int64 [batch or 1, length]."""
         ...
 
-    def mask(self, length: int) -> Tensor | None:
-        """Keys each query may see, bool, broadcast to [batch, heads, queries, keys]; None: all."""
-        ...
-
-    def remember(self, layer: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """[batch, heads, length, head_dim] twice -> the keys and values to attend to."""
+    def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """What each query finds in the values it may see: [batch, heads, length, head_dim] all."""
         ...
 
     def valid(self, x: Tensor) -> Tensor:
@@ -138,10 +134,11 @@ class Clip:
     def positions(self, length: int) -> Tensor:
         return torch.arange(length, device=self.device)[None]
 
-    def mask(self, length: int) -> Tensor | None:
+    def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        length = q.shape[2]
         if length not in self._masks:
             self._masks[length] = self._make_mask(length)
-        return self._masks[length]
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=self._masks[length])
 
     def _make_mask(self, length: int) -> Tensor | None:
         if self.causal:
@@ -157,9 +154,6 @@ class Clip:
             return None
         rate = length // self.frames
         return self.positions(length) < (self.ends * rate // STEPS_PER_FRAME)[:, None]
-
-    def remember(self, layer: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return k, v
 
     def valid(self, x: Tensor) -> Tensor:
         inside = self._inside(x.shape[1])
@@ -179,3 +173,50 @@ class Clip:
             divisor = overlap(squared, layer.hop)
         total = overlap(windows, layer.hop) / divisor.clamp(min=1e-11)
         return total[:, cut : cut + count * layer.hop]
+
+
+class Framewise(Clip):
+    """A causal clip, computed to the bit as a stream computes it.
+
+    A code is the nearest of 1024, and now and then two are as near: then the last bit decides. So
+    every frame attends to its own window of keys, laid out as a stream's ring lays them, instead
+    of all frames to all keys under a mask.
+
+    Args:
+        first: number of the first frame in its stream. What it and others see of earlier frames is
+            missing, as if there were none.
+    """
+
+    def __init__(self, frames: int, first: int, *, context: int, device: torch.device) -> None:
+        super().__init__(frames, causal=True, context=context, device=device)
+        self.first = first
+        self._windows: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def positions(self, length: int) -> Tensor:
+        return super().positions(length) + self.first * (length // self.frames)
+
+    def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        batch, heads, length, width = q.shape
+        rate = length // self.frames
+        if rate not in self._windows:
+            self._windows[rate] = self._window(rate)
+        index, seen = self._windows[rate]
+
+        def windows(x: Tensor) -> Tensor:
+            x = x[:, :, index.flatten()].view(batch, heads, self.frames, -1, width)
+            return x.transpose(1, 2).reshape(batch * self.frames, heads, -1, width)
+
+        q = q.view(batch, heads, self.frames, rate, width).transpose(1, 2).flatten(0, 1)
+        mask = seen.repeat(batch, 1)[:, None, None]
+        out = F.scaled_dot_product_attention(q, windows(k), windows(v), attn_mask=mask)
+        out = out.view(batch, self.frames, heads, rate, width).transpose(1, 2)
+        return out.reshape(batch, heads, length, width)
+
+    def _window(self, rate: int) -> tuple[Tensor, Tensor]:
+        """For each frame the keys in its ring, and which of them are there: [frames, capacity]."""
+        capacity = (self.context + 1) * rate
+        frame = torch.arange(self.first, self.first + self.frames, device=self.device)
+        last = (frame[:, None] + 1) * rate - 1
+        held = last - (last - torch.arange(capacity, device=self.device)) % capacity
+        index = held - self.first * rate
+        return index.clamp(min=0), index >= 0

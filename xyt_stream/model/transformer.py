@@ -36,7 +36,7 @@ def rotate(x: Tensor, phasors: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Self-attention over the keys its timeline remembers.
+    """Self-attention over the keys its timeline knows.
 
     Attributes:
         positions_per_frame: how many positions of this stack make one code frame.
@@ -50,17 +50,14 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(
-        self, x: Tensor, timeline: Timeline, phasors: Tensor | None, mask: Tensor | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, timeline: Timeline, phasors: Tensor | None) -> Tensor:
         """[batch, length, width] -> the same."""
         batch, length, width = x.shape
         heads = self.qkv(x).view(batch, length, 3 * self.heads, self.head_dim).transpose(1, 2)
         q, k, v = heads.chunk(3, dim=1)
         if phasors is not None:
             q, k = rotate(heads[:, : 2 * self.heads], phasors).chunk(2, dim=1)
-        k, v = timeline.remember(self, k, v)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out = timeline.attend(self, q, k, v)
         mixed: Tensor = self.out_proj(out.transpose(1, 2).reshape(batch, length, width))
         return mixed
 
@@ -76,11 +73,9 @@ class Layer(nn.Module):
         self.fc1 = nn.Linear(config.width, config.ffn)
         self.fc2 = nn.Linear(config.ffn, config.width)
 
-    def forward(
-        self, x: Tensor, timeline: Timeline, phasors: Tensor | None, mask: Tensor | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, timeline: Timeline, phasors: Tensor | None) -> Tensor:
         """[batch, length, width] -> the same."""
-        x = x + self.self_attn(self.self_attn_layer_norm(x), timeline, phasors, mask)
+        x = x + self.self_attn(self.self_attn_layer_norm(x), timeline, phasors)
         out: Tensor = x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
         return out
 
@@ -137,8 +132,7 @@ class Stack(nn.Module):
         else:
             # Positions past the window's end belong to frames past the clip's end: any will do.
             x = x + self.sinusoids[positions.clamp(max=len(self.sinusoids) - 1)]
-        mask = timeline.mask(length)
         for layer in self.layers:
-            x = layer(x, timeline, phasors, mask)
+            x = layer(x, timeline, phasors)
         out: Tensor = self.out_proj(timeline.valid(self.layer_norm(x)))
         return out

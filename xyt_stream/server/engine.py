@@ -31,6 +31,7 @@ WAIT_SHARE = 0.25  # of a step's own time that it waits for them
 BUSY_RETRY = 5.0  # seconds after which it makes sense to ask again for a slot
 _STEPS_KEPT = 1024  # durations behind `step_ms`
 _RECENT = 16  # steps that tell how things are going
+_LATELY = 10.0  # seconds that they may lie back
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class Engine:
         self._free = list(range(slots))
         self._tenants: list[Tenant | None] = [None] * slots
         self._step_ms: collections.deque[float] = collections.deque(maxlen=_STEPS_KEPT)
+        self._recent: collections.deque[tuple[float, float]] = collections.deque(maxlen=_RECENT)
 
         pinned = codec.device.type == "cuda"
         self._pcm = torch.zeros(slots, codec.frame_samples_in, pin_memory=pinned)
@@ -171,11 +173,13 @@ class Engine:
 
     @property
     def load(self) -> float:
-        """The latest steps' time as a share of real time; at 1 the device cannot keep up."""
-        recent = list(self._step_ms)[-_RECENT:]
-        if len(recent) < _RECENT:
+        """The latest steps' time as a share of real time; at 1 the device cannot keep up.
+
+        0 where there were too few lately: what is long ago must not keep anybody out.
+        """
+        if len(self._recent) < _RECENT or time.monotonic() - self._recent[0][0] > _LATELY:
             return 0.0
-        return float(np.median(recent)) / (FRAME_SECONDS * 1e3)
+        return float(np.median([seconds for _, seconds in self._recent])) / FRAME_SECONDS
 
     def open(self, tenant: Tenant, *, from_codes: bool) -> int:
         """A fresh slot, fed with codes or with sound.
@@ -271,9 +275,8 @@ class Engine:
         self._hear(work, codes)
         sound = tail = None
         if work.decoded.any():
-            rows = self._rows(work.decoded)
-            active = self._put(work.decoded[:rows])
-            sound = self._decoder.step(self._put(codes[:rows]), active).cpu().numpy()
+            active = self._active(work.decoded)
+            sound = self._decoder.step(self._put(self._codes[: len(active)]), active).cpu().numpy()
         if work.ended.any():
             tail = self._decoder.tail().cpu().numpy()
         return _Batch(codes.numpy().copy(), sound, tail)
@@ -287,9 +290,9 @@ class Engine:
                 self._encoder.prime(self._padded(self._lead_pcm), fresh)
         if self._encoder.lead and work.closing.any():
             self._encoder.end(self._masked(work.closing), self._counts(work.left))
-        rows = self._rows(work.encoded)
-        active = self._put(work.encoded[:rows])
-        return self._encoder.step(self._put(self._pcm[:rows]), active).cpu()
+        active = self._active(work.encoded)
+        made = self._encoder.step(self._put(self._pcm[: len(active)]), active)
+        return made[: len(work.encoded)].cpu()
 
     def _hear(self, work: Work, codes: Tensor) -> None:
         """What decoders hear before they speak."""
@@ -306,13 +309,20 @@ class Engine:
         slots, place = work.slots[early], work.place[early]
         self._lead_codes[slots, :, place] = codes[early]
 
-    @staticmethod
-    def _rows(mask: Mask) -> int:
-        """How many rows a step must run to reach the last one of the mask."""
-        return int(np.flatnonzero(mask)[-1]) + 1
+    def _active(self, mask: Mask) -> Tensor:
+        """The mask for a step that runs no more rows than it must to reach the mask's last one.
 
-    def _put(self, array: Mask | Tensor) -> Tensor:
-        return torch.as_tensor(array).to(self.codec.device, non_blocking=True)
+        On a GPU their number is a power of two: captured steps come in few sizes.
+        """
+        rows = int(np.flatnonzero(mask)[-1]) + 1
+        if self.codec.device.type != "cpu":
+            rows = min(self.slots, 1 << (rows - 1).bit_length())
+        active = np.zeros(rows, np.bool_)
+        active[: min(rows, len(mask))] = mask[:rows]
+        return self._put(torch.from_numpy(active))
+
+    def _put(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.codec.device, non_blocking=True)
 
     def _masked(self, mask: Mask) -> Tensor:
         """[rows] as bool [slots]."""
@@ -339,6 +349,7 @@ class Engine:
     def _deliver(self, work: Work, batch: _Batch, seconds: float) -> None:
         if work.stepped.any():
             self._step_ms.append(seconds * 1e3)
+            self._recent.append((time.monotonic(), seconds))
             waited = time.monotonic() - work.waited_since[work.stepped]
             self._on_step(Step(seconds, len(waited), waited.tolist()))
         for row, tenant in self._tenants_of(work, work.stepped | work.decoded):

@@ -40,7 +40,7 @@ class Limits:
     rooms: int = 256
     members: int = 64
     hello_time: float = 10.0
-    idle_time: float = 120.0
+    idle_time: float = 600.0
     session_time: float = 0.0
     resume_time: float = 30.0
     keepalive: float = 20.0

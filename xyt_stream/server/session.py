@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _INBOX = 4  # messages that were read and wait for room in the engine, if nothing is acknowledged
+_LIVE_WINDOW = 192 << 10  # bytes that a speaker may be behind before it loses the oldest sound
 _MOST_UNTAKEN = 2 * WINDOW  # bytes that wait for it, if all is
 
 Intake: TypeAlias = SoundIntake | CodesIntake
@@ -64,7 +65,8 @@ class Session:
         self.began = self._heard_at = time.monotonic()
         self.resumable = hello.resumable and service.limits.resume_time > 0
         self.machine = ServerMachine()
-        self.outbox = Outbox(WINDOW if self.resumable else 0)
+        live = hello.role == "speaker"
+        self.outbox = Outbox((_LIVE_WINDOW if live else WINDOW) if self.resumable else 0)
         self._receipts = Receipts()
         self.over = asyncio.Event()
         self.verdict: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
@@ -88,7 +90,7 @@ class Session:
             self._ready.receive,
             self._ready.receive_rate,
             service.model.output_rate,
-            lossy=hello.role == "speaker",
+            lossy=live,
             queue=service.limits.queue,
             on_drop=service.metrics.dropped.inc,
         )

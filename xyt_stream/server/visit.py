@@ -65,6 +65,8 @@ async def _welcome(service: Service, socket: ServerConnection) -> Session:
     else:
         session = service.resume(hello.resume)
         await session.dismiss()
+        if session.over.is_set():  # its old connection has ended it just now
+            raise protocol_error("cannot_resume")
     return session
 
 

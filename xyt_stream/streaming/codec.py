@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.errors import AudioError, DeviceError
-from xyt_stream.model import checkpoint, sources, windows
+from xyt_stream.model import checkpoint, pieces, sources, windows
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.precision import precision
 from xyt_stream.model.timeline import Clip
@@ -121,14 +121,7 @@ class Codec:
         if not self.causal:
             inside = torch.arange(batch.shape[1], device=self.device) < lengths[:, None]
             return windows.encode(self.network, batch * inside, lengths)
-        frames = batch.shape[1] // FRAME_SAMPLES
-        batch = batch[:, : frames * FRAME_SAMPLES]
-        if frames <= WHOLE_FRAMES:
-            return self.network.encode(batch, self._clip(frames))
-        encoder = StreamEncoder(self.network, len(batch), frames=PIECE_FRAMES)
-        pieces = torch.split(batch, PIECE_FRAMES * FRAME_SAMPLES, dim=1)
-        parts = [encoder.step(piece, encoder.steps.all_slots) for piece in pieces]
-        return torch.cat([p if p.ndim == 3 else p[:, :, None] for p in parts], dim=2)
+        return pieces.encode(self.network, batch)
 
     @torch.inference_mode()
     def decode(
@@ -176,10 +169,14 @@ class Codec:
             return windows.decode(self.network, batch, lengths)
         frames = batch.shape[2]
         if frames <= WHOLE_FRAMES:
-            return self.network.decode(batch, self._clip(frames))
+            context = self.network.config.context
+            clip = Clip(frames, causal=True, context=context, device=self.device)
+            return self.network.decode(batch, clip)
         decoder = StreamDecoder(self.network, len(batch), frames=PIECE_FRAMES)
-        pieces = torch.split(batch, PIECE_FRAMES, dim=2)
-        parts = [decoder.step(piece, decoder.steps.all_slots) for piece in pieces]
+        parts = [
+            decoder.step(piece, decoder.steps.all_slots)
+            for piece in torch.split(batch, PIECE_FRAMES, dim=2)
+        ]
         return torch.cat([*parts, decoder.tail()], dim=1)[:, decoder.delay_samples :]
 
     def stream_encoder(self, slots: int = 1, lookahead: int = 0) -> StreamEncoder:
@@ -189,10 +186,6 @@ class Codec:
     def stream_decoder(self, slots: int = 1, lookahead: int = 0) -> StreamDecoder:
         """Live decoding of `slots` streams, `lookahead` frames behind (0 for a causal model)."""
         return StreamDecoder(self.network, slots, lookahead=lookahead)
-
-    def _clip(self, frames: int) -> Clip:
-        context = self.network.config.context
-        return Clip(frames, causal=True, context=context, device=self.device)
 
     def _lengths(self, lengths: Tensor | None, batch: Tensor) -> Tensor:
         """Checked lengths of a batch, its whole last axis without any."""

@@ -20,16 +20,13 @@ class StreamEncoder:
     Args:
         slots: streams side by side.
         lookahead: frames a bidirectional model sees beyond the one it gives out.
-        frames: code frames in the longest step of a causal model.
 
     Attributes:
         lead: samples a fresh slot is primed with.
         delay: seconds from the first sample of a frame until its codes can be known.
     """
 
-    def __init__(
-        self, network: Tokenizer, slots: int, *, lookahead: int = 0, frames: int = 1
-    ) -> None:
+    def __init__(self, network: Tokenizer, slots: int, *, lookahead: int = 0) -> None:
         self.network = network
         self.slots = slots
         self.steps = Steps(
@@ -37,7 +34,7 @@ class StreamEncoder:
             [network.mel, network.encoder],
             slots,
             lookahead=lookahead,
-            frames=frames,
+            frames=1,
             hop=FRAME_SAMPLES,
             ahead=network.samples_ahead,
             channels=(),
@@ -51,18 +48,18 @@ class StreamEncoder:
         """One step of the first slots: of as many as there are rows, which may be all.
 
         Args:
-            pcm: float32 [slots, 1280]; of a causal model also a multiple, up to `frames` of them.
+            pcm: float32 [slots, 1280].
             active: bool [slots]; other slots' rows mean nothing and their state does not move.
 
         Returns:
-            int64 [slots, codebooks], or [slots, codebooks, frames] for more than one frame a step.
+            int64 [slots, codebooks].
         """
         steps = self.steps
-        codes = self.network.encode(steps.begin(pcm, active), steps.stream)
+        codes = self.network.encode(steps.begin(pcm, active), steps.stream)[:, :, 0]
         if steps.lanes:
-            codes = steps.lanes.pick(codes[:, :, :1])
+            codes = steps.lanes.pick(codes)
         steps.finish(active)
-        return codes[:, :, 0] if codes.shape[2] == 1 else codes
+        return codes
 
     def prime(self, pcm: Tensor, mask: Tensor) -> None:
         """Give fresh slots of `mask` (bool [slots]) their lookahead, float32 [slots, lead]."""

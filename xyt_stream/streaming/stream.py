@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import ModelConfig
@@ -99,14 +100,15 @@ class Stream:
     def positions(self, length: int) -> Tensor:
         return self.view(length).positions
 
-    def mask(self, length: int) -> Tensor:
-        return self.view(length).mask
-
-    def remember(self, layer: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = self.state.keys[layer], self.state.values[layer]
-        index = self.view(k.shape[2]).ring[:, None, :, None].expand_as(k)
-        k, v = k.to(keys.dtype), v.to(values.dtype)
-        return keys.scatter_(2, index, k), values.scatter_(2, index, v)
+        view = self.view(k.shape[2])
+        index = view.ring[:, None, :, None].expand_as(k)
+        # Under autocast keys and values may be narrower than the ring.
+        keys.scatter_(2, index, k.to(keys.dtype))
+        values.scatter_(2, index, v.to(values.dtype))
+        keys, values = keys.to(q.dtype), values.to(q.dtype)
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=view.mask)
 
     def valid(self, x: Tensor) -> Tensor:
         return x if self.causal else x * self.view(x.shape[1]).inside[:, :, None]

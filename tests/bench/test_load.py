@@ -1,0 +1,71 @@
+"""Load on a real server in another process, by clients in others still."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from xyt_stream.bench.load import Load, find_capacity, measure, own_server
+from xyt_stream.bench.load_clients import speech_or_noise
+from xyt_stream.bench.soak import Held, Soak
+from xyt_stream.errors import ServeError
+
+
+def test_every_frame_comes_back_and_is_timed():
+    with own_server("none", slots=3) as target:
+        load = measure(target, speech_or_noise(None), sessions=3, seconds=1.0)
+    assert (load.sessions, load.frames, load.lost_frames, load.errors) == (3, 39, 0, [])
+    times = load.turnaround_ms
+    assert 0 < times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
+    assert load.step_ms is not None
+    assert load.server_memory_mib > 1
+    figures = json.loads(json.dumps(load.flat()))
+    assert {"sessions", "lost_frames", "late_frames", "turnaround_ms"} <= figures.keys()
+
+
+def test_who_is_refused_counts_as_lost(fixtures):
+    with own_server("none", slots=1) as target:
+        load = measure(target, speech_or_noise(fixtures / "speech.flac"), sessions=2, seconds=1.0)
+    assert load.lost_frames == 13
+    assert "slots are taken" in load.errors[0]
+    assert not load.good
+
+
+def test_a_server_that_does_not_start_is_one_sentence(capfd):
+    with pytest.raises(ServeError, match="did not start"), own_server("/nonexistent", slots=1):
+        pass
+    capfd.readouterr()
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7, 8, 9, 31, 100, 10_000])
+def test_the_search_ends_near_the_limit(limit):
+    def run(sessions):
+        bad = sessions > limit
+        times = dict.fromkeys(("p50", "p95", "p99", "max"), 999.0 if bad else 1.0)
+        return Load(sessions, 1, 1, 0, 0, times, None, None, None, [])
+
+    best = find_capacity(run, start=8, most=256)
+    if limit == 0:
+        assert not best.good
+    elif limit >= 256:
+        assert best.sessions == 256
+    else:
+        assert best.good
+        assert best.sessions <= limit <= best.sessions * 9 / 8 + 1
+
+
+@pytest.mark.parametrize(
+    ("last", "good"),
+    [
+        (Held(100, 20, 4), True),
+        (Held(101, 20, 4), True),
+        (Held(103, 20, 4), False),
+        (Held(90, 21, 4), False),
+        (Held(100, 20, 3), False),
+    ],
+)
+def test_growth_is_told(last, good):
+    soak = Soak(2, 9, 0, Held(100, 20, 4), last)
+    assert soak.good == good
+    assert soak.flat()["good"] == good

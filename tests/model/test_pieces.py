@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import torch
+
+from xyt_stream.audio import read_audio
+from xyt_stream.model import pieces
+from xyt_stream.model.timeline import Clip, Framewise
+
+
+def test_the_reach_is_what_a_code_depends_on(codec):
+    config = codec.network.config
+    assert pieces.reach(config) == 5 * config.context + 1
+
+
+def test_latents_are_those_of_a_stream_to_the_bit(codec, fixtures):
+    """So no two codes that are equally near can be told apart by how the sound was cut."""
+    wav = torch.from_numpy(read_audio(fixtures / "speech.flac")[0])[: 25 * 1280]
+    network, context = codec.network, codec.network.config.context
+    device = torch.device("cpu")
+    encoder = codec.stream_encoder()
+    stream = encoder.steps.stream
+    live = []
+    with torch.inference_mode():
+        for frame in wav.view(-1, 1, 1280):
+            stream.begin(torch.ones(1, dtype=torch.bool), 1, 1)
+            live.append(network.latent(frame, stream))
+            stream.finish()
+        whole = network.latent(wav[None], Framewise(25, 0, context=context, device=device))
+        masked = Clip(25, causal=True, context=context, device=device)
+        usual = network.latent(wav[None], masked)
+    assert torch.equal(torch.cat(live, dim=1), whole)
+    assert torch.allclose(usual, whole, atol=1e-4)
+
+
+def test_pieces_do_not_show(codec, fixtures, monkeypatch):
+    wav = torch.from_numpy(read_audio(fixtures / "speech.flac")[0]).repeat(7)[None]
+    whole = pieces.encode(codec.network, wav)
+    assert whole.shape == (1, 8, 179)
+    monkeypatch.setattr(pieces, "PIECE", 23)
+    assert torch.equal(pieces.encode(codec.network, wav), whole)

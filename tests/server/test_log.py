@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+from xyt_stream.server.log import JsonLines
+
+
+def test_a_line_is_one_object():
+    record = logging.makeLogRecord(
+        {"msg": "session over", "levelname": "INFO", "created": 0.0, "msecs": 0.0}
+    )
+    record.fields = {"session": "0badcafe", "seconds": 1.5}
+    line = JsonLines().format(record)
+    assert json.loads(line) == {
+        "time": "1970-01-01T00:00:00.000Z",
+        "level": "info",
+        "event": "session over",
+        "session": "0badcafe",
+        "seconds": 1.5,
+    }
+
+
+def test_a_traceback_stays_on_its_line():
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        record = logging.makeLogRecord({"msg": "failed", "exc_info": sys.exc_info()})
+    line = JsonLines().format(record)
+    assert "\n" not in line
+    assert "ValueError" in json.loads(line)["exception"]

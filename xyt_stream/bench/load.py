@@ -1,0 +1,238 @@
+"""Many clients at once, in real time: how long a frame takes, and where the limit is."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection as Pipe
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+from rich.table import Table
+
+from xyt_stream.audio import FRAME_SECONDS, Pcm16
+from xyt_stream.bench.load_clients import Heard, run_clients
+from xyt_stream.bench.load_server import run_server
+from xyt_stream.errors import MissingExtraError, ServeError
+
+if TYPE_CHECKING:
+    from psutil import Process
+
+LATE = FRAME_SECONDS  # a frame that takes longer than the next one takes to fill
+_PER_PROCESS = 16  # clients
+_START_SECONDS = 120  # that the server may take
+
+
+class Turnaround(TypedDict):
+    """Of many frames, ms."""
+
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Load:
+    """What clients saw, and what the server took for it.
+
+    Attributes:
+        sessions: at once, each in real time.
+        seconds: of sound that each sent.
+        frames: that were sent in all.
+        lost_frames: whose sound never came, or sessions' worth of them that failed.
+        late_frames: that took longer than LATE.
+        turnaround_ms: from the moment when a frame's last sample was sent until its sound was here.
+        step_ms: the server's steps, if it said.
+        server_cpu: processor seconds a second, of a server that was started for this.
+        server_memory_mib: of the same.
+        errors: what failed, in words.
+    """
+
+    sessions: int
+    seconds: float
+    frames: int
+    lost_frames: int
+    late_frames: int
+    turnaround_ms: Turnaround
+    step_ms: dict[str, float] | None
+    server_cpu: float | None
+    server_memory_mib: float | None
+    errors: list[str]
+
+    @property
+    def good(self) -> bool:
+        """No frame lost, and hardly one late."""
+        return self.lost_frames == 0 and self.turnaround_ms["p99"] < LATE * 1e3
+
+    def flat(self) -> dict[str, Any]:
+        """The figures for `--json`."""
+        return dict(vars(self))
+
+    def table(self) -> Table:
+        """The figures for the terminal."""
+        table = Table(title=f"{self.sessions} sessions, {self.seconds:g} s each", show_header=False)
+        parts = ", ".join(f"{name} {ms:.1f}" for name, ms in self.turnaround_ms.items())
+        table.add_row("turnaround of a frame, ms", parts)
+        table.add_row("frames", f"{self.frames}, {self.lost_frames} lost, {self.late_frames} late")
+        if self.step_ms is not None:
+            table.add_row(
+                "server's step, ms", ", ".join(f"{k} {v:.1f}" for k, v in self.step_ms.items())
+            )
+        if self.server_cpu is not None:
+            table.add_row("server's processors", f"{self.server_cpu:.2f}")
+            table.add_row("server's memory", f"{self.server_memory_mib:.0f} MiB")
+        for error in self.errors[:5]:
+            table.add_row("failed", error)
+        return table
+
+
+@dataclass(frozen=True)
+class Target:
+    """The server under load.
+
+    Attributes:
+        url: where it is.
+        pid: its process, if it was started for this.
+    """
+
+    url: str
+    pid: int | None = None
+
+
+@contextlib.contextmanager
+def own_server(
+    model: str | None, *, slots: int, device: str = "cpu", lookahead: int = 0, threads: int = 1
+) -> Iterator[Target]:
+    """A server in a process of its own.
+
+    Args:
+        model: as for `Codec.load`; "none" for one that computes nothing: what is left then is the
+            server's own time.
+        threads: that torch may use.
+
+    Raises:
+        ServeError: it did not start.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=run_server, args=(theirs, model, slots, device, lookahead, threads), daemon=True
+    )
+    process.start()
+    theirs.close()  # so that the pipe ends when the process does
+    try:
+        yield Target(_address(ours), process.pid)
+        with contextlib.suppress(OSError):
+            ours.send("stop")
+        process.join(30)
+    finally:
+        process.kill()
+        process.join()
+
+
+def measure(
+    target: Target, pcm: Pcm16, *, sessions: int, seconds: float, token: str | None = None
+) -> Load:
+    """Runs the clients, in other processes, and waits for them.
+
+    Args:
+        pcm: what each says, from a place of its own, over and over: int16 [samples] at 16 kHz.
+    """
+    context = multiprocessing.get_context("spawn")
+    shares = [min(_PER_PROCESS, sessions - first) for first in range(0, sessions, _PER_PROCESS)]
+    with ProcessPoolExecutor(len(shares), mp_context=context) as pool:
+        # Starting a process takes seconds of processor time that are not to be measured.
+        list(pool.map(abs, range(len(shares))))
+        usage = _Usage(target.pid) if target.pid is not None else None
+        running = [
+            pool.submit(run_clients, target.url, token, share, number, pcm, seconds)
+            for number, share in enumerate(shares)
+        ]
+        heard = [each for future in running for each in future.result()]
+        cpu, memory = usage.until_now() if usage else (None, None)
+    return _sum_up(heard, seconds, cpu, memory)
+
+
+def find_capacity(run: Callable[[int], Load], start: int = 8, most: int = 256) -> Load:
+    """The load with the most sessions that went well, or the smallest if none did.
+
+    Args:
+        run: loads a server with so many sessions.
+        start: sessions to begin with.
+        most: sessions to try.
+    """
+    best = worst = run(start)
+    while best.good and worst.good and 2 * best.sessions <= most:
+        worst = run(2 * best.sessions)
+        best = worst if worst.good else best
+    low, high = best.sessions if best.good else 0, worst.sessions
+    while high - low > max(1, low // 8) and not worst.good:
+        load = run((low + high) // 2)
+        if load.good:
+            best, low = load, load.sessions
+        else:
+            high = load.sessions
+            best = best if best.good else load
+    return best
+
+
+def _sum_up(heard: list[Heard], seconds: float, cpu: float | None, memory: float | None) -> Load:
+    turnaround = np.concatenate([np.zeros(0), *(each.turnaround for each in heard)])
+    late = int((turnaround > LATE).sum())
+    p50, p95, p99, most = (
+        np.percentile(turnaround, (50, 95, 99, 100)) * 1e3
+        if len(turnaround)
+        else [float("inf")] * 4
+    )
+    steps = [each.step_ms for each in heard if each.step_ms is not None]
+    return Load(
+        sessions=len(heard),
+        seconds=seconds,
+        frames=sum(each.sent for each in heard),
+        lost_frames=sum(each.sent - each.received for each in heard),
+        late_frames=late,
+        turnaround_ms={"p50": float(p50), "p95": float(p95), "p99": float(p99), "max": float(most)},
+        step_ms=steps[-1] if steps else None,
+        server_cpu=cpu,
+        server_memory_mib=memory,
+        errors=[each.error for each in heard if each.error is not None],
+    )
+
+
+def _address(pipe: Pipe) -> str:
+    try:
+        if pipe.poll(_START_SECONDS):
+            return str(pipe.recv())
+    except EOFError:
+        pass
+    raise ServeError("the server to be loaded did not start: see above")
+
+
+def process_of(pid: int) -> Process:
+    """A process, to ask what it takes.
+
+    Raises:
+        MissingExtraError: psutil is not installed.
+    """
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        raise MissingExtraError("Figures of the server's process", "bench") from None
+    return psutil.Process(pid)
+
+
+class _Usage:
+    """What a process takes from now on."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = process_of(pid)
+        self._process.cpu_percent()
+
+    def until_now(self) -> tuple[float, float]:
+        """Processors, and MiB of memory."""
+        memory = self._process.memory_info().rss / 2**20
+        return self._process.cpu_percent() / 100, memory

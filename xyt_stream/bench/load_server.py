@@ -1,0 +1,68 @@
+"""The server under load, in a process of its own; also one whose codec computes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from multiprocessing.connection import Connection as Pipe
+
+import torch
+from torch import Tensor
+
+from xyt_stream.server.app import running
+from xyt_stream.server.limits import Limits
+from xyt_stream.streaming.codec import Codec
+
+NO_MODEL = "none"
+
+
+class _Nothing:
+    """Steps that take no time: zeros in the shapes that an encoder or a decoder gives.
+
+    Args:
+        shape: of one slot's result.
+    """
+
+    lead = delay_samples = 0
+    delay = 0.0
+
+    def __init__(self, result: Tensor) -> None:
+        self._result = result
+
+    def step(self, _: Tensor, active: Tensor) -> Tensor:
+        return self._result[: len(active)]
+
+    def tail(self) -> Tensor:
+        return self._result[:, :0].float()
+
+    def reset(self, mask: Tensor) -> None:
+        pass
+
+    def move(self, source: int, target: int) -> None:
+        pass
+
+
+class _NoCodec(Codec):
+    """The default model's face, and nothing behind it."""
+
+    def stream_encoder(self, slots: int = 1, lookahead: int = 0) -> _Nothing:  # type: ignore[override]
+        return _Nothing(torch.zeros(slots, self.num_codebooks, dtype=torch.int64))
+
+    def stream_decoder(self, slots: int = 1, lookahead: int = 0) -> _Nothing:  # type: ignore[override]
+        return _Nothing(torch.zeros(slots, self.frame_samples_out))
+
+
+def run_server(
+    pipe: Pipe, model: str | None, slots: int, device: str, lookahead: int, threads: int
+) -> None:
+    """Serves until something comes through the pipe, having sent its address there."""
+    torch.set_num_threads(threads)
+    codec = _NoCodec.load() if model == NO_MODEL else Codec.load(model, device=device)
+    asyncio.run(_serve(pipe, codec, slots, lookahead))
+
+
+async def _serve(pipe: Pipe, codec: Codec, slots: int, lookahead: int) -> None:
+    # All clients come from one address, and all at once.
+    limits = Limits(address_sessions=0, address_joins=0)
+    async with running(codec, max_sessions=slots, lookahead=lookahead, limits=limits) as server:
+        pipe.send(server.url)
+        await asyncio.to_thread(pipe.recv)
