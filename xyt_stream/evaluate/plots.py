@@ -33,7 +33,9 @@ def draw_spectrograms(codec: Codec, clip: Path, path: Path, lookahead: int | Non
     for axes, name, samples in zip(
         panels, (clip.name, f"{codec.name}, decoded"), (original, decoded), strict=True
     ):
-        axes.specgram(samples, WINDOW, INPUT_RATE, noverlap=WINDOW - HOP, vmin=-120, vmax=-30)
+        axes.specgram(
+            samples, NFFT=WINDOW, Fs=INPUT_RATE, noverlap=WINDOW - HOP, vmin=-120, vmax=-30
+        )
         axes.set(title=name, ylabel="Hz")
     panels[1].set_xlabel("seconds")
     figure.savefig(path)
