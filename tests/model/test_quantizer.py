@@ -44,3 +44,11 @@ def test_changed_books_count_after_refresh():
     net.refresh()
     distance = (latent[:, :, None] - net.books[0]).square().sum(-1)
     assert torch.equal(net.quantize(latent).codes[0], distance.argmin(-1))
+
+
+def test_packed_books_give_the_same_codes():
+    net, latent = quantizer(), torch.randn(3, 50, 6)
+    plain = net.quantize(latent)
+    net.pack()
+    assert torch.equal(net.quantize(latent).codes, plain.codes)
+    assert torch.equal(net.quantize(latent[:1, :1]).codes, plain.codes[:, :1, :1])

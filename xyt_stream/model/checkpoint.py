@@ -89,7 +89,10 @@ def load(source: Source, device: str = "cpu") -> Checkpoint:
         tensors = translate_weights(tensors)
         network = build(_published_config(source, tensors))
     fill(network, tensors, weights)
-    return Checkpoint(network.to(device), header.get(HASH_KEY) or _digest(weights))
+    network = network.to(device)
+    if network.config.causal:  # a second copy of the published size would cost 2 GB
+        network.pack()
+    return Checkpoint(network, header.get(HASH_KEY) or _digest(weights))
 
 
 def _digest(path: Path) -> str:

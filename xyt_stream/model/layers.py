@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xyt_stream.model.linear import Linear
 from xyt_stream.model.timeline import Tailed, Timeline
 
 SHORT = 32  # positions
@@ -100,9 +101,9 @@ class Downsample(nn.Module):
         joined = width * factor
         self.factor = factor
         # Stride equals kernel, so the two convolutions are linear maps of the joined positions.
-        self.gate_proj = nn.Linear(joined, joined, bias=False)
-        self.up_proj = nn.Linear(joined, joined, bias=False)
-        self.down_proj = nn.Linear(joined, joined, bias=False)
+        self.gate_proj = Linear(joined, joined, bias=False)
+        self.up_proj = Linear(joined, joined, bias=False)
+        self.down_proj = Linear(joined, joined, bias=False)
         self.layer_norm = nn.LayerNorm(joined)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,7 +122,7 @@ class Upsample(nn.Module):
     def __init__(self, width: int, factor: int) -> None:
         super().__init__()
         self.width = width
-        self.up_conv = nn.Linear(width * factor, width * factor, bias=False)
+        self.up_conv = Linear(width * factor, width * factor, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, length, width * factor] -> [batch, length * factor, width]."""

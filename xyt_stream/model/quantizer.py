@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xyt_stream.model.config import QuantizerConfig
 from xyt_stream.model.layers import many_rows
+from xyt_stream.model.linear import Linear, pack_weight, packed_linear
 from xyt_stream.model.precision import full_precision
 
 
@@ -40,11 +41,16 @@ class ResidualQuantizer(nn.Module):
     def __init__(self, config: QuantizerConfig, width: int) -> None:
         super().__init__()
         self.config = config
-        self.input_proj = nn.Linear(width, config.dim)
-        self.output_proj = nn.Linear(config.dim, width)
+        self.input_proj = Linear(width, config.dim)
+        self.output_proj = Linear(config.dim, width)
         books = torch.randn(config.codebooks, config.codebook_size, config.dim)
         self.register_buffer("books", books)
+        self.packed: list[Tensor | None] = [None] * config.codebooks
         self.register_buffer("offsets", books.square().sum(2) / 2, persistent=False)
+
+    def pack(self) -> None:
+        """Lay the codebooks out for speed; they may not change any more."""
+        self.packed = [pack_weight(-book) for book in self.books]
 
     def refresh(self) -> None:
         """Take note of changed codebooks."""
@@ -59,10 +65,14 @@ class ResidualQuantizer(nn.Module):
         residual = latent.flatten(0, 1)
         total = torch.zeros_like(residual)
         codes, residuals = [], []
-        for book, offset in zip(self.books, self.offsets, strict=True):
+        for book, offset, packed in zip(self.books, self.offsets, self.packed, strict=True):
             residuals.append(residual)
             # |c|^2 / 2 - r.c: half of |r - c|^2, without |r|^2, which is the same for every code
-            code = torch.addmm(offset, residual, book.t(), alpha=-1).argmin(1)
+            if packed is None:
+                distance = torch.addmm(offset, residual, book.t(), alpha=-1)
+            else:
+                distance = packed_linear(residual, packed, offset)
+            code = distance.argmin(1)
             chosen = F.embedding(code, book)
             residual = residual - chosen
             total = total + chosen

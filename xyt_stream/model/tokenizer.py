@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from xyt_stream.model.config import STEPS_PER_FRAME, ModelConfig, StackConfig
 from xyt_stream.model.features import LogMel
 from xyt_stream.model.layers import Conv, Deconv, Downsample, Upsample
+from xyt_stream.model.linear import Linear
 from xyt_stream.model.quantizer import ResidualQuantizer
 from xyt_stream.model.timeline import Timeline
 from xyt_stream.model.transformer import Stack
@@ -126,6 +127,12 @@ class Tokenizer(nn.Module):
         """Codes [batch, codebooks, frames] -> samples [batch, frames * frame_samples_out]."""
         out: Tensor = self.decoder(self.quantizer.decode(codes), timeline)
         return out
+
+    def pack(self) -> None:
+        """Lay weights out for speed on a CPU; they may not be trained or moved any more."""
+        for module in self.modules():
+            if isinstance(module, Linear | ResidualQuantizer):
+                module.pack()
 
     @property
     def samples_ahead(self) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xyt_stream.model.config import StackConfig
 from xyt_stream.model.layers import sinusoids
+from xyt_stream.model.linear import Linear
 from xyt_stream.model.timeline import Timeline
 
 ROTARY_PERIOD = 4096  # positions after which the angles come round, all of them at once
@@ -47,8 +48,8 @@ class Attention(nn.Module):
         self.heads = heads
         self.head_dim = width // heads
         self.positions_per_frame = positions_per_frame
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out_proj = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out_proj = Linear(width, width)
 
     def forward(self, x: Tensor, timeline: Timeline, phasors: Tensor | None) -> Tensor:
         """[batch, length, width] -> the same."""
@@ -70,8 +71,8 @@ class Layer(nn.Module):
         self.self_attn_layer_norm = nn.LayerNorm(config.width)
         self.self_attn = Attention(config.width, config.heads, positions_per_frame)
         self.final_layer_norm = nn.LayerNorm(config.width)
-        self.fc1 = nn.Linear(config.width, config.ffn)
-        self.fc2 = nn.Linear(config.ffn, config.width)
+        self.fc1 = Linear(config.width, config.ffn)
+        self.fc2 = Linear(config.ffn, config.width)
 
     def forward(self, x: Tensor, timeline: Timeline, phasors: Tensor | None) -> Tensor:
         """[batch, length, width] -> the same."""
@@ -112,14 +113,12 @@ class Stack(nn.Module):
             else:
                 self.register_buffer("sinusoids", sinusoids(window, width))
         same = (None, width)
-        self.proj = nn.Identity() if input_width in same else nn.Linear(input_width or 0, width)
+        self.proj = nn.Identity() if input_width in same else Linear(input_width or 0, width)
         self.layers = nn.ModuleList(
             Layer(config, positions_per_frame) for _ in range(config.layers)
         )
         self.layer_norm = nn.LayerNorm(width)
-        self.out_proj = (
-            nn.Identity() if output_width in same else nn.Linear(width, output_width or 0)
-        )
+        self.out_proj = nn.Identity() if output_width in same else Linear(width, output_width or 0)
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """[batch, length, input_width] -> [batch, length, output_width]."""

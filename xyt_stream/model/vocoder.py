@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from xyt_stream.model.config import VocoderConfig
 from xyt_stream.model.layers import Conv
+from xyt_stream.model.linear import Linear
 from xyt_stream.model.precision import full_precision
 from xyt_stream.model.timeline import Overlapping, Timeline
 
@@ -22,8 +23,8 @@ class ConvNeXt(nn.Module):
         super().__init__()
         self.dwconv = Conv(config.width, config.width, 7, causal=causal, groups=config.width)
         self.norm = nn.LayerNorm(config.width, eps=NORM_EPS)
-        self.pwconv1 = nn.Linear(config.width, config.ffn)
-        self.pwconv2 = nn.Linear(config.ffn, config.width)
+        self.pwconv1 = Linear(config.width, config.ffn)
+        self.pwconv2 = Linear(config.ffn, config.width)
         self.gamma = nn.Parameter(torch.full((config.width,), 1 / config.blocks))
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
@@ -40,7 +41,7 @@ class ISTFTHead(Overlapping):
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
         self.n_fft, self.hop = config.n_fft, config.hop
-        self.out = nn.Linear(config.width, config.n_fft + 2)
+        self.out = Linear(config.width, config.n_fft + 2)
         window = torch.hann_window(config.n_fft, device="cpu")
         self.register_buffer("window", window, persistent=False)
 

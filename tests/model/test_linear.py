@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from xyt_stream.model.linear import Linear
+
+SHAPES = [(192, 576), (192, 192), (192, 768), (768, 192), (768, 768), (256, 768), (256, 482)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("bias", [True, False])
+def test_packed_is_the_same_map(shape, bias):
+    torch.manual_seed(0)
+    layer = Linear(*shape, bias=bias).requires_grad_(False)
+    x = torch.randn(2, 5, shape[0])
+    plain = layer(x)
+    layer.pack()
+    assert layer(x).shape == plain.shape
+    assert torch.allclose(layer(x), plain, atol=1e-5)
+    assert torch.allclose(layer(x.transpose(0, 1)), plain.transpose(0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_rows_bits_do_not_depend_on_how_many_there_are(shape):
+    torch.manual_seed(0)
+    layer = Linear(*shape).requires_grad_(False)
+    layer.pack()
+    if layer.packed is None:
+        pytest.skip("this machine packs nothing")
+    x = torch.randn(500, shape[0])
+    whole = layer(x)
+    for rows in (1, 2, 3, 4, 8, 20, 128):
+        assert torch.equal(layer(x[7 : 7 + rows]), whole[7 : 7 + rows])
+
+
+def test_half_precision_still_is(codec):
+    layer = codec.network.encoder.downsample.down_proj
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(torch.zeros(1, layer.in_features)).dtype == torch.bfloat16
