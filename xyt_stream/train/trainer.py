@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from xyt_stream.audio import FRAME_SAMPLES
 from xyt_stream.errors import ModelError
 from xyt_stream.model.config import ModelConfig
+from xyt_stream.model.precision import precision
 from xyt_stream.model.quantizer import Quantized
 from xyt_stream.model.timeline import Clip
 from xyt_stream.model.tokenizer import Tokenizer
@@ -101,10 +101,6 @@ class Trainer:
         self._crops: Iterator[Tensor] | None = None
         self._texts: Iterator[tuple[Tensor, list[Transcript]]] | None = None
 
-    def autocast(self, enabled: bool = True) -> AbstractContextManager[None]:
-        """bfloat16 where the hardware is fast at it."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
-
     def clip(self, wav: Tensor) -> Clip:
         """The timeline of a batch."""
         config = self.network.config
@@ -115,7 +111,7 @@ class Trainer:
         """Samples -> quantizer input, float32 [batch, frames, dim]."""
         clip = self.clip(wav)
         mel = self.network.mel(wav, clip)
-        with self.autocast():
+        with precision(self.device, torch.bfloat16):
             hidden = self.network.encoder(mel, clip)
         out: Tensor = self.network.quantizer.input_proj(hidden.float())
         return out
@@ -153,7 +149,7 @@ class Trainer:
             parts["commitment"] = COMMITMENT * (latent - found.total).square().mean()
             coded = latent + (self.partial(latent, found) - latent).detach()
         hidden = self.network.quantizer.output_proj(coded)
-        with self.autocast():
+        with precision(self.device, torch.bfloat16):
             decoded = self.network.decoder(hidden, self.clip(wav)).float()
         parts["mel"] = self.loss(decoded, wav)
         losses = {}
