@@ -23,16 +23,26 @@ def test_judges_learn_and_then_the_codec_pays():
     assert adversary.loss(*adversary.piece(tone, tone)) < loss
 
 
-def test_pieces_are_the_same_stretch_of_both():
+def test_pieces_are_the_same_stretch_of_both_at_one_level():
     adversary = Adversary(100, seed=0, device=torch.device("cpu"))
-    wav = torch.rand(3, 1000)
+    wav = torch.rand(3, 1000) / 100
     starts = set()
     for _ in range(5):
-        ours, theirs = adversary.piece(wav, wav.clone())
-        assert torch.equal(ours, theirs)
-        assert ours.shape == (3, 100)
-        starts.add(int((wav[0] == ours[0, 0]).nonzero()[0]))
+        ours, theirs = adversary.piece(wav / 2, wav)
+        assert ours.shape == theirs.shape == (3, 100)
+        assert torch.equal(2 * ours, theirs)
+        assert torch.allclose(theirs.square().mean(1), torch.ones(3))
+        match = torch.nn.functional.cosine_similarity(wav[0].unfold(0, 100, 1), theirs[0], dim=1)
+        starts.add(int(match.argmax()))
+        assert match.max() > 0.9999
     assert len(starts) > 1
+
+
+def test_silence_stays_finite():
+    adversary = Adversary(100, seed=0, device=torch.device("cpu"))
+    ours, theirs = adversary.piece(torch.zeros(1, 200), torch.zeros(1, 200))
+    assert torch.equal(ours, torch.zeros(1, 100))
+    assert torch.equal(theirs, torch.zeros(1, 100))
 
 
 def test_state_survives():

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xyt_stream.model.linear import Linear
+from xyt_stream.model.linear import Linear, Packable
 from xyt_stream.model.timeline import Tailed, Timeline
 
 SHORT = 32  # positions
@@ -23,13 +23,28 @@ def many_rows(rows: Tensor) -> Tensor:
     return F.pad(rows, (0, 0, 0, max(0, ENOUGH_ROWS - len(rows))))
 
 
-class Conv(Tailed):
-    """1-D convolution whose output has length / stride positions.
+class Windowed(Tailed):
+    """What a 1-D convolution reads around each position.
+
+    A causal one reads only the past. A centred one, as in the published model, sees zeros beyond
+    its last position, or, if it does not pad, is handed the positions ahead.
+    """
+
+    def reach(self, channels: int, others: int, *, causal: bool, pads: bool = True) -> None:
+        """Each position reads so many others."""
+        self.channels = channels
+        self.left = others if causal else (others + 1) // 2
+        right = others - self.left
+        self.pad = right if pads else 0
+        self.ahead = 0 if pads else right
+
+
+class Conv(Windowed, Packable):
+    """1-D convolution whose output has length / stride positions: a linear map of windows.
 
     Args:
-        causal: read only the past; otherwise centred, as in the published model.
-        pads: a centred layer sees zeros beyond its last position. A layer that does not is handed
-            the positions ahead.
+        causal, pads: see Windowed.
+        gelu: whether F.gelu follows.
     """
 
     def __init__(
@@ -40,57 +55,77 @@ class Conv(Tailed):
         *,
         causal: bool,
         stride: int = 1,
-        groups: int = 1,
         pads: bool = True,
+        gelu: bool = False,
     ) -> None:
-        super().__init__()
-        reach = kernel - stride
-        self.channels = channels
-        self.left = reach if causal else (reach + 1) // 2
-        right = reach - self.left
-        self.pad = right if pads else 0
-        self.ahead = 0 if pads else right
+        super().__init__(gelu=gelu)
+        self.reach(channels, kernel - stride, causal=causal, pads=pads)
         self.stride = stride
-        self.groups = groups
-        conv = nn.Conv1d(channels, out_channels, kernel, groups=groups)
-        assert conv.bias is not None
+        conv = nn.Conv1d(channels, out_channels, kernel)
         self.weight, self.bias = conv.weight, conv.bias
+
+    def plain(self) -> tuple[Tensor, Tensor | None]:
+        return self.weight.flatten(1), self.bias
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """[batch, channels, length + ahead] -> [batch, out_channels, length / stride]."""
         x = timeline.extend(self, x)
-        if self.groups > 1:  # depthwise
-            if len(x) == 1 and x.shape[2] <= SHORT:
-                # One frame of one stream: a plain product takes a third of conv1d's time.
-                windows = x.unfold(2, self.weight.shape[2], 1)
-                products = torch.matmul(windows, self.weight.transpose(1, 2))
-                return products.squeeze(3) + self.bias[:, None]
-            return F.conv1d(x, self.weight, self.bias, groups=self.groups)
-        # As a product of rows, whose bits do not depend on how many there are; see `many_rows`.
         windows = x.unfold(2, self.weight.shape[2], self.stride)  # [batch, channels, out, kernel]
-        rows = windows.transpose(1, 2).flatten(2)
-        return F.linear(rows, self.weight.flatten(1), self.bias).transpose(1, 2)
+        return self.map(windows.transpose(1, 2).flatten(2)).transpose(1, 2)
 
 
-class Deconv(Tailed):
-    """Transposed 1-D convolution, cut on the right to length * stride positions.
+class DepthwiseConv(Windowed):
+    """1-D convolution of each channel by itself."""
 
-    What it gives depends on the past only: output n sums inputs n // stride and before.
-    """
-
-    def __init__(self, channels: int, out_channels: int, kernel: int, *, stride: int = 1) -> None:
+    def __init__(self, channels: int, kernel: int, *, causal: bool) -> None:
         super().__init__()
-        self.channels = channels
-        self.left = (kernel - 1) // stride
-        self.stride = stride
-        conv = nn.ConvTranspose1d(channels, out_channels, kernel, stride)
+        self.reach(channels, kernel - 1, causal=causal)
+        conv = nn.Conv1d(channels, channels, kernel, groups=channels)
+        assert conv.bias is not None
         self.weight, self.bias = conv.weight, conv.bias
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, channels, length] -> the same."""
+        x = timeline.extend(self, x)
+        if len(x) == 1 and x.shape[2] <= SHORT:
+            # One frame of one stream: a plain product takes a third of conv1d's time.
+            windows = x.unfold(2, self.weight.shape[2], 1)
+            products = torch.matmul(windows, self.weight.transpose(1, 2))
+            return products.squeeze(3) + self.bias[:, None]
+        return F.conv1d(x, self.weight, self.bias, groups=self.channels)
+
+
+class Deconv(Tailed, Packable):
+    """Transposed 1-D convolution, cut on the right to length * stride positions.
+
+    What it gives depends on the past only: output n sums inputs n // stride and before. So it is a
+    linear map of a window of inputs to `stride` outputs.
+    """
+
+    def __init__(
+        self, channels: int, out_channels: int, kernel: int, *, stride: int = 1, gelu: bool = False
+    ) -> None:
+        super().__init__(gelu=gelu)
+        self.channels, self.out_channels = channels, out_channels
+        self.left = (kernel - 1) // stride
+        self.stride = stride
+        conv = nn.ConvTranspose1d(channels, out_channels, kernel, stride)
+        assert conv.bias is not None
+        self.weight, self.bias = conv.weight, conv.bias
+
+    def plain(self) -> tuple[Tensor, Tensor | None]:
+        window = self.left + 1
+        weight = F.pad(self.weight, (0, window * self.stride - self.weight.shape[2]))
+        weight = weight.view(self.channels, self.out_channels, window, self.stride)
+        # [phase of the output, out_channels, channels, input], the oldest input first
+        weight = weight.flip(2).permute(3, 1, 0, 2)
+        return weight.flatten(2).flatten(0, 1), self.bias.repeat(self.stride)
+
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """[batch, channels, length] -> [batch, out_channels, length * stride]."""
-        length = x.shape[-1] * self.stride
-        x = F.conv_transpose1d(timeline.extend(self, x), self.weight, self.bias, self.stride)
-        return x[..., self.left * self.stride :][..., :length]
+        windows = timeline.extend(self, x).unfold(2, self.left + 1, 1)
+        out = self.map(windows.transpose(1, 2).flatten(2))  # [batch, length, stride * out_channels]
+        return out.view(len(x), -1, self.out_channels).transpose(1, 2)
 
 
 class Downsample(nn.Module):

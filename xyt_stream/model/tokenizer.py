@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import STEPS_PER_FRAME, ModelConfig, StackConfig
 from xyt_stream.model.features import LogMel
 from xyt_stream.model.layers import Conv, Deconv, Downsample, Upsample
-from xyt_stream.model.linear import Linear
+from xyt_stream.model.linear import Packable
 from xyt_stream.model.quantizer import ResidualQuantizer
 from xyt_stream.model.timeline import Timeline
 from xyt_stream.model.transformer import Stack
@@ -22,14 +21,13 @@ class Tower(nn.Module):
     def __init__(self, config: ModelConfig, stack: StackConfig) -> None:
         super().__init__()
         causal = config.causal
-        self.conv1 = Conv(config.mels, stack.width, 3, causal=causal, pads=False)
-        self.conv2 = Conv(stack.width, stack.width, 3, causal=causal, stride=2)
+        self.conv1 = Conv(config.mels, stack.width, 3, causal=causal, pads=False, gelu=True)
+        self.conv2 = Conv(stack.width, stack.width, 3, causal=causal, stride=2, gelu=True)
         self.stack = Stack(stack, STEPS_PER_FRAME, window(config, STEPS_PER_FRAME))
 
     def forward(self, mel: Tensor, timeline: Timeline) -> Tensor:
         """[batch, mels, length (+ 1)] -> [batch, length / 2, width]."""
-        x = F.gelu(self.conv1(mel, timeline))
-        x = F.gelu(self.conv2(x, timeline))
+        x = self.conv2(self.conv1(mel, timeline), timeline)
         out: Tensor = self.stack(x.transpose(1, 2), timeline)
         return out
 
@@ -82,15 +80,15 @@ class Decoder(nn.Module):
         )
         self.upsample = Upsample(stack.width, STEPS_PER_FRAME)
         self.stack = Stack(stack, STEPS_PER_FRAME, window(config, STEPS_PER_FRAME))
-        self.deconv1 = Deconv(stack.width, stack.width, 3, stride=2)
-        self.deconv2 = Deconv(stack.width, config.mels, 3)
+        self.deconv1 = Deconv(stack.width, stack.width, 3, stride=2, gelu=True)
+        self.deconv2 = Deconv(stack.width, config.mels, 3, gelu=True)
         self.vocoder = Vocoder(config.vocoder, config.mels, causal=config.causal)
 
     def features(self, x: Tensor, timeline: Timeline) -> Tensor:
         """[batch, frames, 4 * width] -> what the vocoder hears, [batch, mels, 8 * frames]."""
         x = self.stack(self.upsample(self.post_rvq_adapter(x, timeline)), timeline)
-        x = F.gelu(self.deconv1(x.transpose(1, 2), timeline))
-        return F.gelu(self.deconv2(x, timeline))
+        out: Tensor = self.deconv2(self.deconv1(x.transpose(1, 2), timeline), timeline)
+        return out
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """[batch, frames, 4 * width] -> samples [batch, frames * frame_samples_out]."""
@@ -131,7 +129,7 @@ class Tokenizer(nn.Module):
     def pack(self) -> None:
         """Lay weights out for speed on a CPU; they may not be trained or moved any more."""
         for module in self.modules():
-            if isinstance(module, Linear | ResidualQuantizer):
+            if isinstance(module, Packable | ResidualQuantizer):
                 module.pack()
 
     @property

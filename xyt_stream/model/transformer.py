@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import StackConfig
@@ -71,13 +70,13 @@ class Layer(nn.Module):
         self.self_attn_layer_norm = nn.LayerNorm(config.width)
         self.self_attn = Attention(config.width, config.heads, positions_per_frame)
         self.final_layer_norm = nn.LayerNorm(config.width)
-        self.fc1 = Linear(config.width, config.ffn)
+        self.fc1 = Linear(config.width, config.ffn, gelu=True)
         self.fc2 = Linear(config.ffn, config.width)
 
     def forward(self, x: Tensor, timeline: Timeline, phasors: Tensor | None) -> Tensor:
         """[batch, length, width] -> the same."""
         x = x + self.self_attn(self.self_attn_layer_norm(x), timeline, phasors)
-        out: Tensor = x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
+        out: Tensor = x + self.fc2(self.fc1(self.final_layer_norm(x)))
         return out
 
 

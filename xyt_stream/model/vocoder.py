@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import VocoderConfig
-from xyt_stream.model.layers import Conv
+from xyt_stream.model.layers import Conv, DepthwiseConv
 from xyt_stream.model.linear import Linear
 from xyt_stream.model.precision import full_precision
 from xyt_stream.model.timeline import Overlapping, Timeline
@@ -21,16 +20,16 @@ class ConvNeXt(nn.Module):
 
     def __init__(self, config: VocoderConfig, *, causal: bool) -> None:
         super().__init__()
-        self.dwconv = Conv(config.width, config.width, 7, causal=causal, groups=config.width)
+        self.dwconv = DepthwiseConv(config.width, 7, causal=causal)
         self.norm = nn.LayerNorm(config.width, eps=NORM_EPS)
-        self.pwconv1 = Linear(config.width, config.ffn)
+        self.pwconv1 = Linear(config.width, config.ffn, gelu=True)
         self.pwconv2 = Linear(config.ffn, config.width)
         self.gamma = nn.Parameter(torch.full((config.width,), 1 / config.blocks))
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """[batch, width, length] -> the same."""
         y = self.norm(self.dwconv(x, timeline).transpose(1, 2))
-        y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
+        y = self.gamma * self.pwconv2(self.pwconv1(y))
         out: Tensor = x + y.transpose(1, 2)
         return out
 

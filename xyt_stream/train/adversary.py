@@ -10,9 +10,10 @@ from torch import Tensor
 
 from xyt_stream.train.discriminators import judges
 
-RATE = 3e-4
+RATE = 5e-4
 BETAS = (0.8, 0.99)
 FEATURES = 2.0  # weight of feature matching beside the judges' own verdict
+QUIETEST = 1e-3  # amplitude; quieter pieces are not made louder than this one would be
 
 
 class Adversary:
@@ -30,10 +31,15 @@ class Adversary:
         self.optimizer = torch.optim.AdamW(self.judges.parameters(), lr=RATE, betas=BETAS)
 
     def piece(self, decoded: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The same random stretch of both: [batch, samples]."""
+        """The same random stretch of both, [batch, samples], as loud as makes the target's RMS 1.
+
+        Judges of sound as quiet as speech is learn nothing for hundreds of steps.
+        """
         room = max(1, decoded.shape[1] - self.samples + 1)
         start = int(torch.randint(room, (), generator=self.generator))
-        return decoded[:, start : start + self.samples], target[:, start : start + self.samples]
+        ours, theirs = (wav[:, start : start + self.samples] for wav in (decoded, target))
+        level = theirs.square().mean(1, keepdim=True).sqrt().clamp(min=QUIETEST)
+        return ours / level, theirs / level
 
     def learn(self, decoded: Tensor, target: Tensor) -> float:
         """One step of the judges on a piece (hinge loss); the loss, 2 for a judge that guesses."""

@@ -16,7 +16,12 @@ SLOPE = 0.1  # of the leaky ReLU
 
 def _conv(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Module:
     padding = (kernel[0] // 2, kernel[1] // 2)
-    module: nn.Module = weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding))
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+    # PyTorch's own start shrinks what passes threefold a layer: the last would see biases only.
+    nn.init.kaiming_normal_(conv.weight, SLOPE)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    module: nn.Module = weight_norm(conv)
     return module
 
 
