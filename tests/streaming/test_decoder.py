@@ -90,3 +90,17 @@ def test_codes_of_fewer_books_stream_too(codec, codes):
     decoder = codec.stream_decoder()
     sound = torch.cat([decoder.push(codes[:3]), decoder.flush()])
     assert torch.allclose(sound, codec.decode(codes[:3]), atol=1e-4)
+
+
+def test_any_slots_may_step_and_nothing_tells_which_way(codec, codes):
+    in_place, copied = codec.stream_decoder(slots=5), codec.stream_decoder(slots=5)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(30):
+        active = torch.rand(5, generator=generator) < 0.5
+        frame = codes.T[torch.randint(codes.shape[1], (5,), generator=generator)]
+        chosen = active.nonzero()[:, 0]
+        chosen = chosen[torch.randperm(len(chosen), generator=generator)]
+        if len(chosen):
+            sound = copied.step(frame[chosen], torch.ones(len(chosen), dtype=torch.bool), chosen)
+            assert torch.allclose(sound, in_place.step(frame, active)[chosen], atol=1e-6)
+    assert torch.allclose(copied.tail(), in_place.tail(), atol=1e-6)

@@ -150,3 +150,16 @@ def test_a_stream_goes_on_in_another_slot(codec, frames):
         active[slot] = True
         got = encoder.step(frame.expand(slot + 1, -1), active)[slot]
         assert torch.equal(got, alone[:, i])
+
+
+def test_any_slots_may_step_and_nothing_tells_which_way(codec, frames):
+    in_place, copied = codec.stream_encoder(slots=5), codec.stream_encoder(slots=5)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(30):
+        active = torch.rand(5, generator=generator) < 0.5
+        pcm = frames[torch.randint(len(frames), (5,), generator=generator)]
+        chosen = active.nonzero()[:, 0]
+        chosen = chosen[torch.randperm(len(chosen), generator=generator)]
+        if len(chosen):
+            codes = copied.step(pcm[chosen], torch.ones(len(chosen), dtype=torch.bool), chosen)
+            assert torch.equal(codes, in_place.step(pcm, active)[chosen])

@@ -75,7 +75,7 @@ class _Batch:
     """What one step made, by rows."""
 
     codes: CodeArray  # [rows, codebooks]
-    sound: Samples | None  # [rows that were decoded and above, frame_samples_out]
+    sound: Samples | None  # [rows, frame_samples_out]; only of those that were decoded
     tail: Samples | None  # [slots, delay_samples]
 
 
@@ -269,20 +269,17 @@ class Engine:
             self._decoder.move(source, target)
         codes = self._codes[: len(work.slots)]
         if work.encoded.any():
-            made = self._encode(work)
-            encoded = torch.from_numpy(work.encoded[: len(made)])
-            codes[: len(made)] = torch.where(encoded[:, None], made, codes[: len(made)])
+            self._encode(work, codes)
         self._hear(work, codes)
         sound = tail = None
         if work.decoded.any():
-            active = self._active(work.decoded)
-            sound = self._decoder.step(self._put(self._codes[: len(active)]), active).cpu().numpy()
+            sound = self._decode(work)
         if work.ended.any():
             tail = self._decoder.tail().cpu().numpy()
         return _Batch(codes.numpy().copy(), sound, tail)
 
-    def _encode(self, work: Work) -> Tensor:
-        """Codes of the rows up to the last one that is encoded."""
+    def _encode(self, work: Work, codes: Tensor) -> None:
+        """Puts the codes of the rows that are encoded into [rows, codebooks]."""
         if work.fresh.any():
             fresh = self._masked(work.fresh)
             self._encoder.reset(fresh)
@@ -290,9 +287,17 @@ class Engine:
                 self._encoder.prime(self._padded(self._lead_pcm), fresh)
         if self._encoder.lead and work.closing.any():
             self._encoder.end(self._masked(work.closing), self._counts(work.left))
-        active = self._active(work.encoded)
-        made = self._encoder.step(self._put(self._pcm[: len(active)]), active)
-        return made[: len(work.encoded)].cpu()
+        rows, active, chosen = self._rows(work.encoded)
+        made = self._encoder.step(self._put(_choose(self._pcm, active, chosen)), active, chosen)
+        codes[rows] = _made(made, rows, chosen)
+
+    def _decode(self, work: Work) -> Samples:
+        """Sound of the rows that are decoded; other rows mean nothing."""
+        rows, active, chosen = self._rows(work.decoded)
+        made = self._decoder.step(self._put(_choose(self._codes, active, chosen)), active, chosen)
+        sound = np.empty((len(work.slots), made.shape[1]), np.float32)
+        sound[rows] = _made(made, rows, chosen).numpy()
+        return sound
 
     def _hear(self, work: Work, codes: Tensor) -> None:
         """What decoders hear before they speak."""
@@ -309,17 +314,22 @@ class Engine:
         slots, place = work.slots[early], work.place[early]
         self._lead_codes[slots, :, place] = codes[early]
 
-    def _active(self, mask: Mask) -> Tensor:
-        """The mask for a step that runs no more rows than it must to reach the mask's last one.
+    def _rows(self, mask: Mask) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Which rows are in the mask, and the `active` and `chosen` of a step for them.
 
-        On a GPU their number is a power of two: captured steps come in few sizes.
+        On a CPU a row more is time lost, so the step is given those rows only. On a GPU it is given
+        no more of the first rows than it must to reach the mask's last one, and their number is a
+        power of two: captured steps come in few sizes.
         """
-        rows = int(np.flatnonzero(mask)[-1]) + 1
+        rows = torch.from_numpy(np.flatnonzero(mask))
+        if self.codec.device.type == "cpu" and self.codec.causal and len(rows) < len(mask):
+            return rows, torch.ones(len(rows), dtype=torch.bool), rows
+        count = int(rows[-1]) + 1
         if self.codec.device.type != "cpu":
-            rows = min(self.slots, 1 << (rows - 1).bit_length())
-        active = np.zeros(rows, np.bool_)
-        active[: min(rows, len(mask))] = mask[:rows]
-        return self._put(torch.from_numpy(active))
+            count = min(self.slots, 1 << (count - 1).bit_length())
+        active = torch.zeros(count, dtype=torch.bool)
+        active[rows] = True
+        return rows, self._put(active), None
 
     def _put(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.codec.device, non_blocking=True)
@@ -363,3 +373,13 @@ class Engine:
     def _fail(self, work: Work) -> None:
         for _, tenant in self._tenants_of(work, work.stepped | work.decoded | work.ended):
             tenant.failed()
+
+
+def _choose(rows: Tensor, active: Tensor, chosen: Tensor | None) -> Tensor:
+    """What a step is fed with, out of all rows."""
+    return rows[: len(active)] if chosen is None else rows[chosen]
+
+
+def _made(made: Tensor, rows: Tensor, chosen: Tensor | None) -> Tensor:
+    """What a step made of `rows`, on the CPU."""
+    return made[rows.to(made.device)].cpu() if chosen is None else made

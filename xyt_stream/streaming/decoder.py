@@ -53,20 +53,22 @@ class StreamDecoder:
         self._started = False
 
     @torch.inference_mode()
-    def step(self, codes: Tensor, active: Tensor) -> Tensor:
+    def step(self, codes: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
         """One step of the first slots: of as many as there are rows, which may be all.
 
         Args:
             codes: int64 [slots, codebooks], of the first one or more codebooks; of a causal model
                 also [slots, codebooks, frames].
             active: bool [slots]; other slots' rows mean nothing and their state does not move.
+            chosen: of a causal model, int64 [rows]: the rows are these slots instead, as in
+                `StreamEncoder.step`.
 
         Returns:
             float32 [slots, frames * frame_samples_out].
         """
         steps = self.steps
         latent = self._latent(codes[:, :, None] if codes.ndim == 2 else codes)
-        seen = steps.begin(latent, active).transpose(1, 2)
+        seen = steps.begin(latent, active, chosen).transpose(1, 2)
         sound: Tensor = self.network.decoder(seen, steps.stream)
         if steps.lanes:
             sound = steps.lanes.fade(sound)

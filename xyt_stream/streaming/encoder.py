@@ -44,18 +44,20 @@ class StreamEncoder:
         self._feed: Feed | None = None
 
     @torch.inference_mode()
-    def step(self, pcm: Tensor, active: Tensor) -> Tensor:
+    def step(self, pcm: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
         """One step of the first slots: of as many as there are rows, which may be all.
 
         Args:
             pcm: float32 [slots, 1280].
             active: bool [slots]; other slots' rows mean nothing and their state does not move.
+            chosen: of a causal model, int64 [rows]: the rows are these slots instead, all of them
+                different. It costs some copying, and so pays where few of many are active.
 
         Returns:
             int64 [slots, codebooks].
         """
         steps = self.steps
-        codes = self.network.encode(steps.begin(pcm, active), steps.stream)[:, :, 0]
+        codes = self.network.encode(steps.begin(pcm, active, chosen), steps.stream)[:, :, 0]
         if steps.lanes:
             codes = steps.lanes.pick(codes)
         steps.finish(active)

@@ -50,6 +50,37 @@ class State:
             views(self.carries),
         )
 
+    def copy_without_rings(self) -> State:
+        """Its like, for `gather`; keys and values are these very ones."""
+
+        def copies(group: dict[nn.Module, Tensor]) -> dict[nn.Module, Tensor]:
+            return {layer: tensor.clone() for layer, tensor in group.items()}
+
+        return State(
+            self.frames.clone(),
+            self.ends.clone(),
+            self.loudest.clone(),
+            copies(self.tails),
+            self.keys,
+            self.values,
+            copies(self.carries),
+        )
+
+    def gather(self, slots: Tensor, into: State) -> None:
+        """Copy what some slots (int64 [rows]) remember, but keys and values, into rows."""
+        for tensor, rows in zip(self._light(), into._light(), strict=True):
+            torch.index_select(tensor, 0, slots, out=rows)
+
+    def scatter(self, slots: Tensor, rows: State) -> None:
+        """Undo `gather`: what the rows remember goes back into their slots."""
+        for tensor, changed in zip(self._light(), rows._light(), strict=True):
+            tensor.index_copy_(0, slots, changed)
+
+    def _light(self) -> list[Tensor]:
+        """Every tensor but keys and values, of which a step changes a small part."""
+        layers = (*self.tails.values(), *self.carries.values())
+        return [self.frames, self.ends, self.loudest, *layers]
+
     def move(self, source: int, target: int) -> None:
         """Put what one slot remembers into another."""
         for tensor in self.tensors():

@@ -68,12 +68,17 @@ class Steps:
             device=self.device,
         )
 
-    def begin(self, x: Tensor, active: Tensor) -> Tensor:
-        """Start a step of the first slots, [slots, ..., hop]; what the network is to see."""
+    def begin(self, x: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """Start a step of the first slots, [slots, ..., hop]; what the network is to see.
+
+        Args:
+            chosen: of a causal network, int64 [rows]: these slots instead of the first.
+        """
         if self.lanes is None or self.history is None:
             frames = x.shape[-1] // self.hop
-            self.stream.begin(active, frames, frames)
+            self.stream.begin(active, frames, frames, chosen)
             return x
+        assert chosen is None
         seen = self.history.push(x, active)
         rows = self.lanes.begin(self.stream.all, active)
         self.stream.begin(rows, frames=1 + self.lookahead, given=1)

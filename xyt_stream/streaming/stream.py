@@ -24,7 +24,9 @@ class Stream:
     its next step writes again, outside every window until then. Provisional keys and values are
     overwritten in the same way.
 
-    A step may run the first slots only, as many as `begin` is told of.
+    A step may run the first slots only, as many as `begin` is told of: they are worked on in place.
+    Or it may run any slots: what those remember is copied into the rows of the step and back, which
+    is worth while when few of many are active.
 
     Args:
         config: of the network.
@@ -52,17 +54,34 @@ class Stream:
         self.state = self.all
         self.active = torch.ones(slots, dtype=torch.bool, device=device)
         self._states: dict[int, State] = {slots: self.all}
+        self._chosen: Tensor | None = None  # which slots the rows of this step are, if any may be
+        self._rows: State | None = None  # room for what they remember, made when it is needed
+        self._row_states: dict[int, State] = {}
         self._views: dict[int, _View] = {}
         # Scratch and constants by layer and length, made in the first step of each length.
         self._extended: dict[tuple[nn.Module, int], Tensor] = {}
         self._envelopes: dict[tuple[nn.Module, int], Tensor] = {}
+        self._gathered: dict[torch.Size, tuple[Tensor, Tensor]] = {}
 
-    def begin(self, active: Tensor, frames: int, given: int) -> None:
-        """Start a step of the first len(active) slots, for those that are True."""
+    def begin(self, active: Tensor, frames: int, given: int, chosen: Tensor | None = None) -> None:
+        """Start a step of the first len(active) slots, for those that are True.
+
+        Args:
+            chosen: int64 [rows]: instead of the first slots these, each at most once.
+        """
         count = len(active)
-        if count not in self._states:
-            self._states[count] = self.all.first(count)
-        self.state = self._states[count]
+        self._chosen = chosen
+        if chosen is None:
+            if count not in self._states:
+                self._states[count] = self.all.first(count)
+            self.state = self._states[count]
+        else:
+            if self._rows is None:
+                self._rows = self.all.copy_without_rings()
+            if count not in self._row_states:
+                self._row_states[count] = self._rows.first(count)
+            self.state = self._row_states[count]
+            self.all.gather(chosen, self.state)
         self.active = active
         self.frames, self.given = frames, given
         self._views.clear()
@@ -70,6 +89,8 @@ class Stream:
     def finish(self) -> None:
         """End the step: time moves on for active slots."""
         self.state.frames.add_(self.active * self.given)
+        if self._chosen is not None:
+            self.all.scatter(self._chosen, self.state)
 
     def extend(self, layer: Tailed, x: Tensor) -> Tensor:
         tail = self.state.tails[layer]
@@ -101,14 +122,30 @@ class Stream:
         return self.view(length).positions
 
     def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        keys, values = self.state.keys[layer], self.state.values[layer]
+        rings = self.state if self._chosen is None else self.all
+        keys, values = rings.keys[layer], rings.values[layer]
         view = self.view(k.shape[2])
-        index = view.ring[:, None, :, None].expand_as(k)
         # Under autocast keys and values may be narrower than the ring.
-        keys.scatter_(2, index, k.to(keys.dtype))
-        values.scatter_(2, index, v.to(values.dtype))
+        k, v = k.to(keys.dtype), v.to(values.dtype)
+        if self._chosen is None:
+            index = view.ring[:, None, :, None].expand_as(k)
+            keys.scatter_(2, index, k)
+            values.scatter_(2, index, v)
+        else:
+            place = (self._chosen[:, None], slice(None), view.ring)
+            keys[place], values[place] = k.transpose(1, 2), v.transpose(1, 2)
+            keys, values = self._gather(self._chosen, keys, values)
         keys, values = keys.to(q.dtype), values.to(q.dtype)
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=view.mask)
+
+    def _gather(self, chosen: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The rings of some slots, in scratch that all layers of one size share."""
+        if keys.shape not in self._gathered:
+            self._gathered[keys.shape] = (torch.empty_like(keys), torch.empty_like(values))
+        scratch = self._gathered[keys.shape]
+        for ring, rows in zip((keys, values), scratch, strict=True):
+            torch.index_select(ring, 0, chosen, out=rows[: len(chosen)])
+        return scratch[0][: len(chosen)], scratch[1][: len(chosen)]
 
     def valid(self, x: Tensor) -> Tensor:
         return x if self.causal else x * self.view(x.shape[1]).inside[:, :, None]
