@@ -126,6 +126,51 @@ async def test_a_client_that_never_answers_pings_is_let_go(codec, until):
         proxy.cut()
 
 
+class Deaf:
+    """A client that reads everything and, unlike a browser, never answers a ping."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def hello(cls, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: xyt.v1\r\n\r\n"
+        )
+        assert b" 101 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        client = cls(reader, writer)
+        client.send(b'{"type":"hello","role":"loopback"}')
+        return client
+
+    def send(self, text):
+        """One short text frame, masked with zeros."""
+        assert len(text) < 126
+        self.writer.write(bytes([0x81, 0x80 | len(text)]) + bytes(4) + text)
+
+    async def all(self):
+        """Everything that comes until the connection is gone."""
+        with suppress(ConnectionResetError):
+            return await asyncio.wait_for(self.reader.read(), 30)
+
+
+async def test_a_browser_that_never_answers_pings_is_let_go(codec, clip, direct, hear, until):
+    limits = Limits(keepalive=2.0, resume_time=0)
+    async with running(codec, max_sessions=2, limits=limits) as server:
+        deaf = await Deaf.hello(server.port)
+        async with connect(server.url, "encode") as connection:
+            await connection.send_pcm(clip)
+            said = await deaf.all()
+            assert b"\x89\x04" in said  # a ping came
+            assert said[-30:].find((1011).to_bytes(2, "big")) >= 0  # and then the close
+            await until(lambda: server.engine.free_slots == 1)
+            await connection.end()
+            np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
+        deaf.writer.close()
+
+
 async def test_the_client_notices_a_dead_network_and_comes_back(codec, clip, direct, hear):
     async with (
         running(codec, max_sessions=1) as server,
