@@ -51,12 +51,17 @@ class _NoCodec(Codec):
         return _Nothing(torch.zeros(slots, self.frame_samples_out))
 
 
+def nothing() -> Codec:
+    """The codec of `--model none`."""
+    return _NoCodec.load()
+
+
 def run_server(
     pipe: Pipe, model: str | None, slots: int, device: str, lookahead: int, threads: int
 ) -> None:
     """Serves until something comes through the pipe, having sent its address there."""
     torch.set_num_threads(threads)
-    codec = _NoCodec.load() if model == NO_MODEL else Codec.load(model, device=device)
+    codec = nothing() if model == NO_MODEL else Codec.load(model, device=device)
     asyncio.run(_serve(pipe, codec, slots, lookahead))
 
 

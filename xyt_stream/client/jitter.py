@@ -14,6 +14,7 @@ _GROWTH = 0.04  # seconds that are held back more after running dry
 _CALM = 4.0  # seconds without running dry after which less will do
 _SPARE = 0.04  # seconds that are never given up
 _STEP = 0.02  # seconds that are given up at once
+_HURRY = 0.5  # seconds between two steps while more than the target waits
 
 
 class JitterBuffer:
@@ -21,7 +22,8 @@ class JitterBuffer:
 
     It begins to play when `target` seconds wait. When it runs dry, what was heard last fades away
     backwards, and it holds back more than before; after a calm time it gives up what was never
-    needed, a little at a time. Where sound was lost on the way, one side fades into the other.
+    needed, a little at a time, and what is beyond the target (all that a stall of the network let
+    through at once) sooner. Where sound was lost on the way, one side fades into the other.
 
     `push` and `pull` may be called from different threads: a sound card pulls from its own.
 
@@ -57,8 +59,10 @@ class JitterBuffer:
         self._playing = False
         self._fades_in = False
         self._finished = False
-        self._lowest = 0  # samples that waited at least, in this calm time
         self._calm = 0  # samples played without running dry
+        self._lowest = 0  # samples that waited at least, in this calm time
+        self._hurry = 0  # samples played since it was last seen whether too much waits
+        self._lately = 0  # samples that waited at least since then
         self._lock = threading.Lock()
 
     @property
@@ -96,7 +100,8 @@ class JitterBuffer:
             waiting = self._pushed - self._pulled
             if not self._playing and (waiting >= self.target * self.rate or self._finished):
                 self._playing = True
-                self._calm, self._lowest = 0, waiting
+                self._calm = self._hurry = 0
+                self._lowest = self._lately = waiting
             if not self._playing:
                 return self._stand_in(count)
             out = self._take(min(count, waiting))
@@ -128,21 +133,34 @@ class JitterBuffer:
         return out
 
     def _settle(self, count: int) -> None:
-        """After a calm time, gives up some of what was never needed."""
+        """Gives up some of what is not needed: see `_HURRY` and `_CALM`."""
+        waiting = self._pushed - self._pulled
         self._calm += count
-        self._lowest = min(self._lowest, self._pushed - self._pulled)
-        if self._finished or self._calm < _CALM * self.rate:
+        self._hurry += count
+        self._lowest = min(self._lowest, waiting)
+        self._lately = min(self._lately, waiting)
+        if self._finished:
             return
-        spare = self._lowest - round(_SPARE * self.rate)
+        if self._hurry >= _HURRY * self.rate:
+            self._give_up(self._lately - round(self.target * self.rate))
+            self._hurry, self._lately = 0, self._pushed - self._pulled
+        if self._calm >= _CALM * self.rate:
+            given = self._give_up(self._lowest - round(_SPARE * self.rate))
+            self.target = max(_SPARE, self.target - given / self.rate)
+            self._calm, self._lowest = 0, self._pushed - self._pulled
+
+    def _give_up(self, spare: int) -> int:
+        """Leaves out a step of so many spare samples; how many it was."""
         step = min(spare, round(_STEP * self.rate))
-        if step > self._fade:
-            fading = (self._pulled + np.arange(self._fade)) % len(self._ring)
-            after = (fading + step) % len(self._ring)
-            self._ring[after] = self._crossed(self._ring[fading], self._ring[after])
-            self._pulled += step
-            self.given_up += step
-            self.target = max(_SPARE, self.target - step / self.rate)
-        self._calm, self._lowest = 0, self._pushed - self._pulled
+        if step <= self._fade:
+            return 0
+        fading = (self._pulled + np.arange(self._fade)) % len(self._ring)
+        after = (fading + step) % len(self._ring)
+        self._ring[after] = self._crossed(self._ring[fading], self._ring[after])
+        self._pulled += step
+        self.given_up += step
+        self._lowest -= step
+        return step
 
     def _fading_away(self) -> Pcm16:
         """What was played last, backwards and softer and softer."""
