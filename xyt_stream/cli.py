@@ -280,6 +280,10 @@ def serve(
         list[str] | None,
         typer.Option(help="Web pages that may connect, beside this host's; '*' for all."),
     ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address or network of a proxy: its X-Forwarded-For is believed."),
+    ] = None,
     tls_cert: Annotated[
         Path | None, typer.Option(help="Certificate in PEM: serve wss:// and https://.")
     ] = None,
@@ -336,6 +340,7 @@ def serve(
         token_file=token_file,
         origins=origin or (),
         allow_anyone=allow_anyone,
+        proxies=proxy or (),
         tls_cert=tls_cert,
         tls_key=tls_key,
         limits=Limits(

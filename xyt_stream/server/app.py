@@ -26,6 +26,7 @@ from xyt_stream.server.access import Access, Token, check_bind, read_token_file,
 from xyt_stream.server.capacity import capacity
 from xyt_stream.server.engine import Engine
 from xyt_stream.server.limits import Limits
+from xyt_stream.server.proxies import Proxies
 from xyt_stream.server.service import Service
 from xyt_stream.server.visit import FAREWELL, visit
 from xyt_stream.streaming.codec import Codec
@@ -69,6 +70,7 @@ async def running(
     public: bool = False,
     tls: ssl.SSLContext | None = None,
     limits: Limits | None = None,
+    proxies: Sequence[str] = (),
 ) -> AsyncIterator[Running]:
     """Serves until the block is left; then clients are sent what is left, and away.
 
@@ -81,9 +83,10 @@ async def running(
         public: serve other machines even if everybody may come in.
         tls: certificate and key, for wss://.
         limits: how much of everything.
+        proxies: addresses and networks that are believed whom they forward.
 
     Raises:
-        ServeError: the address cannot be used.
+        ServeError: the address, or a proxy's, cannot be used.
     """
     access, limits = access or Access(), limits or Limits()
     check_bind(host, access, public=public)
@@ -93,6 +96,7 @@ async def running(
         lookahead=lookahead,
         access=access,
         limits=limits,
+        proxies=Proxies(proxies),
     )
 
     async def handle(socket: ServerConnection) -> None:
@@ -146,6 +150,7 @@ def serve(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     limits: Limits | None = None,
+    proxies: Sequence[str] = (),
     log_level: str = "info",
 ) -> None:
     """Serves until Ctrl-C or SIGTERM; prints one line with the address once it accepts.
@@ -154,6 +159,7 @@ def serve(
         token: opens every role; `token_file` and the environment's XYT_TOKENS may hold more.
         origins: of pages that browsers may connect from, beside this host's own.
         allow_anyone: serve other machines without any token.
+        proxies: addresses and networks that are believed whom they forward.
         tls_cert, tls_key: PEM files, both or neither; the key may be in the certificate's file.
         log_level: "info", "warning" or "error".
 
@@ -180,6 +186,7 @@ def serve(
             public=allow_anyone,
             tls=None if tls_cert is None else _tls(tls_cert, tls_key),
             limits=limits,
+            proxies=proxies,
         ) as server:
             print(f"xyt-stream serves {codec.name} at {server.url}", flush=True)
             await stop.wait()

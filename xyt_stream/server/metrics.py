@@ -10,6 +10,7 @@ from xyt_stream.server.engine import Step
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16, 0.32, 1.0)
 _FRAMES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_MESSAGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
@@ -39,6 +40,13 @@ class Metrics:
         )
         self.batch = Histogram(
             "xyt_step_frames", "Frames in one step", registry=registry, buckets=_FRAMES
+        )
+        # A label for each session would grow for ever: looked at once a second, as a distribution.
+        self.queue = Histogram(
+            "xyt_session_queue_messages",
+            "Media that wait for one client's connection: of each session, once a second",
+            registry=registry,
+            buckets=_MESSAGES,
         )
         self.turnaround = Histogram(
             "xyt_frame_turnaround_seconds",

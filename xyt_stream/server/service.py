@@ -18,6 +18,7 @@ from xyt_stream.server.access import Access
 from xyt_stream.server.engine import BUSY_RETRY, Engine
 from xyt_stream.server.limits import Gate, Limits
 from xyt_stream.server.metrics import Metrics
+from xyt_stream.server.proxies import Proxies
 from xyt_stream.server.rooms import Rooms
 from xyt_stream.server.session import Session
 from xyt_stream.streaming.codec import Codec
@@ -34,15 +35,24 @@ class Service:
         codec: the loaded model.
         max_sessions: streams at once.
         lookahead: frames of the future that a bidirectional model waits for.
+        proxies: that are believed whom they forward.
     """
 
     def __init__(
-        self, codec: Codec, *, max_sessions: int, lookahead: int, access: Access, limits: Limits
+        self,
+        codec: Codec,
+        *,
+        max_sessions: int,
+        lookahead: int,
+        access: Access,
+        limits: Limits,
+        proxies: Proxies,
     ) -> None:
         self.metrics = Metrics()
         self.engine = Engine(codec, max_sessions, lookahead=lookahead, on_step=self.metrics.stepped)
         self.access = access
         self.limits = limits
+        self.proxies = proxies
         self.rooms = Rooms(self.engine, limits)
         self.gate = Gate(limits.address_sessions, limits.address_joins)
         self._sessions: dict[str, Session] = {}  # by the key that resumes them, oldest first
@@ -142,6 +152,7 @@ class Service:
         now = time.monotonic()
         for session in list(self._sessions.values()):
             session.check(now)
+            self.metrics.queue.observe(session.queued)
         self.metrics.parked.set(sum(session.parked for session in self._sessions.values()))
         self._overloaded = self._overloaded + 1 if self.engine.load > OVERLOAD else 0
         if self._overloaded >= _SHED_AFTER and self._sessions:

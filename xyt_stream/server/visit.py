@@ -48,7 +48,9 @@ async def visit(service: Service, socket: ServerConnection) -> None:
 
 async def _welcome(service: Service, socket: ServerConnection) -> Session:
     """The session that a client begins or takes up."""
-    address = str(socket.remote_address[0]) if socket.remote_address else ""
+    assert socket.request is not None
+    peer = str(socket.remote_address[0]) if socket.remote_address else ""
+    address = service.proxies.client(peer, socket.request.headers)
     service.gate.knock(address)
     if socket.subprotocol != SUBPROTOCOL:
         raise protocol_error("wrong_subprotocol")
@@ -58,7 +60,6 @@ async def _welcome(service: Service, socket: ServerConnection) -> Session:
         raise protocol_error("hello_timeout") from None
     hello = ServerMachine().receive(data)
     assert isinstance(hello, Hello)
-    assert socket.request is not None
     service.access.check(hello.role, hello.token, socket.request.headers)
     if hello.resume is None:
         session = service.begin(hello, address)
