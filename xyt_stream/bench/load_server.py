@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection as Pipe
 import torch
 from torch import Tensor
 
-from xyt_stream.server.app import running
+from xyt_stream.server.app import run_fast, running
 from xyt_stream.server.limits import Limits
 from xyt_stream.streaming.codec import Codec
 
@@ -62,7 +62,7 @@ def run_server(
     """Serves until something comes through the pipe, having sent its address there."""
     torch.set_num_threads(threads)
     codec = nothing() if model == NO_MODEL else Codec.load(model, device=device)
-    asyncio.run(_serve(pipe, codec, slots, lookahead))
+    run_fast(_serve(pipe, codec, slots, lookahead))
 
 
 async def _serve(pipe: Pipe, codec: Codec, slots: int, lookahead: int) -> None:

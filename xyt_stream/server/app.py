@@ -194,10 +194,11 @@ def serve(
                 loop.remove_signal_handler(number)  # a second one waits for nobody
 
     with suppress(KeyboardInterrupt):
-        _run(main())
+        run_fast(main())
 
 
-def _run(main: Coroutine[Any, Any, None]) -> None:
+def run_fast(main: Coroutine[Any, Any, None]) -> None:
+    """As asyncio.run, on the faster event loop where there is one."""
     try:
         import uvloop
     except ImportError:  # where it does not exist
