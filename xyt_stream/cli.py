@@ -291,6 +291,10 @@ def serve(
         Path | None, typer.Option(help="Its key, if that is not in the same file.")
     ] = None,
     lookahead: Lookahead = None,
+    duplex: Annotated[
+        str | None,
+        typer.Option(help="A speech model for users to talk with: package.module:Factory."),
+    ] = None,
     message_bytes: Annotated[int, typer.Option(min=1024, help="Of one message.")] = 262_144,
     queue: Annotated[int, typer.Option(min=1, help="Messages that wait for one client.")] = 64,
     ahead: Annotated[
@@ -358,6 +362,7 @@ def serve(
             keepalive=keepalive,
             drain_time=drain_time,
         ),
+        duplex=duplex,
         log_level=log_level.value,
     )
 

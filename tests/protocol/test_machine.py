@@ -56,7 +56,7 @@ def ready_for(role="loopback", receive=("pcm", "codes"), codebook_size=1024):
 
 def open_pair(role="loopback", receive=("pcm", "codes"), codebook_size=1024):
     client, server = ClientMachine(), ServerMachine()
-    room = "lobby" if ROLES[role].in_room else None
+    room = "lobby" if ROLES[role].in_room == "yes" else None
     server.receive(client.hello(Hello(role=role, room=room, receive=receive)))
     client.receive(server.ready(ready_for(role, receive, codebook_size)))
     return client, server

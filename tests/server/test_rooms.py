@@ -127,7 +127,7 @@ class Nobody:
 
 
 async def test_an_empty_room_is_forgotten(server):
-    rooms = Rooms(server.engine, Limits())
+    rooms = Rooms(server.engine, Limits(), np.zeros(8, np.int64))
     one, two = Nobody(), Nobody()
     with rooms.join("a", one) as room:
         with rooms.join("a", two) as same:

@@ -286,8 +286,8 @@ def _check_hello(hello: Hello) -> None:
     role = ROLES.get(hello.role)
     if role is None:
         raise protocol_error("unknown_role", f"There is no such role: use {', '.join(ROLES)}.")
-    if role.in_room != (hello.room is not None):
-        verb = "must" if role.in_room else "may not"
+    if role.in_room not in ("may", "no" if hello.room is None else "yes"):
+        verb = "must" if role.in_room == "yes" else "may not"
         raise protocol_error("bad_message", f"A {role.name} {verb} name a room.")
     if hello.room is not None and not 0 < len(hello.room) <= messages.MAX_NAME:
         raise protocol_error(

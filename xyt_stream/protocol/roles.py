@@ -13,13 +13,13 @@ class Role:
         name: as `hello` gives it.
         sends: "pcm", "codes" or None.
         may_receive: what `hello` may ask for; the first is what it gets if it does not ask.
-        in_room: whether `hello` must name a room.
+        in_room: whether `hello` must name a room: "yes", "no", or "may".
     """
 
     name: str
     sends: str | None
     may_receive: tuple[str, ...]
-    in_room: bool
+    in_room: str
 
     @property
     def default_receive(self) -> tuple[str, ...]:
@@ -29,10 +29,11 @@ class Role:
 ROLES = {
     role.name: role
     for role in (
-        Role("loopback", "pcm", ("pcm", "codes"), in_room=False),
-        Role("encode", "pcm", ("codes",), in_room=False),
-        Role("decode", "codes", ("pcm",), in_room=False),
-        Role("mic", "pcm", (), in_room=True),
-        Role("speaker", None, ("pcm", "codes"), in_room=True),
+        Role("loopback", "pcm", ("pcm", "codes"), in_room="no"),
+        Role("encode", "pcm", ("codes",), in_room="no"),
+        Role("decode", "codes", ("pcm",), in_room="no"),
+        Role("mic", "pcm", (), in_room="yes"),
+        Role("speaker", None, ("pcm", "codes"), in_room="yes"),
+        Role("user", "pcm", ("pcm", "codes"), in_room="may"),
     )
 }

@@ -24,6 +24,7 @@ from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.server import log, pages
 from xyt_stream.server.access import Access, Token, check_bind, read_token_file, read_tokens
 from xyt_stream.server.capacity import capacity
+from xyt_stream.server.duplex import Factory, load
 from xyt_stream.server.engine import Engine
 from xyt_stream.server.limits import Limits
 from xyt_stream.server.proxies import Proxies
@@ -71,6 +72,7 @@ async def running(
     tls: ssl.SSLContext | None = None,
     limits: Limits | None = None,
     proxies: Sequence[str] = (),
+    duplex: Factory | None = None,
 ) -> AsyncIterator[Running]:
     """Serves until the block is left; then clients are sent what is left, and away.
 
@@ -84,9 +86,10 @@ async def running(
         tls: certificate and key, for wss://.
         limits: how much of everything.
         proxies: addresses and networks that are believed whom they forward.
+        duplex: makes speech models for users to talk with, see duplex.py.
 
     Raises:
-        ServeError: the address, or a proxy's, cannot be used.
+        ServeError: the address, or a proxy's, cannot be used, or no such model made.
     """
     access, limits = access or Access(), limits or Limits()
     check_bind(host, access, public=public)
@@ -97,6 +100,7 @@ async def running(
         access=access,
         limits=limits,
         proxies=Proxies(proxies),
+        duplex=duplex,
     )
 
     async def handle(socket: ServerConnection) -> None:
@@ -124,7 +128,7 @@ async def running(
         )
     except OSError as error:
         raise ServeError(_why_not(error, host, port)) from None
-    service.engine.start()
+    service.start()
     caretaker = asyncio.create_task(service.look_after())
     try:
         async with server:
@@ -133,7 +137,7 @@ async def running(
             await service.drain()
     finally:
         caretaker.cancel()
-        service.engine.stop()
+        service.stop()
 
 
 def serve(
@@ -151,6 +155,7 @@ def serve(
     tls_key: Path | None = None,
     limits: Limits | None = None,
     proxies: Sequence[str] = (),
+    duplex: str | None = None,
     log_level: str = "info",
 ) -> None:
     """Serves until Ctrl-C or SIGTERM; prints one line with the address once it accepts.
@@ -161,15 +166,17 @@ def serve(
         allow_anyone: serve other machines without any token.
         proxies: addresses and networks that are believed whom they forward.
         tls_cert, tls_key: PEM files, both or neither; the key may be in the certificate's file.
+        duplex: package.module:Factory of a speech model for users to talk with.
         log_level: "info", "warning" or "error".
 
     Raises:
-        ServeError: the address, the tokens or the certificate cannot be used.
+        ServeError: the address, the duplex model, the tokens or the certificate cannot be used.
     """
     tokens: tuple[Token, ...] = () if token is None else (Token(token),)
     tokens += read_tokens(os.environ.get(TOKENS_VARIABLE, ""))
     if token_file is not None:
         tokens += read_token_file(token_file)
+    factory = None if duplex is None else load(duplex)
     log.to_stderr(log_level)
 
     async def main() -> None:
@@ -187,6 +194,7 @@ def serve(
             tls=None if tls_cert is None else _tls(tls_cert, tls_key),
             limits=limits,
             proxies=proxies,
+            duplex=factory,
         ) as server:
             print(f"xyt-stream serves {codec.name} at {server.url}", flush=True)
             await stop.wait()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from xyt_stream.audio import Samples, StreamResampler, fit_length, to_float32
@@ -9,11 +11,19 @@ from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.server.voice import Length, Voice
 
 
+class Spoken(Protocol):
+    """What takes frames of sound: a Voice, or a Conversation."""
+
+    def prime(self, samples: Samples) -> None: ...
+    async def push(self, frame: Samples) -> None: ...
+    async def finish(self, length: Length, left: int = 0, last: Samples | None = None) -> None: ...
+
+
 class SoundIntake:
     """Sound at any rate, in pieces of any size."""
 
     def __init__(
-        self, voice: Voice, rate: int, codec_rate: int, frame_samples: int, lead: int
+        self, voice: Spoken, rate: int, codec_rate: int, frame_samples: int, lead: int
     ) -> None:
         self._voice = voice
         self._rate = rate

@@ -1,94 +1,167 @@
-"""Rooms: one mic's voice for many speakers, encoded and decoded once."""
+"""Rooms: one mic's voice for many speakers, or a user and a model that talk, and who listens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from xyt_stream.audio import Samples
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.server.audience import Audience
+from xyt_stream.server.conversation import Conversation
+from xyt_stream.server.duplex_host import Host
 from xyt_stream.server.engine import Engine
 from xyt_stream.server.limits import Limits
-from xyt_stream.server.voice import Length, Listener, Sound, Voice
+from xyt_stream.server.voice import Listener, Voice
 
 
 class Room:
-    """Passes what its mic says on to all in the room. They may come before the mic, or late."""
+    """Who is in it, and what they hear. They may come before anybody speaks, or late.
+
+    Attributes:
+        members: how many are in it.
+        voice: the mic's, while it is heard.
+        conversation: the user's, while it is heard.
+        said: those who hear the mic or the user.
+        answered: those who hear the model.
+        either: those who hear the mic or, in a conversation, the model.
+    """
 
     def __init__(self) -> None:
+        self.members = 0
         self.voice: Voice | None = None
-        self.listeners: set[Listener] = set()
+        self.conversation: Conversation | None = None
+        self.said = Audience(changed=self._refresh)
+        self.answered = Audience(changed=self._refresh)
+        self.either = Audience(changed=self._refresh)
 
-    @property
-    def wants_sound(self) -> bool:
-        return any(listener.wants_sound for listener in self.listeners)
+    def check_silent(self) -> None:
+        """Raises ProtocolError, room_has_mic or room_has_user, if somebody speaks already."""
+        if self.voice is not None:
+            raise protocol_error("room_has_mic")
+        if self.conversation is not None:
+            raise protocol_error("room_has_user")
 
-    def read(self, index: int, codes: CodeArray) -> None:
-        for listener in self.listeners:
-            listener.read(index, codes)
+    def speak(self, engine: Engine) -> Voice:
+        """A mic's voice, for all who hear it.
 
-    def hear(self, sound: Sound) -> None:
-        for listener in self.listeners:
-            listener.hear(sound)
+        Raises:
+            ProtocolError: busy.
+        """
+        heard = Audience(self.said, self.either, over=self._quiet)
+        self.voice = Voice(engine, heard, from_codes=False)
+        return self.voice
 
-    def over(self, tail: Samples, length: Length) -> None:
-        self.voice = None
-        for listener in self.listeners:
-            listener.over(tail, length)
+    def converse(
+        self, engine: Engine, silence: CodeArray, host: Host | None, session: str
+    ) -> Conversation:
+        """A user's conversation, for all who hear it.
 
-    def failed(self) -> None:
-        self.voice = None
-        for listener in self.listeners:
-            listener.failed()
+        Raises:
+            ProtocolError: busy.
+        """
+        self.conversation = Conversation(
+            engine,
+            silence,
+            user=self.said,
+            model=Audience(self.answered, self.either),
+            host=host,
+            session=session,
+            over=self._quiet,
+        )
+        return self.conversation
+
+    def _quiet(self) -> None:
+        self.voice = self.conversation = None
+
+    def _refresh(self) -> None:
+        for speaking in (self.voice, self.conversation):
+            if speaking is not None:
+                speaking.refresh()
 
 
 class Rooms:
-    """All rooms by name; there is a room while somebody is in it."""
+    """All rooms by name; there is a room while somebody is in it.
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
+    Args:
+        host: of models in this process, for users whose room has none.
+    """
+
+    def __init__(
+        self, engine: Engine, limits: Limits, silence: CodeArray, host: Host | None = None
+    ) -> None:
         self._engine = engine
         self._limits = limits
+        self._silence = silence
+        self._host = host
         self._rooms: dict[str, Room] = {}
 
     @contextmanager
-    def join(self, name: str, listener: Listener) -> Iterator[Room]:
-        """`listener` is in the room, and hears what is said there.
+    def enter(self, name: str | None) -> Iterator[Room]:
+        """Somebody is in the room; None: in one of their own.
 
         Raises:
             ProtocolError: room_full.
         """
+        if name is None:
+            yield Room()
+            return
         if name not in self._rooms and len(self._rooms) >= self._limits.rooms:
             raise protocol_error("room_full")
-        if name in self._rooms and len(self._rooms[name].listeners) >= self._limits.members:
+        if name in self._rooms and self._rooms[name].members >= self._limits.members:
             raise protocol_error("room_full")
         room = self._rooms.setdefault(name, Room())
-        room.listeners.add(listener)
-        self._refresh(room)
+        room.members += 1
         try:
             yield room
         finally:
-            room.listeners.remove(listener)
-            self._refresh(room)
-            if not room.listeners:
+            room.members -= 1
+            if not room.members:
                 del self._rooms[name]
+
+    @contextmanager
+    def join(self, name: str, listener: Listener) -> Iterator[Room]:
+        """`listener` hears what is said in the room.
+
+        Raises:
+            ProtocolError: room_full.
+        """
+        with self.enter(name) as room, room.either.join(listener):
+            yield room
 
     @contextmanager
     def speak(self, name: str, listener: Listener) -> Iterator[Voice]:
         """`listener` is the room's mic. Its voice is heard to the end, even if that is abrupt.
 
         Raises:
-            ProtocolError: room_has_mic, room_full, busy.
+            ProtocolError: room_has_mic, room_has_user, room_full, busy.
         """
-        with self.join(name, listener) as room:
-            if room.voice is not None:
-                raise protocol_error("room_has_mic")
-            voice = room.voice = Voice(self._engine, room, from_codes=False)
+        with self.enter(name) as room, room.said.join(listener):
+            room.check_silent()
+            voice = room.speak(self._engine)
             try:
                 yield voice
             finally:
                 voice.break_off()
 
-    def _refresh(self, room: Room) -> None:
-        if room.voice is not None:
-            room.voice.refresh()
+    @contextmanager
+    def converse(
+        self, name: str | None, listener: Listener, session: str
+    ) -> Iterator[Conversation]:
+        """`listener` is the user of a conversation, in a room or alone with a model in here.
+
+        Raises:
+            ProtocolError: room_has_mic, room_has_user, room_full, busy, not_allowed.
+        """
+        if name is None and self._host is None:
+            raise protocol_error("not_allowed", "This server has no model: name a room with one.")
+        with self.enter(name) as room, room.answered.join(listener):
+            room.check_silent()
+            conversation = room.converse(self._engine, self._silence, self._host, session)
+            try:
+                yield conversation
+            finally:
+                if room.members > 1:  # others who hear it
+                    conversation.break_off()
+                else:
+                    conversation.close()

@@ -15,6 +15,9 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import SUBPROTOCOL, Delay, Hello, Model, Resume
 from xyt_stream.server import log
 from xyt_stream.server.access import Access
+from xyt_stream.server.conversation import silence
+from xyt_stream.server.duplex import Factory
+from xyt_stream.server.duplex_host import Host
 from xyt_stream.server.engine import BUSY_RETRY, Engine
 from xyt_stream.server.limits import Gate, Limits
 from xyt_stream.server.metrics import Metrics
@@ -36,6 +39,10 @@ class Service:
         max_sessions: streams at once.
         lookahead: frames of the future that a bidirectional model waits for.
         proxies: that are believed whom they forward.
+        duplex: makes speech models that users of this process talk with, see duplex.py.
+
+    Raises:
+        ServeError: that makes none.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Service:
         access: Access,
         limits: Limits,
         proxies: Proxies,
+        duplex: Factory | None = None,
     ) -> None:
         self.metrics = Metrics()
         self.engine = Engine(codec, max_sessions, lookahead=lookahead, on_step=self.metrics.stepped)
@@ -54,6 +62,10 @@ class Service:
         self.limits = limits
         self.proxies = proxies
         self.rooms = Rooms(self.engine, limits)
+        # Each conversation holds two slots.
+        talks = max(1, max_sessions // 2)
+        self.host = None if duplex is None else Host(duplex, codec, talks)
+        self.rooms = Rooms(self.engine, limits, silence(codec), self.host)
         self.gate = Gate(limits.address_sessions, limits.address_joins)
         self._sessions: dict[str, Session] = {}  # by the key that resumes them, oldest first
         self._leaving = False
@@ -76,6 +88,18 @@ class Service:
             "Media that wait for clients' connections",
             lambda: sum(session.queued for session in self._sessions.values()),
         )
+
+    def start(self) -> None:
+        """Starts the threads; what they make comes to the running event loop."""
+        self.engine.start()
+        if self.host is not None:
+            self.host.start()
+
+    def stop(self) -> None:
+        """Ends them after the step they are in."""
+        if self.host is not None:
+            self.host.stop()
+        self.engine.stop()
 
     def begin(self, hello: Hello, address: str) -> Session:
         """A new session.
@@ -136,6 +160,7 @@ class Service:
             "delay_ms": msgspec.to_builtins(self.delay),
             "frame_ms": FRAME_SECONDS * 1e3,
             "slots": self.engine.slots,
+            "duplex": self.host is not None,
             "slots_free": self.engine.free_slots,
             "token_needed": not self.access.is_open,
             "message_bytes": self.limits.message_bytes,

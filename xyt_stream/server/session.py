@@ -20,7 +20,7 @@ from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
 from xyt_stream.protocol.messages import Ack, End, Hello, Ready, Resume
 from xyt_stream.protocol.outbox import WINDOW, Outbox, Receipts
 from xyt_stream.protocol.roles import ROLES
-from xyt_stream.server.intake import CodesIntake, SoundIntake
+from xyt_stream.server.intake import CodesIntake, SoundIntake, Spoken
 from xyt_stream.server.limits import Pace
 from xyt_stream.server.outlet import Outlet
 from xyt_stream.server.voice import Voice
@@ -284,7 +284,7 @@ class Session:
         ready, engine, rooms = self._ready, self._service.engine, self._service.rooms
         codec = engine.codec
 
-        def sound(voice: Voice) -> SoundIntake:
+        def sound(voice: Spoken) -> SoundIntake:
             return SoundIntake(
                 voice,
                 ready.send_rate,
@@ -301,6 +301,9 @@ class Session:
             assert ready.room is not None
             with rooms.speak(ready.room, self.outlet) as voice:
                 yield sound(voice)
+        elif ready.role == "user":
+            with rooms.converse(ready.room, self.outlet, self.id) as conversation:
+                yield sound(conversation)
         else:
             voice = Voice(engine, self.outlet, from_codes=ready.send == "codes")
             try:

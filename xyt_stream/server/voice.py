@@ -98,6 +98,10 @@ class Voice:
     async def push(self, frame: Samples | CodeArray) -> None:
         """One frame, float32 [frame_samples_in] or int64 [codebooks]; waits while many wait."""
         await self._room()
+        self.put(frame)
+
+    def put(self, frame: Samples | CodeArray) -> None:
+        """The same for who knows that fewer than RING frames wait."""
         if self._slot is not None:
             self._engine.push(self._slot, frame)
             self._pushed += 1
@@ -110,7 +114,13 @@ class Voice:
             last: the first of them, padded, if it holds any sound.
         """
         await self._room()
-        self._end(length, left, last)
+        self.end(length, left, last)
+
+    def end(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
+        """The same for who knows that fewer than RING frames wait, or has no `last`."""
+        self._length = length
+        if self._slot is not None:
+            self._engine.end(self._slot, left, last)
 
     def break_off(self) -> None:
         """The voice ends with the last whole frame; it is still heard to its end."""
@@ -118,7 +128,7 @@ class Voice:
             codec = self._engine.codec
             whole = self._engine.lead_samples // codec.frame_samples_in if self._primed else 0
             samples = (self._pushed + whole) * codec.frame_samples_in
-            self._end(Length(samples, codec.input_rate), whole)
+            self.end(Length(samples, codec.input_rate), whole)
 
     def close(self) -> None:
         """Nobody wants the rest."""
@@ -154,11 +164,6 @@ class Voice:
         while self._pushed - self._stepped >= RING:
             self._moved.clear()
             await self._moved.wait()
-
-    def _end(self, length: Length, left: int, last: Samples | None = None) -> None:
-        self._length = length
-        if self._slot is not None:
-            self._engine.end(self._slot, left, last)
 
     def _aligned(self, index: int, sound: Samples) -> tuple[Samples, int]:
         """What lies after the decoder's beginning, and where in the voice that is."""
