@@ -33,7 +33,6 @@ async def test_alive_and_ready(server):
     assert await get(server, "/healthz") == (200, "ok\n")
     assert await get(server, "/readyz") == (200, "ready\n")
     assert (await get(server, "/nothing"))[0] == 404
-    assert (await get(server, "/"))[0] == 426
 
 
 async def test_a_dead_engine_is_not_healthy(codec):

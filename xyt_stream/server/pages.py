@@ -1,4 +1,4 @@
-"""Plain HTTP on the websocket's port: is it alive, is it ready, its figures, what it is."""
+"""Plain HTTP on the websocket's port: the page, is it alive, is it ready, its figures, its name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from xyt_stream.server import web
 from xyt_stream.server.service import Service
 
 
@@ -32,9 +33,7 @@ def answer(service: Service, request: Request) -> Response | None:
         return _page(HTTPStatus.OK, service.metrics.page(), CONTENT_TYPE_LATEST)
     if path == "/info":
         return _page(HTTPStatus.OK, msgspec.json.encode(service.info()), "application/json")
-    if path == "/":
-        return _text(HTTPStatus.UPGRADE_REQUIRED, "Here speaks xyt.v1, over a websocket.")
-    return _text(HTTPStatus.NOT_FOUND, "There is no such page.")
+    return web.file(path) or _text(HTTPStatus.NOT_FOUND, "There is no such page.")
 
 
 def _text(status: HTTPStatus, line: str) -> Response:

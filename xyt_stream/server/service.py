@@ -61,7 +61,6 @@ class Service:
         self.access = access
         self.limits = limits
         self.proxies = proxies
-        self.rooms = Rooms(self.engine, limits)
         # Each conversation holds two slots.
         talks = max(1, max_sessions // 2)
         self.host = None if duplex is None else Host(duplex, codec, talks)

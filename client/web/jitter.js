@@ -1,0 +1,188 @@
+/**
+ * The jitter buffer: sound arrives in bursts and is played evenly. The policy is that of
+ * xyt_stream/client/jitter.py, and tests/web hold both to the same simulations.
+ */
+
+const FADE = 0.005; // seconds over which one sound becomes another
+const CONCEALED = 0.04; // seconds that stand in for sound that is late, fading away
+const GROWTH = 0.04; // seconds that are held back more after running dry
+const CALM = 4; // seconds without running dry after which less will do
+const SPARE = 0.04; // seconds that are never given up
+const STEP = 0.02; // seconds that are given up at once
+
+/**
+ * Holds sound back for a while, as long as its arrivals need, and plays it evenly.
+ *
+ * It begins to play when `target` seconds wait. When it runs dry, what was heard last fades away
+ * backwards, and it holds back more than before; after a calm time it gives up what was never needed,
+ * a little at a time. Where sound was lost on the way, one side fades into the other.
+ *
+ * Nothing is allocated after its making: it runs on the thread that must never wait.
+ */
+export class JitterBuffer {
+  #ring;
+  #last; // played last, as a ring of its own
+  #lastAt = 0;
+  #rest; // what stands in
+  #restAt; // of it, what was played
+  #fade;
+  #pushed = 0;
+  #pulled = 0;
+  #playing = false;
+  #fadesIn = false;
+  #finished = false;
+  #lowest = 0; // samples that waited at least, in this calm time
+  #calm = 0; // samples played without running dry
+
+  /**
+   * @param {number} rate Hz
+   * @param {object} [options]
+   * @param {number} [options.target] seconds to have before playing, at first
+   * @param {number} [options.most] seconds that the target may grow to
+   * @param {number} [options.limit] seconds it can hold; beyond it the oldest sound is dropped
+   */
+  constructor(rate, { target = 0.1, most = 1, limit = 2 } = {}) {
+    this.rate = rate;
+    this.target = target;
+    this.most = most;
+    this.underruns = 0; // how often it ran dry while sound was still to come
+    this.dropped = 0; // samples lost to `limit`
+    this.givenUp = 0; // samples left out to play sooner
+    this.#fade = Math.round(FADE * rate);
+    this.#ring = new Float32Array(Math.round(limit * rate));
+    this.#last = new Float32Array(Math.round(CONCEALED * rate));
+    this.#rest = new Float32Array(this.#last.length);
+    this.#restAt = this.#rest.length;
+  }
+
+  /** Seconds of sound that wait. */
+  get depth() {
+    return (this.#pushed - this.#pulled) / this.rate;
+  }
+
+  /** Whether all has been played that ever will be. */
+  get done() {
+    return this.#finished && this.#pushed === this.#pulled;
+  }
+
+  /**
+   * Sound that has arrived.
+   * @param {Float32Array} samples
+   * @param {boolean} [gap] something between this and what came before was lost
+   */
+  push(samples, gap = false) {
+    const ring = this.#ring;
+    const size = ring.length;
+    const past = this.#pushed;
+    const fade = gap ? Math.min(this.#fade, samples.length) : 0;
+    for (let i = 0; i < samples.length; i++) {
+      let sample = samples[i];
+      if (i < fade) {
+        // Begun by what was pushed last, backwards. It lies behind what is written here.
+        const old = i < past ? ring[(past - 1 - i) % size] : 0;
+        sample = cross(old, sample, i, this.#fade);
+      }
+      ring[(past + i) % size] = sample;
+    }
+    this.#pushed += samples.length;
+    const excess = Math.max(0, this.#pushed - this.#pulled - size);
+    this.#pulled += excess;
+    this.dropped += excess;
+  }
+
+  /**
+   * Sound to play now; what is missing is silence.
+   * @param {Float32Array} out filled
+   * @returns {number} samples of it that are sound, or stand in for it
+   */
+  pull(out) {
+    const waiting = this.#pushed - this.#pulled;
+    if (!this.#playing && (waiting >= this.target * this.rate || this.#finished)) {
+      this.#playing = true;
+      this.#calm = 0;
+      this.#lowest = waiting;
+    }
+    if (!this.#playing) return this.#standIn(out, 0);
+    const count = Math.min(out.length, waiting);
+    this.#take(out, count);
+    if (count < out.length && !this.#finished) {
+      this.underruns += 1;
+      this.target = Math.min(this.most, this.target + GROWTH);
+      this.#playing = false;
+      this.#fadesIn = true;
+      this.#fadeAway();
+      return this.#standIn(out, count);
+    }
+    out.fill(0, count);
+    this.#settle(out.length);
+    return count;
+  }
+
+  /** Nothing more will be pushed: what is left is played out. */
+  finish() {
+    this.#finished = true;
+  }
+
+  #take(out, count) {
+    const ring = this.#ring;
+    for (let i = 0; i < count; i++) out[i] = ring[(this.#pulled + i) % ring.length];
+    this.#pulled += count;
+    if (this.#fadesIn && count) {
+      for (let i = 0; i < Math.min(count, this.#fade); i++) {
+        const at = this.#restAt + i;
+        out[i] = cross(at < this.#rest.length ? this.#rest[at] : 0, out[i], i, this.#fade);
+      }
+      this.#restAt = this.#rest.length;
+      this.#fadesIn = false;
+    }
+    for (let i = 0; i < count; i++) {
+      this.#last[this.#lastAt] = out[i];
+      this.#lastAt = (this.#lastAt + 1) % this.#last.length;
+    }
+  }
+
+  /** After a calm time, gives up some of what was never needed. */
+  #settle(count) {
+    this.#calm += count;
+    this.#lowest = Math.min(this.#lowest, this.#pushed - this.#pulled);
+    if (this.#finished || this.#calm < CALM * this.rate) return;
+    const spare = this.#lowest - Math.round(SPARE * this.rate);
+    const step = Math.min(spare, Math.round(STEP * this.rate));
+    if (step > this.#fade) {
+      const ring = this.#ring;
+      for (let i = 0; i < this.#fade; i++) {
+        const after = (this.#pulled + step + i) % ring.length;
+        ring[after] = cross(ring[(this.#pulled + i) % ring.length], ring[after], i, this.#fade);
+      }
+      this.#pulled += step;
+      this.givenUp += step;
+      this.target = Math.max(SPARE, this.target - step / this.rate);
+    }
+    this.#calm = 0;
+    this.#lowest = this.#pushed - this.#pulled;
+  }
+
+  /** What was played last, backwards and softer and softer, is to stand in. */
+  #fadeAway() {
+    const length = this.#last.length;
+    for (let i = 0; i < length; i++) {
+      const sample = this.#last[(this.#lastAt - 1 - i + length) % length];
+      this.#rest[i] = sample * (1 - i / (length - 1));
+    }
+    this.#restAt = 0;
+  }
+
+  #standIn(out, from) {
+    const count = Math.min(out.length - from, this.#rest.length - this.#restAt);
+    for (let i = 0; i < count; i++) out[from + i] = this.#rest[this.#restAt + i];
+    this.#restAt += count;
+    out.fill(0, from + count);
+    return from + count;
+  }
+}
+
+/** Sample `i` of `fade` on the way from one sound to another. */
+function cross(old, fresh, i, fade) {
+  const down = fade > 1 ? 1 - i / (fade - 1) : 1;
+  return old * down + fresh * (1 - down);
+}

@@ -1,0 +1,122 @@
+/**
+ * Where the time goes between a mouth and an ear: each part measured by itself, so that their sum can
+ * be held against a measurement of the whole (tests/client/test_web.py does).
+ *
+ * A frame's last sample is heard at the microphone at some moment c and sent at s; the sound decoded
+ * out of it arrives at a, and reaches from there as far back as the frame is long. So what is played
+ * is as old as
+ *
+ *     (s - c) capture  +  frame  +  (a - s) network, encoding, decoding
+ *             +  overlap  +  what waited in the buffer before it  +  the devices
+ */
+
+const KEPT = 40; // values behind each figure
+
+/** The latest values of something, and their median. */
+class Recent {
+  #values = [];
+
+  add(value) {
+    this.#values.push(value);
+    if (this.#values.length > KEPT) this.#values.shift();
+  }
+
+  /** @returns {number | null} null: nothing is known */
+  get median() {
+    const sorted = [...this.#values].sort((a, b) => a - b);
+    return sorted.length ? sorted[sorted.length >> 1] : null;
+  }
+}
+
+/**
+ * @typedef {object} Part
+ * @property {string} name
+ * @property {number | null} ms null: not known (yet)
+ */
+
+export class Ledger {
+  #capture = new Recent();
+  #roundTrip = new Recent();
+  #turnaround = new Recent();
+  #overlap = new Recent();
+  #wait = new Recent();
+  #sentAt = new Map(); // by frame
+  #samplesOut = 0;
+
+  /** @param {any} ready the server's */
+  constructor(ready) {
+    this.ready = ready;
+    this.frame = ready.frame_ms / 1e3;
+    // The decoder's delay is whole frames of lookahead, and the overlap, which shows in what arrives.
+    const { encode, decode } = ready.delay_ms;
+    const decoded = Math.floor(decode / ready.frame_ms) * ready.frame_ms;
+    this.lookahead = (encode - ready.frame_ms + decoded) / 1e3;
+  }
+
+  /**
+   * Sound has been sent.
+   * @param {number} samples in all, at `ready.send_rate`
+   * @param {number} count the latest of them
+   * @param {number} age seconds since the last of them was heard
+   * @param {number} now seconds
+   */
+  sent(samples, count, age, now) {
+    this.#capture.add(age);
+    const frameSamples = this.frame * this.ready.send_rate;
+    const before = Math.floor((samples - count) / frameSamples);
+    for (let frame = before; frame < Math.floor(samples / frameSamples); frame++) {
+      this.#sentAt.set(frame, now);
+      this.#sentAt.delete(frame - 256);
+    }
+  }
+
+  /**
+   * Sound that was decoded out of `frame` has arrived.
+   * @param {number} frame
+   * @param {number} count samples at `ready.receive_rate`
+   * @param {number} now seconds
+   */
+  arrived(frame, count, now) {
+    this.#samplesOut += count;
+    const sentAt = this.#sentAt.get(frame);
+    if (sentAt === undefined) return;
+    this.#turnaround.add(now - sentAt);
+    this.#overlap.add((frame + 1) * this.frame - this.#samplesOut / this.ready.receive_rate);
+  }
+
+  /** @param {number} seconds between an arrival and its turn to be played */
+  waited(seconds) {
+    this.#wait.add(seconds);
+  }
+
+  /** @param {number} seconds of a ping and its pong */
+  pong(seconds) {
+    this.#roundTrip.add(seconds);
+  }
+
+  /**
+   * @param {{input: number | null, output: number | null}} devices what they say of themselves, seconds
+   * @returns {Part[]} in the order of the way; a part that this session does not have is left out
+   */
+  parts({ input, output }) {
+    const { send, receive, role } = this.ready;
+    const speaks = send === 'pcm';
+    const hears = receive.includes('pcm');
+    const roundTrip = this.#roundTrip.median;
+    const whole = this.#turnaround.median;
+    const known = whole !== null && roundTrip !== null;
+    const coding = known ? Math.max(0, whole - roundTrip - this.lookahead) : null;
+    return [
+      speaks && { name: 'microphone', seconds: input },
+      speaks && { name: 'capture', seconds: this.#capture.median },
+      speaks && { name: 'frame', seconds: this.frame + this.lookahead },
+      { name: 'network', seconds: roundTrip !== null && role !== 'loopback' ? roundTrip / 2 : roundTrip },
+      role === 'loopback' && { name: 'encode, decode', seconds: coding },
+      role === 'loopback' && { name: 'overlap', seconds: this.#overlap.median },
+      hears && { name: 'buffer', seconds: this.#wait.median },
+      hears && { name: 'loudspeaker', seconds: output },
+    ]
+      .filter((part) => part !== false)
+      .map(({ name, seconds }) => ({ name, ms: seconds === null ? null : seconds * 1e3 }));
+  }
+}

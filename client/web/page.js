@@ -1,0 +1,215 @@
+/** The page: its controls, and what they show of a call. */
+
+import { Call, MODES } from './call.js';
+import { Meter } from './meters.js';
+import { Picture } from './picture.js';
+import { codeBits, frameBytes } from './protocol.js';
+import { devices } from './sound.js';
+import { NOT_HTTPS, TOO_OLD, sentence } from './words.js';
+
+const FIGURES = 500; // ms between figures: slow enough to be read
+const RATE_FRAMES = 50; // latest frames behind the bits a second
+
+const element = (id) => document.getElementById(id);
+const motion = matchMedia('(prefers-reduced-motion: reduce)');
+const still = () => motion.matches;
+
+const server = new URL('.', location.href);
+const socket = new URL(server);
+socket.protocol = server.protocol === 'https:' ? 'wss:' : 'ws:';
+
+const picture = new Picture(element('picture'), still);
+const meters = [
+  new Meter(element('in-level'), element('in-spectrum'), still, element('ring')),
+  new Meter(element('out-level'), element('out-spectrum'), still),
+];
+
+/** @type {Call | null} */
+let call = null;
+/** @type {number[]} ms, when the latest frames came */
+let arrivals = [];
+let frameBits = 0;
+
+const mode = () => element('talk').elements.mode.value;
+
+/**
+ * @param {string} text
+ * @param {boolean} [wrong]
+ */
+function say(text, wrong = false) {
+  const status = element('status');
+  status.dataset.kind = wrong ? 'error' : '';
+  status.textContent = text;
+}
+
+/** @param {'idle' | 'waiting' | 'live'} state */
+function show(state) {
+  element('button').dataset.state = state;
+  const speaks = MODES[mode()].speaks;
+  element('verb').textContent = { idle: speaks ? 'Speak' : 'Listen', waiting: 'Stop', live: 'Stop' }[state];
+  element('mute').disabled = state !== 'live' || !speaks;
+  document.querySelector('.modes').disabled = state !== 'idle';
+  for (const id of ['room', 'token']) element(id).disabled = state !== 'idle';
+  element('room-field').hidden = !MODES[mode()].room;
+}
+
+function wanted() {
+  return {
+    microphone: element('microphone').value,
+    loudspeaker: element('loudspeaker').value,
+    echoCancellation: element('echo').checked,
+  };
+}
+
+function start() {
+  const speaks = MODES[mode()].speaks;
+  if (speaks && !navigator.mediaDevices?.getUserMedia) return say(NOT_HTTPS, true);
+  if (!('AudioWorkletNode' in window)) return say(isSecureContext ? TOO_OLD : NOT_HTTPS, true);
+  show('waiting');
+  say(speaks ? 'Waiting for the microphone…' : 'Connecting…');
+  arrivals = [];
+  const plan = { mode: mode(), room: element('room').value, token: element('token').value, wanted: wanted() };
+  call = new Call(socket.href, plan, {
+    live,
+    say,
+    codes,
+    over: (error) => {
+      call = null;
+      for (const meter of meters) meter.watch(null);
+      element('mute').setAttribute('aria-pressed', 'false');
+      show('idle');
+      if (error) say(sentence(error), true);
+      else if (element('status').dataset.kind !== 'error') say('');
+      if (error?.name === 'unauthorized') {
+        element('token-field').hidden = false;
+        element('token').focus();
+      }
+    },
+  });
+}
+
+/** The server is ready. */
+function live(ready) {
+  show('live');
+  say(
+    {
+      loopback: 'Speak: you hear yourself through 1000 bits a second.',
+      user: 'Speak, then wait: it answers.',
+      mic: `You speak into the room “${ready.room}”.`,
+      speaker: `You listen to the room “${ready.room}”.`,
+    }[ready.role],
+  );
+  const { codebooks, codebook_size } = ready.model;
+  frameBits = 8 * frameBytes(codebooks, codeBits(codebook_size));
+  const [input, output] = [call.sound.input, call.sound.output];
+  meters[0].watch(MODES[mode()].speaks ? input : null);
+  meters[1].watch(ready.receive.includes('pcm') ? output : null);
+  element('numbers').replaceChildren(
+    ...Array.from({ length: codebooks }, () => document.createElement('li')),
+  );
+  picture.clear();
+  void listDevices();
+}
+
+/** @param {Uint16Array[]} frames */
+function codes(frames) {
+  picture.add(frames);
+  const latest = frames[frames.length - 1];
+  [...element('numbers').children].forEach((item, book) => {
+    item.textContent = String(latest[book]);
+  });
+  arrivals.push(...frames.map(() => performance.now()));
+  arrivals = arrivals.slice(-RATE_FRAMES);
+}
+
+function figures() {
+  if (!call) return;
+  const span = (arrivals[arrivals.length - 1] - arrivals[0]) / 1e3;
+  const rate = (frameBits * (arrivals.length - 1)) / span;
+  element('bits').textContent = arrivals.length > 5 ? String(10 * Math.round(rate / 10)) : '–';
+  const parts = call.latency();
+  if (!parts.length) return;
+  // What is shown is rounded first, so that it adds up for whoever adds.
+  const shown = parts.map(({ name, ms }) => ({ name, ms: ms === null ? null : Math.round(ms) }));
+  const known = shown.every(({ ms, name }) => ms !== null || name === 'microphone');
+  const total = shown.reduce((sum, { ms }) => sum + (ms ?? 0), 0);
+  element('total').textContent = known ? String(total) : '–';
+  element('bar').replaceChildren(...shown.map(({ ms }, i) => segment(ms ?? 0, i)));
+  element('parts').replaceChildren(...shown.map(({ name, ms }, i) => term(name, ms, i)));
+  const { target, underruns } = call.buffer;
+  if (target) {
+    const dry = { 0: 'has never run dry', 1: 'has run dry once' }[underruns] ?? `has run dry ${underruns} times`;
+    element('buffer').textContent = `The buffer plays from ${Math.round(target * 1e3)} ms on; it ${dry}.`;
+  }
+}
+
+function segment(ms, i) {
+  const span = document.createElement('span');
+  span.dataset.part = String(i);
+  span.style.flexGrow = String(ms);
+  return span;
+}
+
+function term(name, ms, i) {
+  const [row, dt, dd] = ['div', 'dt', 'dd'].map((tag) => document.createElement(tag));
+  row.dataset.part = String(i);
+  dt.textContent = name;
+  dd.textContent = ms === null ? 'not told' : `${ms} ms`;
+  row.append(dt, dd);
+  return row;
+}
+
+/** The devices' names are known once the microphone was allowed. */
+async function listDevices() {
+  const { microphones, loudspeakers } = await devices();
+  element('loudspeaker-field').hidden = !loudspeakers.length;
+  for (const [id, found] of [['microphone', microphones], ['loudspeaker', loudspeakers]]) {
+    const chosen = element(id).value;
+    const named = found.filter(({ deviceId }) => deviceId !== 'default');
+    const options = named.map(({ label, deviceId }) => new Option(label, deviceId));
+    element(id).replaceChildren(new Option('Default', ''), ...options);
+    element(id).value = named.some(({ deviceId }) => deviceId === chosen) ? chosen : '';
+  }
+}
+
+async function meetServer() {
+  let info;
+  try {
+    info = await (await fetch(new URL('info', server))).json();
+  } catch {
+    return; // a proxy may keep it to itself; the session will tell what is needed
+  }
+  element('token-field').hidden = !info.token_needed;
+  element('parrot').hidden = !info.duplex;
+  const { name, hash, input_rate, codebooks, codebook_size } = info.model;
+  const bits = codebooks * codeBits(codebook_size) * (1e3 / info.frame_ms);
+  const sound = (16 * input_rate).toLocaleString('en');
+  element('model').textContent = `Model ${name}, ${hash.slice(0, 12)}.`;
+  element('saving').textContent =
+    `Each column is one frame: ${codebooks} codes, ${Math.round(bits)} bits a second in all, ` +
+    `where the sound itself takes ${sound}.`;
+}
+
+element('talk').addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (call) call.stop();
+  else start();
+});
+element('mute').addEventListener('click', () => {
+  call.muted = !call.muted;
+  element('mute').setAttribute('aria-pressed', String(call.muted));
+});
+document.querySelector('.modes').addEventListener('change', () => {
+  say('');
+  show('idle');
+});
+for (const id of ['microphone', 'loudspeaker', 'echo']) {
+  element(id).addEventListener('change', () => void call?.use(wanted()));
+}
+navigator.mediaDevices?.addEventListener('devicechange', () => void listDevices());
+setInterval(figures, FIGURES);
+
+show('idle');
+if (!isSecureContext) say(NOT_HTTPS, true);
+void meetServer();
+void listDevices();

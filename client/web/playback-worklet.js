@@ -1,0 +1,36 @@
+/** The loudspeaker's side of the audio thread: sound from the wire waits, and is played evenly. */
+
+import { JitterBuffer } from './jitter.js';
+import { Resampler } from './resample.js';
+
+class Playback extends AudioWorkletProcessor {
+  #told = false;
+
+  /** @param {{processorOptions: {rate: number}}} options the wire's rate, Hz */
+  constructor({ processorOptions: { rate } }) {
+    super();
+    this.resampler = new Resampler(rate, sampleRate);
+    this.buffer = new JitterBuffer(sampleRate);
+    this.port.onmessage = ({ data }) => (data.samples ? this.#push(data) : this.buffer.finish());
+  }
+
+  process(_inputs, [[channel]]) {
+    this.buffer.pull(channel);
+    if (this.buffer.done && !this.#told) {
+      this.#told = true;
+      this.port.postMessage({ done: true });
+    }
+    return !this.#told;
+  }
+
+  /** Sound has arrived, on the main thread at `time`; tells how long it will wait from then on. */
+  #push({ samples, gap, time }) {
+    const { buffer, resampler } = this;
+    const wait = buffer.depth + resampler.lag + Math.max(0, currentTime - time);
+    buffer.push(resampler.push(Float32Array.from(samples, (step) => step / 32768)), gap);
+    const { target, underruns, dropped } = buffer;
+    this.port.postMessage({ wait, target, underruns, dropped });
+  }
+}
+
+registerProcessor('playback', Playback);

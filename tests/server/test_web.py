@@ -1,0 +1,95 @@
+"""The browser page's files, as the server gives them out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "client" / "web"
+SERVED = sorted(file for file in WEB.iterdir() if file.suffix in (".html", ".css", ".js", ".svg"))
+
+
+async def get(server, target):
+    """(status, headers, body) of a path, to the byte as it is given here."""
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: {server.host}:{server.port}\r\n\r\n".encode())
+    head, _, body = (await asyncio.wait_for(reader.read(), 30)).partition(b"\r\n\r\n")
+    writer.close()
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(status.split()[1]), headers, body
+
+
+async def test_a_browser_gets_the_page(server):
+    for path in ("/", "/?mode=loopback"):
+        status, headers, body = await get(server, path)
+        assert (status, body) == (200, (WEB / "index.html").read_bytes())
+        assert headers["content-type"] == "text/html; charset=utf-8"
+
+
+async def test_every_file_has_its_type_and_no_more_rights_than_it_needs(server):
+    kinds = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    for file in SERVED:
+        if file.name == "index.html":
+            continue
+        status, headers, body = await get(server, f"/{file.name}")
+        assert (status, body) == (200, file.read_bytes())
+        assert headers["content-type"].startswith(kinds[file.suffix[1:]])
+        assert headers["x-content-type-options"] == "nosniff"
+        policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+        assert policy.pop("require-trusted-types-for") == "'script'"
+        allowed = {"script-src", "style-src", "img-src", "connect-src"}
+        assert all(policy[name] == "'self'" for name in allowed)
+        assert all(value == "'none'" for name, value in policy.items() if name not in allowed)
+        assert {"default-src", "base-uri", "form-action", "frame-ancestors"} <= policy.keys()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/../pyproject.toml",
+        "/..%2fpyproject.toml",
+        "/./index.html/../../server.py",
+        "//etc/passwd",
+        "/etc/passwd",
+        "/package.json",
+        "/page.js/",
+        "/page.js%00",
+    ],
+)
+async def test_no_path_leads_anywhere_else(server, target):
+    assert (await get(server, target))[0] == 404
+
+
+def test_the_page_asks_nobody_else_and_has_nothing_inline():
+    page = (WEB / "index.html").read_text()
+    assert re.findall(r"(?:src|href)=\"([^\"]*)\"", page) == ["icon.svg", "style.css", "page.js"]
+    assert not re.search(r"<style|<script(?![^>]* src=)|\sstyle=|\son\w+=", page)
+    for file in SERVED:
+        addresses = set(re.findall(r"(?:https?|wss?)://[\w./]+", file.read_text()))
+        assert addresses <= {"http://www.w3.org/2000/svg", "http://localhost."}, file.name
+
+
+@pytest.mark.slow
+def test_an_installed_package_has_the_page(tmp_path):
+    """It is a link in a checkout; in a wheel the files themselves."""
+    pytest.importorskip("setuptools", minversion="77", reason="a wheel needs setuptools")
+    for folder in ("xyt_stream", "client"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True)
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, tmp_path)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", tmp_path, tmp_path], check=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = {name for name in wheel.namelist() if name.startswith("xyt_stream/web/")}
+        assert names == {f"xyt_stream/web/{file.name}" for file in SERVED}
+        for file in SERVED:
+            assert wheel.read(f"xyt_stream/web/{file.name}") == file.read_bytes()
