@@ -659,17 +659,42 @@ def bench_soak(
 @with_model
 def bench_codec(
     load: LoadCodec,
+    streams: Annotated[
+        str, typer.Option(help="How many side by side; several numbers with commas between.")
+    ] = "1",
     frames: Annotated[int, typer.Option(min=10, help="To time, after warm-up.")] = 200,
+    threads: Annotated[int, typer.Option(min=1, help="That torch may use.")] = 1,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="The published size, too, live and without a cache: gigabytes, minutes."
+        ),
+    ] = False,
     lookahead: Lookahead = None,
+    plot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Draw the figures: a png, svg or pdf.")
+    ] = None,
     json_file: Json = None,
 ) -> None:
-    """One thread's time per step beside Mimi's on the same machine."""
+    """Time per step, memory, and the share of arithmetic, beside Mimi on the same machine."""
     from xyt_stream.bench.codec import compare
 
-    result = compare(load(), frames=frames, lookahead=lookahead or 0)
+    if plot:
+        from xyt_stream.bench.plot import draw_steps
+    result = compare(
+        load(),
+        streams=_numbers(streams),
+        frames=frames,
+        lookahead=lookahead or 0,
+        full=full,
+        threads=threads,
+    )
     console.print(result.table())
-    _say(result.note)
+    for note in result.notes:
+        _say(note)
     _write_json(json_file, result.flat())
+    if plot:
+        draw_steps(result, plot)
 
 
 @bench_app.command("lookahead")
@@ -738,6 +763,17 @@ def bench_precision(load: LoadCodec, file: Source, json_file: Json = None) -> No
     result = measure(codec, samples)
     console.print(result.table())
     _write_json(json_file, result.flat())
+
+
+def _numbers(text: str) -> list[int]:
+    """ "1,8,32" as numbers, each of them 1 or more."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [0]
+    if min(numbers) < 1:
+        raise typer.BadParameter(f"{text!r} is no list of numbers like 1,8,32")
+    return numbers
 
 
 def _lookahead(offline: bool, lookahead: int | None) -> int | None:

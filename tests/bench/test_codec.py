@@ -2,24 +2,110 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 
+import pytest
 import torch
 
 from xyt_stream import Codec
-from xyt_stream.bench.codec import GET_MOSHI, compare
+from xyt_stream.bench import codec as bench
+from xyt_stream.bench.codec import Comparison, Result, compare
+from xyt_stream.bench.contenders import GET_MOSHI, full_size, naive
+from xyt_stream.bench.plot import draw_steps
 
 
-def test_mimi_stands_beside_or_how_to_get_it(codec: Codec) -> None:
-    threads = torch.get_num_threads()
-    comparison = compare(codec, frames=10)
-    assert torch.get_num_threads() == threads
-    figures = json.loads(json.dumps(comparison.flat()))
-    for name in ("step_ms", "encode_ms", "decode_ms"):
+@pytest.fixture(scope="module")
+def comparison(codec: Codec) -> Comparison:
+    return compare(codec, streams=(3, 1), frames=10, seconds=3)
+
+
+def test_mimi_stands_beside_or_how_to_get_it(comparison: Comparison) -> None:
+    figures = json.loads(json.dumps(comparison.flat(), allow_nan=False))
+    assert figures["streams"] == [1, 3]
+    for name in ("step_ms", "encode_ms", "decode_ms", "products_ms", "step_ms_3"):
         assert 0 < figures[name]["median"] <= figures[name]["p99"]
     if importlib.util.find_spec("moshi"):
         assert figures["mimi_ratio"] == (
             figures["mimi_step_ms"]["median"] / figures["step_ms"]["median"]
         )
+        assert figures["mimi_model_mib"] > 200
+        assert figures["mimi_stream_mib"] > 1
     else:
         assert "mimi_ratio" not in figures
-        assert GET_MOSHI in comparison.note
+        assert any(GET_MOSHI in note for note in comparison.notes)
+
+
+def test_arithmetic_is_a_part_of_the_step(comparison: Comparison) -> None:
+    one, three = (r for r in comparison.results if not r.key)
+    for result in (one, three):
+        assert result.share is not None
+        assert 0.05 < result.share < 1.5  # times by themselves, and the machine may be busy
+    assert one.gigaflops is not None
+    assert one.kernels is None
+
+
+def test_memory_is_what_is_held(comparison: Comparison, codec: Codec) -> None:
+    mine = [r for r in comparison.results if not r.key]
+    weights = sum(p.nbytes for p in codec.network.parameters()) / 2**20
+    assert weights < mine[0].model_mib < 2.5 * weights
+    rings = codec.stream_encoder().steps.stream.all.keys.values()
+    assert mine[0].stream_mib > 2 * sum(ring.nbytes for ring in rings) / 2**20
+    assert mine[1].stream_mib == pytest.approx(mine[0].stream_mib, rel=0.05)
+
+
+def test_threads_are_put_back(codec: Codec) -> None:
+    before = torch.get_num_threads()
+    assert compare(codec, frames=1, threads=1, seconds=0.1).threads == 1
+    assert torch.get_num_threads() == before
+
+
+@torch.inference_mode()
+def test_the_naive_way_and_the_cached_one_step(published: Codec) -> None:
+    for contender in (
+        naive(published.network, 2),
+        full_size(published, 2, windows=1),
+        full_size(published, 2, windows=2),
+    ):
+        codes = contender.encode()
+        assert codes.shape[:2] == (2, 8)
+        assert contender.decode(codes).shape == (2, published.frame_samples_out)
+
+
+@torch.inference_mode()
+def test_the_naive_way_codes_the_last_ten_seconds(published: Codec) -> None:
+    contender = naive(published.network, 1)
+    codes = torch.cat([contender.encode() for _ in range(3)], dim=2)
+    (window,) = contender.encode.__closure__ and [
+        cell.cell_contents
+        for cell in contender.encode.__closure__
+        if isinstance(cell.cell_contents, torch.Tensor)
+    ]
+    assert torch.equal(codes[:, :, -1], published.encode(window)[:, :, -1])
+
+
+def result(name: str, key: str, streams: int, ms: float) -> Result:
+    times = {"median": ms, "p99": 2 * ms}
+    return Result(name, key, streams, times, times, times, None, None, None, 1.0, 500.0)
+
+
+def test_what_is_hopeless_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = [result("slow", "s_", 1, 3000), result("big", "b_", 8, 1)]
+    cpu = torch.device("cpu")
+    assert bench._obstacle("slow", 8, done, cpu) is None
+    assert bench._obstacle("slow", 32, done, cpu) == bench.TOO_SLOW
+    assert bench._obstacle("new", 32, done, cpu) is None
+    monkeypatch.setattr(bench, "_free_mib", lambda device: 5000.0)
+    assert bench._obstacle("big", 10, done, cpu) is None
+    assert bench._obstacle("big", 11, done, cpu) == bench.NO_ROOM
+
+
+def test_ratios_are_of_as_many_streams(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    results = [result("m", "", n, n * 1.0) for n in (1, 8)]
+    results += [result("Mimi", "mimi_", n, 5.0 * n) for n in (1, 8)]
+    comparison = Comparison("m", "cpu", 1, results, {("naive", 8): bench.TOO_SLOW})
+    figures = comparison.flat()
+    assert figures["mimi_ratio"] == figures["mimi_ratio_8"] == 5
+    assert "naive, 8 streams: too slow" in comparison.notes
+    assert math.isclose(figures["step_ms_8"]["p99"], 16)
+    draw_steps(comparison, tmp_path / "steps.svg")
+    assert "streams side by side" in (tmp_path / "steps.svg").read_text()

@@ -48,5 +48,5 @@ def test_mels_codes_and_the_inverse_fft_are_float32_in_any_case(codec, whole, dt
 
 
 def test_other_types_are_refused():
-    with pytest.raises(ModelError, match=r"float32, bfloat16, float16, not torch\.float64"):
+    with pytest.raises(ModelError, match=r"float32, bfloat16 or float16, not torch\.float64"):
         precision(CPU, torch.float64)

@@ -1,9 +1,10 @@
-"""Fidelity against latency as a picture (extra "bench")."""
+"""Figures as pictures (extra "bench")."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from xyt_stream.bench.codec import Comparison
 from xyt_stream.bench.lookahead import Tradeoff
 from xyt_stream.errors import MissingExtraError, XYTError
 
@@ -37,6 +38,39 @@ def draw(tradeoff: Tradeoff, path: Path) -> None:
     sound.set(xlabel="decoder delay, ms", ylabel="SNR against offline, same codes, dB")
     for axes in (codes, sound):
         axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def draw_steps(comparison: Comparison, path: Path) -> None:
+    """Writes a picture of each contender's time per stream, by the number of streams.
+
+    Raises:
+        XYTError: the ending is unknown.
+    """
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    for name in dict.fromkeys(result.name for result in comparison.results):
+        results = [result for result in comparison.results if result.name == name]
+        counts = [result.streams for result in results]
+        each = [(result.both["median"], result.both["p99"]) for result in results]
+        medians = [median / n for (median, _), n in zip(each, counts, strict=True)]
+        above = [(p99 - median) / n for (median, p99), n in zip(each, counts, strict=True)]
+        whiskers = [[0.0] * len(above), above]
+        axes.errorbar(counts, medians, whiskers, label=name, marker="o", capsize=3)
+    axes.axhline(80, color="grey", linestyle=":", label="real time, one stream")
+    axes.set(
+        title=f"one 80 ms frame, {comparison.device}, {comparison.threads} threads",
+        xlabel="streams side by side",
+        ylabel="ms a stream, median to p99",
+        xscale="log",
+        yscale="log",
+    )
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     try:
         figure.savefig(path)
     except ValueError as error:

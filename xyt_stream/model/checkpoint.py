@@ -18,6 +18,7 @@ from torch import Tensor
 
 from xyt_stream.errors import ModelError
 from xyt_stream.model.config import ModelConfig, published
+from xyt_stream.model.precision import WEIGHTS, names
 from xyt_stream.model.published import translate_config, translate_weights
 from xyt_stream.model.sources import Source
 from xyt_stream.model.tokenizer import Tokenizer
@@ -72,15 +73,20 @@ def convert(source: Source, path: Path) -> None:
     save(loaded.network, path, hash=loaded.hash)
 
 
-def load(source: Source, device: str = "cpu") -> Checkpoint:
-    """Read a checkpoint; float32, ready to run.
+def load(source: Source, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Checkpoint:
+    """Read a checkpoint, ready to run.
 
     Its weights are a file that `save` wrote, or published ones as .safetensors, .ckpt or .bin.
     Published weights without a config are taken to be of the released sizes.
 
+    Args:
+        dtype: of weights and activations, one of WEIGHTS; see `Tokenizer.lower`.
+
     Raises:
-        ModelError: naming the file and what does not fit.
+        ModelError: naming the file and what does not fit; or no such precision.
     """
+    if dtype not in WEIGHTS:
+        raise ModelError(f"weights are {names(WEIGHTS)}, not {dtype}")
     weights = source.weights
     header, tensors = _read_weights(weights)
     if CONFIG_KEY in header:
@@ -90,7 +96,9 @@ def load(source: Source, device: str = "cpu") -> Checkpoint:
         network = build(_published_config(source, tensors))
     fill(network, tensors, weights)
     network = network.to(device)
-    if network.config.causal:  # a second copy of the published size would cost 2 GB
+    network.lower(dtype)
+    # In float32 a second copy of the published size would cost 2 GB.
+    if network.config.causal or dtype != torch.float32:
         network.pack()
     return Checkpoint(network, header.get(HASH_KEY) or _digest(weights))
 

@@ -16,6 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
+WEIGHTS = (torch.float32, torch.bfloat16)  # that a network may be loaded in
 
 
 def precision(device: torch.device, dtype: torch.dtype) -> torch.autocast:
@@ -25,9 +26,14 @@ def precision(device: torch.device, dtype: torch.dtype) -> torch.autocast:
         ModelError: not one of PRECISIONS.
     """
     if dtype not in PRECISIONS:
-        names = ", ".join(str(known).removeprefix("torch.") for known in PRECISIONS)
-        raise ModelError(f"a precision is one of {names}, not {dtype}")
+        raise ModelError(f"a precision is {names(PRECISIONS)}, not {dtype}")
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def names(dtypes: tuple[torch.dtype, ...]) -> str:
+    """For errors: "float32, bfloat16 or float16"."""
+    *others, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
+    return f"{', '.join(others)} or {last}"
 
 
 def full_precision(

@@ -58,6 +58,7 @@ class Codec:
         *,
         config: str | Path | None = None,
         revision: str | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> Codec:
         """Load a model.
 
@@ -67,13 +68,15 @@ class Codec:
             device: "cpu", "cuda", "cuda:1", ...
             config: where published weights' .yaml or config.json is, if not beside them.
             revision: of a hub name: a branch, tag or commit.
+            dtype: of weights and activations: float32 or bfloat16, which is quicker, takes half
+                the memory and changes some codes.
 
         Raises:
             ModelError: no such model, or files that do not fit.
             DeviceError: no such device.
         """
         source = sources.find(model, config=config, revision=revision)
-        return cls(checkpoint.load(source, check_device(device)))
+        return cls(checkpoint.load(source, check_device(device), dtype))
 
     @property
     def device(self) -> torch.device:

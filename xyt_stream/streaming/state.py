@@ -122,15 +122,28 @@ def init_state(modules: list[nn.Module], slots: int, capacity: int, device: torc
         ends=torch.full((slots,), OPEN, device=device),
         loudest=torch.full((slots,), -torch.inf, device=device),
         tails={
-            layer: torch.zeros(slots, layer.channels, layer.left, device=device)
+            layer: torch.zeros(
+                slots, layer.channels, layer.left, dtype=_dtype(layer), device=device
+            )
             for layer in layers
             if isinstance(layer, Tailed)
         },
-        keys={layer: torch.zeros(shape, device=device) for layer, shape in rings.items()},
-        values={layer: torch.zeros(shape, device=device) for layer, shape in rings.items()},
+        keys={
+            layer: torch.zeros(shape, dtype=_dtype(layer), device=device)
+            for layer, shape in rings.items()
+        },
+        values={
+            layer: torch.zeros(shape, dtype=_dtype(layer), device=device)
+            for layer, shape in rings.items()
+        },
         carries={
             layer: torch.zeros(slots, layer.n_fft - layer.hop, device=device)
             for layer in layers
             if isinstance(layer, Overlapping)
         },
     )
+
+
+def _dtype(layer: nn.Module) -> torch.dtype:
+    """What a layer computes in."""
+    return next((p.dtype for p in layer.parameters()), torch.float32)

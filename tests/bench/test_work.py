@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from xyt_stream.bench.work import held_bytes, kernels, record
+
+
+def test_operations_are_those_of_the_textbook():
+    x, w = torch.randn(3, 5), torch.randn(7, 5)
+    conv, deconv = torch.randn(6, 4, 3), torch.randn(4, 6, 3)
+    sound, q, k = torch.randn(2, 4, 10), torch.randn(1, 2, 4, 8), torch.randn(1, 2, 11, 8)
+    cases = {
+        2 * 3 * 5 * 7: lambda: F.linear(x, w),
+        2 * 3 * 5 * 5: lambda: torch.addmm(torch.zeros(5), x, w[:5].t()),
+        2 * 2 * 6 * 8 * 4 * 3: lambda: F.conv1d(sound, conv),
+        2 * 2 * 10 * 4 * 6 * 3: lambda: F.conv_transpose1d(sound, deconv),
+        4 * 2 * 4 * 11 * 8: lambda: F.scaled_dot_product_attention(q, k, k),
+        0: lambda: x.exp() + 1,
+    }
+    for operations, step in cases.items():
+        products = record(step)
+        assert products.operations == operations
+        assert len(products.calls) == (operations > 0)
+        products.run()
+
+
+def test_a_step_is_recorded_through_its_layers(codec):
+    encoder = codec.stream_encoder()
+    step = lambda: encoder.step(torch.zeros(1, 1280), encoder.steps.all_slots)  # noqa: E731
+    step()
+    operations = record(step).operations
+    encoding = [codec.network.encoder.acoustic.stack, codec.network.encoder.semantic.stack]
+    weights = sum(p.numel() for part in encoding for p in part.parameters() if p.ndim == 2)
+    assert operations > 2 * 4 * weights
+
+
+def test_no_kernels_are_launched_on_a_cpu():
+    assert kernels(lambda: None, torch.device("cpu")) is None
+
+
+def test_bytes_are_counted_once():
+    @dataclass
+    class State:
+        held: dict[nn.Module, torch.Tensor]
+
+    layer = nn.Linear(10, 10)
+    state = State({layer: torch.zeros(100)})
+    assert held_bytes(layer) == 440
+    assert held_bytes(layer, [layer.weight], layer.weight) == 440
+    assert held_bytes(state, state.held[layer]) == 400
