@@ -65,3 +65,9 @@ def bidirectional() -> Codec:
 def short_window() -> Codec:
     """A bidirectional model whose window is 40 frames, so that streams soon outlast it."""
     return tiny(causal=False, context=40)
+
+
+@pytest.fixture(scope="session")
+def causal() -> Codec:
+    """A causal model whose attention reaches 5 frames back."""
+    return tiny(causal=True, context=5)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.model.tokenizer import Tokenizer
+from xyt_stream.streaming.graphs import CudaCapture, Graphs
 from xyt_stream.streaming.inputs import Codes, check_codes
 from xyt_stream.streaming.steps import Feed, Steps
 
@@ -21,6 +22,8 @@ class StreamDecoder:
         slots: streams side by side.
         lookahead: frames a bidirectional model sees beyond the one it gives out.
         frames: code frames in the longest step of a causal model.
+        graphs: on a GPU, capture the step of one frame of all codebooks for every bucket of slots,
+            which takes seconds; other steps are launched one kernel after the other.
 
     Attributes:
         lead: frames of codes a fresh slot is primed with.
@@ -31,7 +34,13 @@ class StreamDecoder:
     """
 
     def __init__(
-        self, network: Tokenizer, slots: int, *, lookahead: int = 0, frames: int = 1
+        self,
+        network: Tokenizer,
+        slots: int,
+        *,
+        lookahead: int = 0,
+        frames: int = 1,
+        graphs: bool = True,
     ) -> None:
         config = network.config
         self.network = network
@@ -51,6 +60,11 @@ class StreamDecoder:
         self.delay = self.lead * FRAME_SECONDS + self.delay_samples / config.output_rate
         self._feed: Feed | None = None
         self._started = False
+        self._graphs: Graphs | None = None
+        if graphs and frames == 1 and self.steps.device.type == "cuda":
+            codes = torch.zeros(slots, config.quantizer.codebooks, dtype=torch.int64)
+            codes = codes.to(self.steps.device)
+            self._graphs = Graphs(self.run, codes, CudaCapture(self.steps.device))
 
     @torch.inference_mode()
     def step(self, codes: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
@@ -66,6 +80,12 @@ class StreamDecoder:
         Returns:
             float32 [slots, frames * frame_samples_out].
         """
+        whole = codes.ndim == 2 and codes.shape[1] == self.network.config.quantizer.codebooks
+        return self._graphs(codes, active) if self._graphs and whole else self.run(codes, active)
+
+    @torch.inference_mode()
+    def run(self, codes: Tensor, active: Tensor) -> Tensor:
+        """`step` itself, which graphs are captured from: it asks the host nothing."""
         steps = self.steps
         latent = self._latent(codes[:, :, None] if codes.ndim == 2 else codes)
         seen = steps.begin(latent, active, chosen).transpose(1, 2)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.model.tokenizer import Tokenizer
+from xyt_stream.streaming.graphs import CudaCapture, Graphs
 from xyt_stream.streaming.inputs import Samples, check_samples
 from xyt_stream.streaming.steps import Feed, Steps
 
@@ -20,13 +21,16 @@ class StreamEncoder:
     Args:
         slots: streams side by side.
         lookahead: frames a bidirectional model sees beyond the one it gives out.
+        graphs: on a GPU, capture the step for every bucket of slots, which takes seconds.
 
     Attributes:
         lead: samples a fresh slot is primed with.
         delay: seconds from the first sample of a frame until its codes can be known.
     """
 
-    def __init__(self, network: Tokenizer, slots: int, *, lookahead: int = 0) -> None:
+    def __init__(
+        self, network: Tokenizer, slots: int, *, lookahead: int = 0, graphs: bool = True
+    ) -> None:
         self.network = network
         self.slots = slots
         self.steps = Steps(
@@ -42,6 +46,10 @@ class StreamEncoder:
         self.lead = self.steps.lead
         self.delay = (FRAME_SAMPLES + self.lead) / INPUT_RATE
         self._feed: Feed | None = None
+        self._graphs: Graphs | None = None
+        if graphs and self.steps.device.type == "cuda":
+            pcm = torch.zeros(slots, FRAME_SAMPLES, device=self.steps.device)
+            self._graphs = Graphs(self.run, pcm, CudaCapture(self.steps.device))
 
     @torch.inference_mode()
     def step(self, pcm: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
@@ -56,6 +64,11 @@ class StreamEncoder:
         Returns:
             int64 [slots, codebooks].
         """
+        return self._graphs(pcm, active) if self._graphs else self.run(pcm, active)
+
+    @torch.inference_mode()
+    def run(self, pcm: Tensor, active: Tensor) -> Tensor:
+        """`step` itself, which graphs are captured from: it asks the host nothing."""
         steps = self.steps
         codes = self.network.encode(steps.begin(pcm, active, chosen), steps.stream)[:, :, 0]
         if steps.lanes:
