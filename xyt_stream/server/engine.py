@@ -317,16 +317,13 @@ class Engine:
     def _rows(self, mask: Mask) -> tuple[Tensor, Tensor, Tensor | None]:
         """Which rows are in the mask, and the `active` and `chosen` of a step for them.
 
-        On a CPU a row more is time lost, so the step is given those rows only. On a GPU it is given
-        no more of the first rows than it must to reach the mask's last one, and their number is a
-        power of two: captured steps come in few sizes.
+        On a CPU a row more is time lost, so the step is given those rows only. Else, and on a GPU,
+        it is given no more of the first rows than it must to reach the mask's last one.
         """
         rows = torch.from_numpy(np.flatnonzero(mask))
         if self.codec.device.type == "cpu" and self.codec.causal and len(rows) < len(mask):
             return rows, torch.ones(len(rows), dtype=torch.bool), rows
         count = int(rows[-1]) + 1
-        if self.codec.device.type != "cpu":
-            count = min(self.slots, 1 << (count - 1).bit_length())
         active = torch.zeros(count, dtype=torch.bool)
         active[rows] = True
         return rows, self._put(active), None

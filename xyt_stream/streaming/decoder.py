@@ -81,10 +81,12 @@ class StreamDecoder:
             float32 [slots, frames * frame_samples_out].
         """
         whole = codes.ndim == 2 and codes.shape[1] == self.network.config.quantizer.codebooks
-        return self._graphs(codes, active) if self._graphs and whole else self.run(codes, active)
+        if self._graphs and whole and chosen is None:
+            return self._graphs(codes, active)
+        return self.run(codes, active, chosen)
 
     @torch.inference_mode()
-    def run(self, codes: Tensor, active: Tensor) -> Tensor:
+    def run(self, codes: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
         """`step` itself, which graphs are captured from: it asks the host nothing."""
         steps = self.steps
         latent = self._latent(codes[:, :, None] if codes.ndim == 2 else codes)

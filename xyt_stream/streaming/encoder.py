@@ -64,10 +64,12 @@ class StreamEncoder:
         Returns:
             int64 [slots, codebooks].
         """
-        return self._graphs(pcm, active) if self._graphs else self.run(pcm, active)
+        if self._graphs and chosen is None:
+            return self._graphs(pcm, active)
+        return self.run(pcm, active, chosen)
 
     @torch.inference_mode()
-    def run(self, pcm: Tensor, active: Tensor) -> Tensor:
+    def run(self, pcm: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
         """`step` itself, which graphs are captured from: it asks the host nothing."""
         steps = self.steps
         codes = self.network.encode(steps.begin(pcm, active, chosen), steps.stream)[:, :, 0]
