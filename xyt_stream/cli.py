@@ -300,6 +300,12 @@ def serve(
     ahead: Annotated[
         float, typer.Option(min=0, help="Seconds of sound a client may be ahead of real time.")
     ] = 30,
+    max_load: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Share of real time that steps may take, or nobody new comes in; 0 for any."
+        ),
+    ] = 0.95,
     address_sessions: Annotated[
         int, typer.Option(min=0, help="Sessions of one address at once; 0 for any number.")
     ] = 64,
@@ -350,6 +356,7 @@ def serve(
         limits=Limits(
             message_bytes=message_bytes,
             queue=queue,
+            load=max_load,
             ahead=ahead,
             address_sessions=address_sessions,
             address_joins=address_joins,

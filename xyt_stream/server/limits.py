@@ -19,6 +19,8 @@ class Limits:
     Attributes:
         message_bytes: of one message; a larger one is refused unread.
         queue: media messages that may wait for one client's connection.
+        load: share of real time that steps may take; beyond, nobody new is let in, and if it lasts
+            the newest session has to go; 0: any.
         ahead: of sound that a client may be ahead of real time; beyond, it is read at real time.
         address_sessions: that one address may have at once; 0: any number.
         address_joins: connections a second from one address, twice as many in a burst; 0: any.
@@ -34,6 +36,7 @@ class Limits:
 
     message_bytes: int = MAX_MESSAGE
     queue: int = 64
+    load: float = 0.95
     ahead: float = 30.0
     address_sessions: int = 64
     address_joins: float = 50.0

@@ -26,7 +26,6 @@ from xyt_stream.server.rooms import Rooms
 from xyt_stream.server.session import Session
 from xyt_stream.streaming.codec import Codec
 
-OVERLOAD = 0.95  # of real time that steps take; beyond, nobody new is let in
 _SHED_AFTER = 5  # seconds of overload before the newest session has to go
 _ROUND = 1.0  # seconds between looks after everybody
 
@@ -178,7 +177,8 @@ class Service:
             session.check(now)
             self.metrics.queue.observe(session.queued)
         self.metrics.parked.set(sum(session.parked for session in self._sessions.values()))
-        self._overloaded = self._overloaded + 1 if self.engine.load > OVERLOAD else 0
+        overloaded = 0 < self.limits.load < self.engine.load
+        self._overloaded = self._overloaded + 1 if overloaded else 0
         if self._overloaded >= _SHED_AFTER and self._sessions:
             newest = list(self._sessions.values())[-1]
             newest.cut(protocol_error("busy", "The server is overloaded.", retry_after=BUSY_RETRY))
