@@ -19,6 +19,8 @@ def test_every_frame_comes_back_and_is_timed():
     times = load.turnaround_ms
     assert 0 < times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
     assert load.step_ms is not None
+    assert 0 < load.answer_ms["p50"] <= load.answer_ms["p99"] <= load.answer_ms["max"]
+    assert load.answer_ms["p50"] < times["p50"]  # a part of it
     assert load.server_memory_mib > 1
     figures = json.loads(json.dumps(load.flat()))
     assert {"sessions", "lost_frames", "late_frames", "turnaround_ms"} <= figures.keys()
@@ -43,7 +45,7 @@ def test_the_search_ends_near_the_limit(limit):
     def run(sessions):
         bad = sessions > limit
         times = dict.fromkeys(("p50", "p95", "p99", "max"), 999.0 if bad else 1.0)
-        return Load(sessions, 1, 1, 0, 0, times, None, None, None, [])
+        return Load(sessions, 1, 1, 0, 0, times, None, None, None, None, [])
 
     best = find_capacity(run, start=8, most=256)
     if limit == 0:

@@ -65,3 +65,31 @@ async def test_metrics_count_what_happens(server, clip, hear, until):
     assert figure(page, 'xyt_sessions_begun_total{role="loopback"}') == 1
     assert figure(page, "xyt_frame_turnaround_seconds_count") == 10
     assert figure(page, "xyt_step_frames_sum") == 10
+
+
+async def test_how_long_frames_take_in_the_server(server, clip, hear):
+    """Of who speaks in real time; what waits behind something else is not timed."""
+    assert json.loads((await get(server, "/info"))[1])["answer_ms"] is None
+    async with connect(server.url, "loopback", receive=("pcm", "codes")) as connection:
+        events = aiter(connection)
+        for frame in range(5):
+            await connection.send_pcm(clip[frame * 1280 : (frame + 1) * 1280])
+            for _ in range(2):
+                await anext(events)
+        for start in range(5 * 1280, 20 * 1280, 100):
+            await connection.send_pcm(clip[start : start + 100])
+        await connection.end()
+        await hear(connection)
+    page = (await get(server, "/metrics"))[1]
+    assert 5 <= figure(page, "xyt_frame_answer_seconds_count") < 20
+    times = json.loads((await get(server, "/info"))[1])["answer_ms"]
+    assert 0 < times["p50"] <= times["p99"] <= times["max"]
+
+
+async def test_how_far_sessions_lag_is_looked_at_once_a_round(server):
+    async with connect(server.url, "loopback"), connect(server.url, "speaker", room="a"):
+        before = figure((await get(server, "/metrics"))[1], "xyt_session_queue_messages_count")
+        server.service.look()
+        page = (await get(server, "/metrics"))[1]
+    assert figure(page, "xyt_session_queue_messages_count") >= before + 2
+    assert figure(page, 'xyt_session_queue_messages_bucket{le="0.0"}') >= 2

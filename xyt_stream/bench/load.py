@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -47,6 +49,8 @@ class Load:
         late_frames: that took longer than LATE.
         turnaround_ms: from the moment when a frame's last sample was sent until its sound was here.
         step_ms: the server's steps, if it said.
+        answer_ms: p50, p99 and max of the server's part of the turnaround, from reading a frame's
+            last sample until what came of it is written. With `--model none` its own overhead.
         server_cpu: processor seconds a second, of a server that was started for this.
         server_memory_mib: of the same.
         errors: what failed, in words.
@@ -59,6 +63,7 @@ class Load:
     late_frames: int
     turnaround_ms: Turnaround
     step_ms: dict[str, float] | None
+    answer_ms: dict[str, float] | None
     server_cpu: float | None
     server_memory_mib: float | None
     errors: list[str]
@@ -75,13 +80,12 @@ class Load:
     def table(self) -> Table:
         """The figures for the terminal."""
         table = Table(title=f"{self.sessions} sessions, {self.seconds:g} s each", show_header=False)
-        parts = ", ".join(f"{name} {ms:.1f}" for name, ms in self.turnaround_ms.items())
-        table.add_row("turnaround of a frame, ms", parts)
+        table.add_row("turnaround of a frame, ms", _parts({**self.turnaround_ms}))
         table.add_row("frames", f"{self.frames}, {self.lost_frames} lost, {self.late_frames} late")
+        if self.answer_ms is not None:
+            table.add_row("of that in the server, ms", _parts(self.answer_ms))
         if self.step_ms is not None:
-            table.add_row(
-                "server's step, ms", ", ".join(f"{k} {v:.1f}" for k, v in self.step_ms.items())
-            )
+            table.add_row("the server's step, ms", _parts(self.step_ms))
         if self.server_cpu is not None:
             table.add_row("server's processors", f"{self.server_cpu:.2f}")
             table.add_row("server's memory", f"{self.server_memory_mib:.0f} MiB")
@@ -154,7 +158,18 @@ def measure(
         ]
         heard = [each for future in running for each in future.result()]
         cpu, memory = usage.until_now() if usage else (None, None)
-    return _sum_up(heard, seconds, cpu, memory)
+    answer_ms = None
+    with contextlib.suppress(OSError, ValueError):  # a server may keep that page to itself
+        answer_ms = info(target).get("answer_ms")
+    return _sum_up(heard, seconds, answer_ms, cpu, memory)
+
+
+def info(target: Target) -> dict[str, Any]:
+    """What the server says of itself."""
+    page = target.url.replace("ws", "http", 1).rstrip("/") + "/info"
+    with urllib.request.urlopen(page, timeout=10) as answer:
+        said: dict[str, Any] = json.load(answer)
+    return said
 
 
 def find_capacity(run: Callable[[int], Load], start: int = 8, most: int = 256) -> Load:
@@ -180,7 +195,13 @@ def find_capacity(run: Callable[[int], Load], start: int = 8, most: int = 256) -
     return best
 
 
-def _sum_up(heard: list[Heard], seconds: float, cpu: float | None, memory: float | None) -> Load:
+def _sum_up(
+    heard: list[Heard],
+    seconds: float,
+    answer_ms: dict[str, float] | None,
+    cpu: float | None,
+    memory: float | None,
+) -> Load:
     turnaround = np.concatenate([np.zeros(0), *(each.turnaround for each in heard)])
     late = int((turnaround > LATE).sum())
     p50, p95, p99, most = (
@@ -197,10 +218,15 @@ def _sum_up(heard: list[Heard], seconds: float, cpu: float | None, memory: float
         late_frames=late,
         turnaround_ms={"p50": float(p50), "p95": float(p95), "p99": float(p99), "max": float(most)},
         step_ms=steps[-1] if steps else None,
+        answer_ms=answer_ms,
         server_cpu=cpu,
         server_memory_mib=memory,
         errors=[each.error for each in heard if each.error is not None],
     )
+
+
+def _parts(figures: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {ms:.1f}" for name, ms in figures.items())
 
 
 def _address(pipe: Pipe) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
-import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from xyt_stream.audio import INPUT_RATE, Pcm16
-from xyt_stream.bench.load import Target, process_of
+from xyt_stream.bench.load import Target, info, process_of
 from xyt_stream.client import Connection, connect
 from xyt_stream.errors import ConnectionFailedError, ProtocolError
 
@@ -150,16 +148,14 @@ async def _listen(connection: Connection) -> None:
 
 def _held(target: Target, process: Process) -> Held:
     """Waits until everybody's slot is free, and looks."""
-    page = target.url.replace("ws", "http", 1) + "/info"
     deadline = time.monotonic() + 60
     while True:
-        with urllib.request.urlopen(page) as answer:
-            info = json.load(answer)
-        if info["slots_free"] == info["slots"] or time.monotonic() > deadline:
+        said = info(target)
+        if said["slots_free"] == said["slots"] or time.monotonic() > deadline:
             break
         time.sleep(0.2)
     descriptors = []
     for _ in range(10):  # the socket of that very page closes a moment later
         time.sleep(0.1)
         descriptors.append(process.num_fds())
-    return Held(process.memory_info().rss / 2**20, min(descriptors), info["slots_free"])
+    return Held(process.memory_info().rss / 2**20, min(descriptors), said["slots_free"])

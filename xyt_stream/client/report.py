@@ -11,6 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from xyt_stream.client.jitter import JitterBuffer
+from xyt_stream.protocol.frame_clock import FrameClock
 from xyt_stream.protocol.machine import Codes, Event, Pcm
 from xyt_stream.protocol.messages import End, Ready, StepTimes
 from xyt_stream.protocol.packing import code_bits, frame_bytes
@@ -31,23 +32,17 @@ class Latency:
 
     def __init__(self, frame_samples: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.values: list[float] = []  # seconds, in the order of the frames
-        self._frame_samples = frame_samples
-        self._clock = clock
-        self._samples = 0
-        self._on_their_way: dict[int, float] = {}
+        self._frames = FrameClock(frame_samples, clock)
 
     def sent(self, samples: int) -> None:
         """So many more samples are being sent now."""
-        first = self._samples // self._frame_samples
-        self._samples += samples
-        for frame in range(first, self._samples // self._frame_samples):
-            self._on_their_way[frame] = self._clock()
+        self._frames.fill(samples)
 
     def arrived(self, frame: int) -> None:
         """Sound of this frame has arrived."""
-        sent = self._on_their_way.pop(frame, None)
-        if sent is not None:
-            self.values.append(self._clock() - sent)
+        taken = self._frames.done(frame)
+        if taken is not None:
+            self.values.append(taken)
 
 
 @dataclass(frozen=True)

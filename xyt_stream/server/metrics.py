@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from xyt_stream.server.engine import Step
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16, 0.32, 1.0)
+_SHORT = (0.0005, 0.001)
 _FRAMES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MESSAGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+_KEPT = 4096  # frames behind `answer_ms`
 
 
 class Metrics:
@@ -55,6 +59,15 @@ class Metrics:
             buckets=_SECONDS,
         )
 
+        self.answer = Histogram(
+            "xyt_frame_answer_seconds",
+            "From reading a frame's last sample until what came of it is written: of sessions in "
+            "real time that hear themselves",
+            registry=registry,
+            buckets=_SHORT + _SECONDS,
+        )
+        self._answers: collections.deque[float] = collections.deque(maxlen=_KEPT)
+
     def gauge(self, name: str, about: str, value: Callable[[], float]) -> None:
         """A figure that is asked for when somebody reads."""
         Gauge(name, about, registry=self.registry).set_function(value)
@@ -66,6 +79,18 @@ class Metrics:
         self.frames.inc(step.frames)
         for seconds in step.turnaround:
             self.turnaround.observe(seconds)
+
+    def answered(self, seconds: float) -> None:
+        """What came of a frame was written so long after the frame was read."""
+        self.answer.observe(seconds)
+        self._answers.append(seconds)
+
+    def answer_ms(self) -> dict[str, float] | None:
+        """The same of the latest frames, exactly; None before the first."""
+        if not self._answers:
+            return None
+        p50, p99, most = np.percentile(np.array(self._answers), (50, 99, 100)) * 1e3
+        return {"p50": float(p50), "p99": float(p99), "max": float(most)}
 
     def page(self) -> bytes:
         """In Prometheus' text format."""

@@ -160,6 +160,7 @@ class Service:
             "slots": self.engine.slots,
             "duplex": self.host is not None,
             "slots_free": self.engine.free_slots,
+            "answer_ms": self.metrics.answer_ms(),
             "token_needed": not self.access.is_open,
             "message_bytes": self.limits.message_bytes,
         }

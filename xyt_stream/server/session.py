@@ -16,6 +16,7 @@ import msgspec
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.frame_clock import FrameClock
 from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
 from xyt_stream.protocol.messages import Ack, End, Hello, Ready, Resume
 from xyt_stream.protocol.outbox import WINDOW, Outbox, Receipts
@@ -86,6 +87,9 @@ class Session:
         self._pace = Pace(service.limits.ahead)
 
         self._ready = self._answer()
+        # Of a session that hears itself; a frame's sound comes after its codes.
+        self._frames = FrameClock(self._ready.frame_samples)
+        self._answers = Pcm if "pcm" in self._ready.receive else Codes
         self.outlet = Outlet(
             self._ready.receive,
             self._ready.receive_rate,
@@ -176,9 +180,19 @@ class Session:
             return
         if self._untaken > _MOST_UNTAKEN:
             raise protocol_error("not_allowed", "Too much was sent without an acknowledgement.")
+        if isinstance(message, Pcm) and not self._role.in_room:
+            # What waits behind something else waits for its turn, not for the server.
+            self._frames.fill(len(message.samples), timed=not self._inbox)
         self._untaken += size
         self._inbox.append((message, size, self.machine.received))
         self._changed.set()
+
+    def wrote(self, message: Pcm | Codes) -> None:
+        """The client was sent this."""
+        if isinstance(message, self._answers):
+            taken = self._frames.done(message.frame)
+            if taken is not None:
+                self._service.metrics.answered(taken)
 
     async def acknowledgement(self) -> Ack:
         """What to tell the client that was taken in, when it is time for that."""

@@ -147,6 +147,7 @@ async def _write(
             notice = Notice(name="dropped", message="You read too slowly: sound was left out.")
             await socket.send(machine.control(notice))
         await socket.send(data)
+        session.wrote(message)
     if session.leaving is not None:
         raise session.leaving
     end = msgspec.structs.replace(message, step_ms=service.engine.step_ms())

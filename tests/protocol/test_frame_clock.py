@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from xyt_stream.protocol.frame_clock import FrameClock
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_frame_takes_from_its_last_sample_until_it_is_done():
+    clock = Clock()
+    frames = FrameClock(100, clock)
+    frames.fill(99)
+    assert frames.done(0) is None  # it is not full
+    clock.now = 1.0
+    frames.fill(1)
+    clock.now = 1.5
+    frames.fill(250)
+    clock.now = 1.75
+    assert [frames.done(frame) for frame in range(4)] == [0.75, 0.25, 0.25, None]
+    assert frames.done(0) is None  # only once
+
+
+def test_frames_that_are_not_timed_count_all_the_same():
+    frames = FrameClock(100, Clock())
+    frames.fill(200, timed=False)
+    frames.fill(100)
+    assert [frames.done(frame) for frame in range(3)] == [None, None, 0.0]
