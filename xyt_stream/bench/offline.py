@@ -91,7 +91,8 @@ class OfflineTimes:
 def random_network(config: ModelConfig, device: str = "cpu") -> Tokenizer:
     """Random weights whose codes vary as trained ones do."""
     torch.manual_seed(0)
-    network = Tokenizer(config).eval().requires_grad_(False).to(device)
+    with torch.device(device):
+        network = Tokenizer(config).eval().requires_grad_(False).to(device)
     network.quantizer.books.mul_(0.5)  # about as long as what `input_proj` gives them to code
     network.quantizer.refresh()
     return network

@@ -80,9 +80,12 @@ class Graphs:
         step: rows [n, ...] and active, bool [n], to results [n, ...].
         x: a buffer for the rows of all slots.
         capture: how; on a GPU a CudaCapture.
+        counts: the buckets that will be needed, if not all; the largest first.
     """
 
-    def __init__(self, step: Step, x: Tensor, capture: Capture) -> None:
+    def __init__(
+        self, step: Step, x: Tensor, capture: Capture, counts: list[int] | None = None
+    ) -> None:
         self.slots = len(x)
         self._x = x
         self._active = torch.zeros(self.slots, dtype=torch.bool, device=x.device)
@@ -90,7 +93,7 @@ class Graphs:
             # The largest first: its pool has room for the others, and its scratch serves them.
             self._captured = {
                 count: capture(step, x[:count], self._active[:count])
-                for count in buckets(self.slots)
+                for count in counts or buckets(self.slots)
             }
 
     def __call__(self, x: Tensor, active: Tensor) -> Tensor:

@@ -1,0 +1,109 @@
+"""The script that makes CUDA figures, on a CPU: all of it runs but the graphs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from xyt_stream.bench import checks, cuda, rig
+from xyt_stream.bench.cuda import NO_GPU, SMOKE, WRONG, Report, full_size, main, run
+from xyt_stream.bench.rig import Steps
+from xyt_stream.model.checkpoint import Checkpoint, build
+from xyt_stream.model.quantizer import ResidualQuantizer
+from xyt_stream.streaming.codec import Codec
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so(capsys, tmp_path):
+    assert main(["--json", str(tmp_path / "cuda.json")]) == NO_GPU
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_of_it_runs(tmp_path):
+    figures, table = tmp_path / "cuda.json", tmp_path / "cuda.md"
+    paths = ["--json", str(figures), "--table", str(table)]
+    assert main(["--device", "cpu", "--smoke", *paths]) == 0
+    found = json.loads(figures.read_text())
+    assert found["checks_passed"]
+    assert 0 <= found["full_streams"] <= SMOKE.limit
+    for key in ("full", "default"):
+        assert found[f"{key}_eager_step_ms"]["median"] > 0
+        assert found[f"{key}_eager_kernels"] is None
+        assert found[f"{key}_weight_bytes"] > 0
+        assert all(ms > 0 for ms in found[f"{key}_1_floors_ms"])
+    assert found["attention_1_ms"]["SDPA, torch's choice"] > 0
+    lines = table.read_text().splitlines()
+    assert lines[1] == "|---|---|---|"
+    assert all(line.count("|") == 4 for line in lines)
+
+
+def test_figures_of_something_wrong_are_not_made(monkeypatch):
+    """A quantizer that picks the farthest code, live only."""
+    decode = ResidualQuantizer.encode
+
+    def broken(self, x):
+        codes = decode(self, x)
+        return (codes + 1) % 1024 if x.shape[1] == 1 else codes
+
+    monkeypatch.setattr(ResidualQuantizer, "encode", broken)
+    report = Report()
+    assert run(torch.device("cpu"), SMOKE, report, smoke=True) == WRONG
+    assert report.figures["checks_passed"] is False
+    assert "full_streams" not in report.figures
+
+
+def test_a_neighbour_that_is_heard_is_found(codec, monkeypatch):
+    assert checks.slots_are_independent(codec, 3).good
+    encode = ResidualQuantizer.encode
+    mixed = lambda self, x: encode(self, x + x.mean(0))  # noqa: E731
+    monkeypatch.setattr(ResidualQuantizer, "encode", mixed)
+    assert not checks.slots_are_independent(codec, 3).good
+
+
+def test_the_full_size_is_the_published_one_with_ten_seconds_behind_it():
+    config = full_size(smoke=False)
+    assert (config.causal, config.context) == (True, 125)
+    parameters = sum(p.numel() for p in build(config).parameters())
+    assert 500e6 < parameters < 540e6
+
+
+def test_time_runs_out(monkeypatch):
+    monkeypatch.setattr(cuda, "SECONDS", -1.0)
+    report = Report()
+    assert run(torch.device("cpu"), SMOKE, report, smoke=True) == 0
+    assert "full_eager_step_ms" not in report.figures
+    assert sum(row[0] == "left out for want of time" for row in report.rows) == 5
+
+
+def test_what_does_not_fit_into_memory_is_no_answer(codec, monkeypatch):
+    seen: list[Steps] = []
+    assert rig.trial(codec, 2, seen, 2) == seen[0].in_time
+    assert seen[0].streams == 2
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(rig, "Rig", full)
+    assert not rig.trial(codec, 2, seen, 4)
+    assert len(seen) == 1
+
+
+def test_one_late_step_is_too_many():
+    steps = Steps(1, {"median": 1.0, "p99": 70.0}, 79.0)
+    assert steps.in_time
+    assert not dataclasses.replace(steps, longest=81.0).in_time
+
+
+def test_a_lowered_network_computes_in_half(codec):
+    config = codec.network.config
+    network = build(config).to_empty(device="cpu")
+    network.lower(torch.bfloat16)
+    state = Codec(Checkpoint(network, "")).stream_encoder().steps.stream.all
+    assert {ring.dtype for ring in state.keys.values()} == {torch.bfloat16}
+    assert network.quantizer.books.dtype == torch.float32
+    assert network.decoder.vocoder.head.out.weight.dtype == torch.float32
+    assert network.encoder.acoustic.stack.phasors.dtype == torch.complex64
