@@ -426,6 +426,37 @@ def loopback(
 
 
 @app.command()
+def talk(
+    url: Url = DEFAULT_URL,
+    room: Annotated[
+        str | None,
+        typer.Option(help="Where a model waits, or will; else the server's own model answers."),
+    ] = None,
+    input_device: InputDevice = None,
+    output_device: OutputDevice = None,
+    input_file: InputFile = None,
+    output_file: OutputFile = None,
+    listen: Annotated[
+        float, typer.Option(min=0, help="Seconds of silence after the --input file.")
+    ] = 5,
+    token: Token = None,
+) -> None:
+    """Talk with a speech model, both at once."""
+    from xyt_stream.client.run import run_talk
+
+    run_talk(
+        url,
+        room,
+        token=token,
+        input_device=input_device,
+        output_device=output_device,
+        input_file=input_file,
+        output_file=output_file,
+        listen=listen,
+    )
+
+
+@app.command()
 def devices() -> None:
     """List microphones and loudspeakers."""
     from xyt_stream.client.devices import list_devices

@@ -205,3 +205,26 @@ def test_where_something_was_lost_one_side_fades_into_the_other():
     jitter.push(np.full(PACKET, 10_000, np.int16))
     jitter.push(np.full(PACKET, -10_000, np.int16), gap=True)
     assert longest_jump(jitter.pull(2 * PACKET)) < 1000
+
+
+def test_cleared_it_fades_to_silence_and_begins_again_with_what_comes():
+    jitter = JitterBuffer(RATE)
+    jitter.push(np.full(3 * PACKET, 8000, np.int16))
+    jitter.pull(BLOCK)
+    fade = RATE // 200
+    assert jitter.clear() == 3 * PACKET - BLOCK - fade
+    out = jitter.pull(BLOCK)
+    assert len(out) == fade
+    assert out[0] == 8000
+    assert out[-1] == 0
+    assert (np.diff(out) <= 0).all()
+    assert (len(jitter.pull(BLOCK)), jitter.depth, jitter.underruns) == (0, 0, 0)
+    jitter.push(np.full(3 * PACKET, 500, np.int16))
+    assert jitter.pull(BLOCK)[-1] == 500
+
+
+def test_cleared_before_it_has_begun_nothing_of_it_is_heard():
+    jitter = JitterBuffer(RATE)
+    jitter.push(np.full(BLOCK, 8000, np.int16))
+    assert jitter.clear() == BLOCK
+    assert len(jitter.pull(BLOCK)) == 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +48,25 @@ def test_loopback_with_files(launch, server_url, fixtures, tmp_path, direct):
     within_a_step(tmp_path / "out.wav", direct.sound)
     for part in ("2.05 s, 26 frames", "bits a second", "80 ms step", "latency", "out.wav"):
         assert part in out
+
+
+def test_talking_with_the_server_s_model(launch, fixtures, tmp_path, direct):
+    """It says what it hears, so that it can be told what it has said."""
+    models = Path(__file__).parents[1] / "server"
+    server = launch(
+        "server.py",
+        *("--port", "0", "--duplex", "duplex_models:Echo"),
+        env={"PYTHONPATH": str(models)},
+    )
+    url = re.search(r"ws://\S+", server.stdout.readline()).group()
+    command = [sys.executable, "-m", "xyt_stream.cli", "talk", "--url", url, "--listen", "1"]
+    files = ["--input", fixtures / "speech.flac", "--output", tmp_path / "out.wav"]
+    subprocess.run([*command, *files], check=True, timeout=120)
+    sound, rate = soundfile.read(tmp_path / "out.wav", dtype="int16")
+    assert (rate, len(sound)) == (16_000, -(-(len(direct.sound) + 16_000) // 1280) * 1280)
+    whole = len(direct.sound) // 1280 * 1280
+    assert np.abs(sound[:whole].astype(int) - direct.sound[:whole]).mean() < 1
+    assert np.abs(sound[-8000:]).max() < 100
 
 
 def test_a_mic_and_two_speakers(launch, server_url, fixtures, tmp_path, direct, wait):

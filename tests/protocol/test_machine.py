@@ -15,6 +15,8 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ClientMachine, Codes, Pcm, ServerMachine, State
 from xyt_stream.protocol.messages import (
     Ack,
+    Clear,
+    Cleared,
     Delay,
     End,
     Error,
@@ -23,6 +25,7 @@ from xyt_stream.protocol.messages import (
     Model,
     Notice,
     Ping,
+    Playing,
     Pong,
     Ready,
 )
@@ -323,3 +326,28 @@ def test_only_what_was_sent_can_be_acknowledged():
     for received in (-1, 1):
         assert refusal(server, client.control(Ack(received=received))) == "bad_sequence"
     assert refusal(client, server.control(Ack(received=0))) == "bad_sequence"
+
+
+@pytest.mark.parametrize("role", ["user", "model"])
+def test_both_sides_of_a_conversation_may_clear_until_their_end(role):
+    client, server = open_pair(role, ("pcm",))
+    assert server.receive(client.clear()) == Clear()
+    assert client.receive(server.control(Clear())) == Clear()
+    told = Cleared(frame=3, played=1, dropped=2)
+    assert client.receive(server.control(told)) == told
+    playing = Playing(frame=3, played=1, speaking=False)
+    assert client.receive(server.control(playing)) == playing
+    server.receive(client.end())
+    answer = Cleared(unplayed=5)
+    assert server.receive(client.control(answer)) == answer
+    with pytest.raises(ProtocolError):
+        client.clear()
+    assert refusal(server, '{"type":"clear"}') == "not_allowed"
+
+
+def test_others_may_not_clear():
+    client, server = open_pair("loopback")
+    with pytest.raises(ProtocolError, match="Only a user or a model"):
+        client.clear()
+    assert refusal(server, '{"type":"clear"}') == "not_allowed"
+    assert refusal(server, '{"type":"cleared"}') == "not_allowed"

@@ -24,6 +24,7 @@ from xyt_stream.protocol.machine import ClientMachine, Event
 from xyt_stream.protocol.messages import (
     MAX_MESSAGE,
     Ack,
+    Cleared,
     End,
     Error,
     Hello,
@@ -53,6 +54,7 @@ async def connect(
     receive: Sequence[str] | None = None,
     send_rate: int | None = None,
     receive_rate: int | None = None,
+    voice: str | None = None,
     token: str | None = None,
     resume: float = RESUME_SECONDS,
     keepalive: float | None = KEEPALIVE,
@@ -61,10 +63,11 @@ async def connect(
 
     Args:
         url: ws://host:port or wss://host:port.
-        role: "loopback", "encode", "decode", "mic" or "speaker".
-        room: for a mic or a speaker.
+        role: "loopback", "encode", "decode", "mic", "speaker", "user" or "model".
+        room: to meet the others in; a user may do without, see docs/duplex.md.
         receive: "pcm", "codes" or both; None: what the role is for.
         send_rate, receive_rate: Hz of the sound; None: the codec's own.
+        voice: whom a speaker hears in a conversation: "user" or "model"; None: the model.
         token: what the server asks for, if it does.
         resume: seconds to try to take the session up again when its connection is lost; 0: it ends.
         keepalive: seconds between pings, and for the answer to one; None: no pings.
@@ -79,6 +82,7 @@ async def connect(
         receive=None if receive is None else tuple(receive),
         send_rate=send_rate,
         receive_rate=receive_rate,
+        voice=voice,
         token=token,
         resumable=resume > 0,
     )
@@ -93,6 +97,9 @@ async def connect(
 
 class Connection:
     """Made by `connect`. Iterating gives what the server sends: Pcm, Codes, Notice, Pong, End.
+
+    In a conversation also Clear (drop what has not been played, and say so with `cleared`), and to
+    a model Playing and Cleared.
 
     End is the last; without it iteration ends in ConnectionFailedError or ProtocolError. While a
     lost connection is being replaced, sending waits; a Notice named "interrupted" tells when that
@@ -161,6 +168,20 @@ class Connection:
         """
         for start in range(0, codes.shape[-1], _MOST_FRAMES):
             await self._send_media(codes[..., start : start + _MOST_FRAMES], codes=True)
+
+    async def clear(self) -> None:
+        """In a conversation: what the model has said and the user has not heard is dropped.
+
+        Lost if the connection is; a Cleared tells the model what became of it.
+        """
+        self._check()
+        await self._try_to_send(self._websocket, self._machine.clear())
+
+    async def cleared(self, unplayed: int) -> None:
+        """Answers a Clear: so many samples, at `ready.receive_rate`, were dropped unheard."""
+        self._check()
+        answer = self._machine.control(Cleared(unplayed=unplayed))
+        await self._try_to_send(self._websocket, answer)
 
     async def ping(self, time: float) -> None:
         """Asks for a Pong with the same time; it is lost if the connection is."""

@@ -96,6 +96,7 @@ class Loudspeaker:
     def __init__(self, device: str | None, rate: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._played = asyncio.Event()
+        self._rate = rate
         self._stream, device_rate = _open("output", device, rate, self._play)
         self._resampler = StreamResampler(rate, device_rate)
         self.buffer = JitterBuffer(device_rate)
@@ -104,6 +105,11 @@ class Loudspeaker:
     def write(self, samples: Pcm16, *, gap: bool = False) -> None:
         """int16 [samples]; before a gap's samples something was lost."""
         self.buffer.push(to_int16(self._resampler.push(to_float32(samples))), gap=gap)
+
+    def clear(self) -> int:
+        """Falls silent; returns how many samples of what was written will not be heard."""
+        dropped = self.buffer.clear()
+        return round(dropped * self._rate / self.buffer.rate)
 
     async def drain(self) -> None:
         """Waits until all has been played."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from xyt_stream.audio import INPUT_RATE, Pcm16, read_audio, to_int16
@@ -20,6 +21,9 @@ BLOCK = INPUT_RATE // 50  # samples, 20 ms
 class FileSource:
     """A sound file, spoken in real time.
 
+    Args:
+        silence: seconds of it that follow.
+
     Attributes:
         seconds: how long it is.
 
@@ -27,11 +31,12 @@ class FileSource:
         AudioError: it is no sound file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, silence: float = 0.0) -> None:
         samples, _ = read_audio(path, INPUT_RATE)
-        self._pcm = to_int16(samples)
+        after = np.zeros(round(silence * INPUT_RATE), np.int16)
+        self._pcm = np.concatenate([to_int16(samples), after])
         self._stopped = asyncio.Event()
-        self.seconds: float | None = len(samples) / INPUT_RATE
+        self.seconds: float | None = len(self._pcm) / INPUT_RATE
 
     async def blocks(self) -> AsyncIterator[Pcm16]:
         """int16 [up to BLOCK] at INPUT_RATE, each when a microphone would have heard its end."""
@@ -79,6 +84,10 @@ class FileSink:
             self.buffer.pull(due - self._played)
             self._played = due
         self.buffer.push(samples, gap=gap)
+
+    def clear(self) -> int:
+        """What a loudspeaker would not have played by now, in samples; the file has it."""
+        return self.buffer.clear()
 
     async def drain(self) -> None:
         """Nothing waits: all is written."""

@@ -116,6 +116,18 @@ class JitterBuffer:
                 self._settle(count)
             return out
 
+    def clear(self) -> int:
+        """Drops what waits, all but a moment in which it fades away; returns how many samples."""
+        with self._lock:
+            if self._playing:
+                fading = self._take(min(self._fade, self._pushed - self._pulled))
+                self._rest = (fading * self._down[: len(fading)]).astype(np.int16)
+            dropped = self._pushed - self._pulled
+            self._pulled = self._pushed
+            self._playing = False
+            self._fades_in = True
+            return dropped
+
     def finish(self) -> None:
         """Nothing more will be pushed: what is left is played out."""
         self._finished = True

@@ -17,7 +17,7 @@ from xyt_stream.client.meters import Meters
 from xyt_stream.client.report import LoopbackReport, Recorder
 from xyt_stream.errors import ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.machine import Pcm
-from xyt_stream.protocol.messages import Notice
+from xyt_stream.protocol.messages import Clear, Notice
 
 Source: TypeAlias = Microphone | FileSource
 Sink: TypeAlias = Loudspeaker | FileSink
@@ -72,6 +72,29 @@ def run_loopback(
     return asyncio.run(_loopback(url, token, input_device, output_device, input_file, output_file))
 
 
+def run_talk(
+    url: str,
+    room: str | None,
+    *,
+    token: str | None = None,
+    input_device: str | None = None,
+    output_device: str | None = None,
+    input_file: Path | None = None,
+    output_file: Path | None = None,
+    listen: float = 0.0,
+) -> None:
+    """Talks with a model: in a room, or without one with the server's own.
+
+    Args:
+        listen: seconds of silence after the input file, in which the model is heard on.
+
+    Raises:
+        XYTError: one sentence says what is wrong.
+    """
+    devices = (input_device, output_device)
+    asyncio.run(_talk(url, room, token, *devices, input_file, output_file, listen))
+
+
 async def _mic(
     url: str, room: str, token: str | None, device: str | None, file: Path | None
 ) -> None:
@@ -120,6 +143,27 @@ async def _loopback(
                 return recorder.report(sink.buffer, output)
 
 
+async def _talk(
+    url: str,
+    room: str | None,
+    token: str | None,
+    input_device: str | None,
+    output_device: str | None,
+    input_file: Path | None,
+    output_file: Path | None,
+    listen: float,
+) -> None:
+    with closing(_source(input_device, input_file, listen)) as source, _interruptible(source.stop):
+        async with connect(url, "user", room=room, send_rate=INPUT_RATE, token=token) as connection:
+            with (
+                closing(_sink(output_device, output_file, connection.ready.receive_rate)) as sink,
+                Meters("talk", source.seconds) as meters,
+            ):
+                await _alongside(
+                    _hear(connection, sink, meters), _speak(connection, source, meters)
+                )
+
+
 async def _speak(
     connection: Connection, source: Source, meters: Meters, recorder: Recorder | None = None
 ) -> None:
@@ -145,6 +189,10 @@ async def _hear(
             meters.jitter(sink.buffer)
             if recorder is None:
                 meters.sound(event.samples, connection.ready.receive_rate)
+        elif isinstance(event, Clear):
+            unplayed = sink.clear()
+            if connection.ready.role == "user":
+                await connection.cleared(unplayed)
         elif isinstance(event, Notice):
             meters.notice(event.message)
     await sink.drain()
@@ -202,8 +250,8 @@ def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
         restore()
 
 
-def _source(device: str | None, file: Path | None) -> Source:
-    return Microphone(device) if file is None else FileSource(file)
+def _source(device: str | None, file: Path | None, silence: float = 0.0) -> Source:
+    return Microphone(device) if file is None else FileSource(file, silence)
 
 
 def _sink(device: str | None, file: Path | None, rate: int) -> Sink:

@@ -31,6 +31,7 @@ _ROWS = (
     ErrorRow("room_full", 4413, "The room is full, or there are too many rooms."),
     ErrorRow("unsupported_format", 4415, "The server does not speak this sample rate or format."),
     ErrorRow("room_has_user", 4416, "The room already has a user."),
+    ErrorRow("room_has_model", 4417, "The room already has a model."),
     ErrorRow("bad_audio", 4422, "The payload is no whole number of 16-bit samples."),
     ErrorRow("bad_codes", 4423, "The payload is no whole number of frames, or a code is too big."),
     ErrorRow("hello_expected", 4428, "The first message must be hello."),

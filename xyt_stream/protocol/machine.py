@@ -3,8 +3,8 @@
     client                        server
       | -- hello ------------------> |   WAITING
       | <------------ ready, error - |   OPEN, or CLOSED
-      | -- media, ack, ping, end --> |
-      | <- media, ack, pong, notice  |
+      | -- media, ack, ping, end --> |   in a conversation: clear, cleared
+      | <- media, ack, pong, notice  |   clear, cleared, playing
       | <--------------- end, error  |   CLOSED, and the websocket closes
 
 A session that goes on over another websocket keeps its two machines: `interrupted` leads back to
@@ -28,6 +28,8 @@ from xyt_stream.protocol import messages
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import (
     Ack,
+    Clear,
+    Cleared,
     Control,
     End,
     Error,
@@ -37,12 +39,14 @@ from xyt_stream.protocol.messages import (
     Media,
     Notice,
     Ping,
+    Playing,
     Pong,
     Ready,
 )
 from xyt_stream.protocol.packing import CodeArray, code_bits, pack_codes, unpack_codes
 from xyt_stream.protocol.roles import ROLES
 
+_TO_CLIENTS = (Notice, Pong, Clear, Cleared, Playing)  # at any time
 _KIND = {"pcm": Kind.PCM, "codes": Kind.CODES}
 
 
@@ -137,6 +141,7 @@ class _Machine:
 
     def _open(self, ready: Ready, sends: tuple[str, ...], accepts: tuple[str, ...]) -> None:
         self.state = State.OPEN
+        self._converses = ROLES[ready.role].converses if ready.role in ROLES else False
         self._codebooks = ready.model.codebooks
         self._codebook_size = ready.model.codebook_size
         self._bits = code_bits(ready.model.codebook_size)
@@ -212,6 +217,10 @@ class ServerMachine(_Machine):
         if isinstance(message, End) and not self._receiving_over:
             self._receiving_over = True
             return message
+        if isinstance(message, Clear) and self._converses and not self._receiving_over:
+            return message
+        if isinstance(message, Cleared) and self._converses:
+            return message
         raise protocol_error("not_allowed", f"No {_tag(message)} may be sent here and now.")
 
     def ready(self, ready: Ready) -> str:
@@ -266,9 +275,19 @@ class ClientMachine(_Machine):
             self._open(message, () if message.send is None else (message.send,), message.receive)
         elif isinstance(message, Error) or (isinstance(message, End) and self.state is State.OPEN):
             self.state = State.CLOSED
-        elif not (message is None or isinstance(message, Notice | Pong)):
+        elif not (message is None or isinstance(message, _TO_CLIENTS)):
             raise protocol_error("not_allowed", f"No {_tag(message)} may be sent here and now.")
         return message
+
+    def clear(self) -> str:
+        """Drop what the model has said and the user has not heard.
+
+        Raises:
+            ProtocolError: not_allowed.
+        """
+        if self.state is not State.OPEN or self._sending_over or not self._converses:
+            raise protocol_error("not_allowed", "Only a user or a model may clear, before its end.")
+        return self.control(Clear())
 
     def end(self) -> str:
         """Nothing more will be sent.
@@ -293,6 +312,8 @@ def _check_hello(hello: Hello) -> None:
         raise protocol_error(
             "bad_message", f"A room's name has 1 to {messages.MAX_NAME} characters."
         )
+    if hello.voice is not None and (role.name != "speaker" or hello.voice not in ("user", "model")):
+        raise protocol_error("bad_message", "Only a speaker may ask for a voice: user or model.")
     if not set(hello.receive or ()) <= set(role.may_receive):
         raise protocol_error(
             "not_allowed", f"A {role.name} may receive: {', '.join(role.may_receive) or 'nothing'}."

@@ -44,6 +44,7 @@ class Hello(Control, frozen=True, tag="hello"):
     send_rate: int | None = None  # Hz of the sound it sends; None: what the codec hears
     receive_rate: int | None = None  # Hz of the sound it gets; None: what the codec makes
     format: str = PCM_FORMAT
+    voice: str | None = None  # of a speaker: whom it hears in a conversation, "user" or "model"
     token: str | None = None
     resumable: bool = False  # it says `ack`, and may come back after its connection was lost
     resume: Resume | None = None
@@ -129,6 +130,27 @@ class Notice(Control, frozen=True, tag="notice"):
     message: str
 
 
+class Clear(Control, frozen=True, tag="clear"):
+    """Drop what the model has said and the user has not heard."""
+
+
+class Cleared(Control, frozen=True, tag="cleared"):
+    """It was dropped. The server tells the model how much; the user tells the server."""
+
+    frame: int | None = None  # of the clock: nothing of what was dropped is heard from there on
+    played: int | None = None  # frames of the model's that were heard in all
+    dropped: int | None = None  # frames of the model's that never will be
+    unplayed: int | None = None  # samples that had arrived at the user and were not played
+
+
+class Playing(Control, frozen=True, tag="playing"):
+    """When the model is heard, in frames of the user's clock."""
+
+    frame: int
+    played: int  # frames of the model's that are heard before that one
+    speaking: bool  # from there on the model is heard, or else silence
+
+
 class Error(Control, frozen=True, tag="error"):
     """The session is over, and why. The websocket closes with `code`."""
 
@@ -181,6 +203,9 @@ _CONTROL: dict[str, type[Control]] = {
     "ping": Ping,
     "pong": Pong,
     "notice": Notice,
+    "clear": Clear,
+    "cleared": Cleared,
+    "playing": Playing,
     "error": Error,
 }
 

@@ -14,12 +14,14 @@ class Role:
         sends: "pcm", "codes" or None.
         may_receive: what `hello` may ask for; the first is what it gets if it does not ask.
         in_room: whether `hello` must name a room: "yes", "no", or "may".
+        converses: whether it is one of the two who talk with each other.
     """
 
     name: str
     sends: str | None
     may_receive: tuple[str, ...]
     in_room: str
+    converses: bool = False
 
     @property
     def default_receive(self) -> tuple[str, ...]:
@@ -34,6 +36,7 @@ ROLES = {
         Role("decode", "codes", ("pcm",), in_room="no"),
         Role("mic", "pcm", (), in_room="yes"),
         Role("speaker", None, ("pcm", "codes"), in_room="yes"),
-        Role("user", "pcm", ("pcm", "codes"), in_room="may"),
+        Role("user", "pcm", ("pcm", "codes"), in_room="may", converses=True),
+        Role("model", "codes", ("codes", "pcm"), in_room="yes", converses=True),
     )
 }

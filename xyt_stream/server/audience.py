@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.voice import Length, Listener, Sound
+
+
+class Member(Listener, Protocol):
+    """Who hears a voice that may be cut off."""
+
+    def clear(self) -> None:
+        """What was heard last is to be dropped, as far as it has not been played."""
 
 
 class Audience:
@@ -21,7 +29,7 @@ class Audience:
 
     def __init__(
         self,
-        *listeners: Listener,
+        *listeners: Member,
         changed: Callable[[], None] = lambda: None,
         over: Callable[[], None] = lambda: None,
     ) -> None:
@@ -30,7 +38,7 @@ class Audience:
         self._over = over
 
     @contextmanager
-    def join(self, listener: Listener) -> Iterator[None]:
+    def join(self, listener: Member) -> Iterator[None]:
         """`listener` hears what is said from now on."""
         self._listeners.add(listener)
         self._changed()
@@ -56,6 +64,10 @@ class Audience:
         self._over()
         for listener in self._listeners:
             listener.over(tail, length)
+
+    def clear(self) -> None:
+        for listener in self._listeners:
+            listener.clear()
 
     def failed(self) -> None:
         self._over()

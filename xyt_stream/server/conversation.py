@@ -7,19 +7,26 @@ import collections
 import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import numpy as np
 
 from xyt_stream.audio import Samples
+from xyt_stream.protocol.messages import Control, Notice, Playing
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.server.audience import Member
+from xyt_stream.server.cutoff import Cutoff, Cutoffs
 from xyt_stream.server.duplex_host import Host, Seat
 from xyt_stream.server.engine import Engine
 from xyt_stream.server.slots import RING
 from xyt_stream.server.voice import Length, Listener, Sound, Voice
 from xyt_stream.streaming.codec import Codec
 
+_REMEMBERED = 128  # frames, more than any loudspeaker holds back
 _SETTLED = 8  # frames of silence after which its codes are the same for ever
+
+
+def _to_nobody(message: Control) -> None:
+    pass
 
 
 def silence(codec: Codec) -> CodeArray:
@@ -27,21 +34,6 @@ def silence(codec: Codec) -> CodeArray:
     pcm = np.zeros(_SETTLED * codec.frame_samples_in, np.float32)
     codes: CodeArray = codec.encode(pcm)[:, -1].numpy()
     return codes
-
-
-@dataclass(frozen=True)
-class Cleared:
-    """What came of dropping queued speech.
-
-    Attributes:
-        frame: of the clock; the model is not heard before it again.
-        played: frames of the model's that were heard, in all.
-        dropped: frames of the model's that now never will be.
-    """
-
-    frame: int
-    played: int
-    dropped: int
 
 
 class Conversation:
@@ -65,6 +57,7 @@ class Conversation:
         over: told when all is over.
 
     Attributes:
+        tell_user: takes notices for the user.
         played: frames of the model's that were heard, in all.
 
     Raises:
@@ -77,12 +70,14 @@ class Conversation:
         silence: CodeArray,
         *,
         user: Listener,
-        model: Listener,
+        model: Member,
         host: Host | None = None,
         session: str = "",
         over: Callable[[], None] = lambda: None,
     ) -> None:
         self.played = 0
+        self.tell_user: Callable[[Control], None] = _to_nobody
+        self._tell_model: Callable[[Control], None] = _to_nobody
         self._engine = engine
         self._silence = silence
         self._hears_user = user
@@ -96,6 +91,9 @@ class Conversation:
         self._due: collections.deque[CodeArray | None] = collections.deque()  # decided, not put
         self._queue: collections.deque[CodeArray] = collections.deque()
         self._spoken: set[int] = set()  # frames in which the model speaks, not heard yet
+        self._latest: collections.deque[int] = collections.deque(maxlen=_REMEMBERED)  # and heard
+        self._speaking = False
+        self._cutoffs = Cutoffs()
         self._mute_before = 0
         self._user_over = False
         self._ended = False
@@ -134,6 +132,21 @@ class Conversation:
 
     # What the model says.
 
+    @property
+    def has_own_model(self) -> bool:
+        """Whether a model of this process answers."""
+        return self._seat is not None
+
+    def join(self, tell: Callable[[Control], None]) -> None:
+        """A model elsewhere has come, and takes control messages."""
+        self._tell_model = tell
+        self.tell_user(Notice(name="model_joined", message="A model has come: it hears you."))
+
+    def part(self) -> None:
+        """It has gone; what it has said is heard to its end."""
+        self._tell_model = _to_nobody
+        self.tell_user(Notice(name="model_left", message="The model has gone: another may come."))
+
     def say(self, codes: CodeArray) -> None:
         """The next frames of a model elsewhere, int64 [codebooks, frames]."""
         if not self._user_over:
@@ -150,16 +163,33 @@ class Conversation:
         self._put(codes if self._decided >= self._mute_before else None)
         self._end_if_all_is_said()
 
-    def clear(self) -> Cleared:
-        """What the model has said so far and nobody has heard is dropped."""
+    def clear(self, dropped: int = 0) -> Cutoff:
+        """What the model has said so far and nobody has heard is dropped.
+
+        A model elsewhere is told when `unheard` says what became of it, or nobody has in time.
+
+        Args:
+            dropped: frames of the model's that have not come as far as this.
+        """
+        dropped += len(self._queue) + len(self._spoken)
+        last = self._cutoffs.last
+        if last is not None and not dropped and last.played == self.played:
+            return last  # there was nothing since
         self._mute_before = self._decided if self._seat is None else self._ticks
-        dropped = len(self._queue) + len(self._spoken)
+        cutoff = Cutoff(self._mute_before, self.played, dropped, self._passed, tuple(self._latest))
         self._queue.clear()
         self._spoken.clear()
+        self._hears_model.clear()
         if self._seat is not None:
             self._seat.clear(self.played)
+        else:
+            self._cutoffs.add(cutoff, self._tell_model)
         self._moved.set()
-        return Cleared(self._mute_before, self.played, dropped)
+        return cutoff
+
+    def unheard(self, frames: int) -> None:
+        """So many frames had reached the user and were not played, when the model was cut off."""
+        self._cutoffs.answered(frames)
 
     # Both.
 
@@ -209,6 +239,11 @@ class Conversation:
 
     def _put(self, codes: CodeArray | None) -> None:
         """What the user hears in the next frame of the clock."""
+        if (codes is not None) != self._speaking:
+            self._speaking = codes is not None
+            played = self.played + len(self._spoken)
+            message = Playing(frame=self._decided, played=played, speaking=self._speaking)
+            self._tell_model(message)
         if codes is not None:
             self._spoken.add(self._decided)
         self._decided += 1
@@ -248,6 +283,7 @@ class Conversation:
         self._passed = index + 1
         heard = {each for each in self._spoken if each <= index}
         self._spoken -= heard
+        self._latest.extend(sorted(heard))
         self.played += len(heard)
 
     def _model_is_over(self, tail: Samples, length: Length) -> None:

@@ -8,22 +8,20 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.duplex import Factory, build
+from xyt_stream.server.duplex import Factory
+from xyt_stream.server.duplex_kinds import Answer, models_of
 from xyt_stream.server.engine import BUSY_RETRY
-from xyt_stream.server.slots import Mask
 from xyt_stream.streaming.codec import Codec
 
 _PATIENCE = 5.0  # seconds that a step may still take when the server stops
 
 _log = logging.getLogger(__name__)
-
-Answer: TypeAlias = CodeArray | Exception | None
 
 
 class Partner(Protocol):
@@ -86,15 +84,6 @@ class _Close:
 _Job: TypeAlias = _Open | _Frame | _Clear | _Close
 
 
-class _Models(Protocol):
-    """Models as the thread sees them: one for all, or one each."""
-
-    def open(self, slot: int, session: str) -> None: ...
-    def step(self, codes: CodeArray, active: Mask) -> list[Answer]: ...
-    def clear(self, slot: int, played: int) -> None: ...
-    def close(self, slot: int) -> None: ...
-
-
 class Host:
     """Holds conversations with a model, off the event loop.
 
@@ -109,12 +98,7 @@ class Host:
 
     def __init__(self, factory: Factory, codec: Codec, slots: int) -> None:
         self._books, self._size = codec.num_codebooks, codec.codebook_size
-        batched = bool(getattr(factory, "batched", False))
-        self._models: _Models = (
-            _Together(build(factory, codec, slots))
-            if batched
-            else _Each(lambda: build(factory, codec), slots)
-        )
+        self._models = models_of(factory, codec, slots)
         self._slots = slots
         self._free = list(range(slots))
         self._codes = np.zeros((slots, self._books), np.int64)
@@ -233,56 +217,3 @@ class Host:
                     seat.partner.fail()
             elif not seat.over:
                 seat.partner.answered(answer)
-
-
-class _Together:
-    """One model for all."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.open = model.open
-        self.close = model.close
-
-    def step(self, codes: CodeArray, active: Mask) -> list[Answer]:
-        said, speaks = self._model.step(codes, active)
-        return [each if speaking else None for each, speaking in zip(said, speaks, strict=True)]
-
-    def clear(self, slot: int, played: int) -> None:
-        if hasattr(self._model, "clear"):
-            self._model.clear(slot, played)
-
-
-class _Each:
-    """A model for each conversation, used again for later ones unless it has failed."""
-
-    def __init__(self, build: Callable[[], Any], slots: int) -> None:
-        self._build = build
-        self._spare = [build()]
-        self._models: list[Any] = [None] * slots
-
-    def open(self, slot: int, session: str) -> None:
-        model = self._spare.pop() if self._spare else self._build()
-        model.open(session)
-        self._models[slot] = model
-
-    def step(self, codes: CodeArray, active: Mask) -> list[Answer]:
-        answers: list[Answer] = [None] * len(active)
-        for slot in np.flatnonzero(active).tolist():
-            if self._models[slot] is None:
-                continue  # it has failed, which will be noticed soon
-            try:
-                answers[slot] = self._models[slot].step(codes[slot].copy())
-            except Exception as error:
-                self._models[slot] = None
-                answers[slot] = error
-        return answers
-
-    def clear(self, slot: int, played: int) -> None:
-        if hasattr(self._models[slot], "clear"):
-            self._models[slot].clear(played)
-
-    def close(self, slot: int) -> None:
-        model, self._models[slot] = self._models[slot], None
-        if model is not None:
-            model.close()
-            self._spare.append(model)

@@ -8,6 +8,9 @@ import numpy as np
 
 from xyt_stream.audio import Samples, StreamResampler, fit_length, to_float32
 from xyt_stream.protocol.machine import Codes, Pcm
+from xyt_stream.protocol.messages import Cleared
+from xyt_stream.server.outlet import Outlet
+from xyt_stream.server.rooms import Room
 from xyt_stream.server.voice import Length, Voice
 
 
@@ -81,3 +84,39 @@ class CodesIntake:
 
     async def finish(self) -> None:
         await self._voice.finish(Length(self._taken * self._frame_samples, self._rate))
+
+
+class AnswerIntake:
+    """What a model says in a room; it waits for the user to come, and to hear it.
+
+    Args:
+        outlet: the model's.
+        most: frames that may wait to be heard.
+    """
+
+    def __init__(self, room: Room, outlet: Outlet, most: int) -> None:
+        self._room = room
+        self._outlet = outlet
+        self._most = most
+        self._clears = 0
+
+    async def take(self, media: Pcm | Codes) -> None:
+        assert isinstance(media, Codes)
+        if not media.codes.size:
+            return
+        clears = self._clears
+        conversation = await self._room.arrival()
+        await conversation.room(self._most)
+        if clears == self._clears:
+            conversation.say(media.codes)
+
+    async def finish(self) -> None:
+        self._outlet.stop()
+
+    def clear(self, dropped: int) -> None:
+        """The model takes back what nobody has heard, `dropped` frames of it not said yet."""
+        self._clears += 1
+        if self._room.conversation is not None:
+            self._room.conversation.clear(dropped)
+        else:
+            self._outlet.tell(Cleared(frame=0, played=0, dropped=dropped))

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xyt_stream.audio import Samples, StreamResampler, fit_length, to_int16
+from xyt_stream.audio import FRAME_SECONDS, Samples, StreamResampler, fit_length, to_int16
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm
-from xyt_stream.protocol.messages import End
+from xyt_stream.protocol.messages import Clear, Control, End, Notice
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.voice import Length, Sound
 
@@ -53,8 +53,9 @@ class Outlet:
         self._index = 0  # of the frame whose sound was heard last
         self._limit = queue
         self._on_drop = on_drop
-        self._queue: collections.deque[Pcm | Codes] = collections.deque()
+        self._queue: collections.deque[Pcm | Codes | Control] = collections.deque()
         self._gap = False
+        self._unsent = 0  # samples that were cleared here
         self._last: End | ProtocolError | None = None
         self._changed = asyncio.Event()
 
@@ -84,6 +85,25 @@ class Outlet:
         """The client is sent what waits for it, then the end."""
         self._finish(End(frames=self._frames, samples=self._samples))
 
+    def clear(self) -> None:
+        media = [each for each in self._queue if isinstance(each, Pcm | Codes)]
+        self._unsent += sum(len(each.samples) for each in media if isinstance(each, Pcm))
+        kept = [each for each in self._queue if isinstance(each, Notice)]
+        self._queue = collections.deque(kept)
+        self._changed.set()
+        self.tell(Clear())
+
+    def unheard(self, unplayed: int) -> int:
+        """How many frames the client has not heard, whose loudspeaker dropped so many samples."""
+        samples = self._unsent + max(0, unplayed)
+        self._unsent = 0
+        return -(-samples // round(self._rate * FRAME_SECONDS))
+
+    def tell(self, message: Control) -> None:
+        """A control message, in its place among the media."""
+        if self._last is None:
+            self._put(message)
+
     def failed(self) -> None:
         self._finish(protocol_error("internal"))
 
@@ -92,7 +112,7 @@ class Outlet:
         """Media messages that wait."""
         return len(self._queue)
 
-    async def next(self) -> Pcm | Codes | End:
+    async def next(self) -> Pcm | Codes | Control:
         """The next message for the client; after End there is none.
 
         Raises:
@@ -104,12 +124,12 @@ class Outlet:
             if self._last is not None:
                 return self._last
             await self._change()
-        media = self._queue.popleft()
+        message = self._queue.popleft()
         self._changed.set()
-        if self._gap:
-            media = dataclasses.replace(media, gap=True)
+        if self._gap and isinstance(message, Pcm | Codes):
+            message = dataclasses.replace(message, gap=True)
             self._gap = False
-        return media
+        return message
 
     async def room(self) -> None:
         """Waits until a lossless client has read enough to be sent more."""
@@ -127,12 +147,12 @@ class Outlet:
             self._samples += len(samples)
             self._put(Pcm(self._index, to_int16(samples)))
 
-    def _put(self, media: Pcm | Codes) -> None:
+    def _put(self, message: Pcm | Codes | Control) -> None:
         if self._lossy and len(self._queue) >= self._limit:
             self._queue.popleft()
             self._on_drop()
             self._gap = True
-        self._queue.append(media)
+        self._queue.append(message)
         self._changed.set()
 
     def _finish(self, last: End | ProtocolError) -> None:

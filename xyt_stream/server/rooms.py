@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.audience import Audience
+from xyt_stream.server.audience import Audience, Member
 from xyt_stream.server.conversation import Conversation
 from xyt_stream.server.duplex_host import Host
 from xyt_stream.server.engine import Engine
 from xyt_stream.server.limits import Limits
-from xyt_stream.server.voice import Listener, Voice
+from xyt_stream.server.outlet import Outlet
+from xyt_stream.server.voice import Voice
 
 
 class Room:
@@ -22,6 +24,7 @@ class Room:
         members: how many are in it.
         voice: the mic's, while it is heard.
         conversation: the user's, while it is heard.
+        model: the outlet of a model in the room, if there is one.
         said: those who hear the mic or the user.
         answered: those who hear the model.
         either: those who hear the mic or, in a conversation, the model.
@@ -31,9 +34,18 @@ class Room:
         self.members = 0
         self.voice: Voice | None = None
         self.conversation: Conversation | None = None
+        self.model: Outlet | None = None
+        self._arrived = asyncio.Event()
         self.said = Audience(changed=self._refresh)
         self.answered = Audience(changed=self._refresh)
         self.either = Audience(changed=self._refresh)
+
+    async def arrival(self) -> Conversation:
+        """Waits for a user."""
+        while self.conversation is None:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self.conversation
 
     def check_silent(self) -> None:
         """Raises ProtocolError, room_has_mic or room_has_user, if somebody speaks already."""
@@ -69,6 +81,9 @@ class Room:
             session=session,
             over=self._quiet,
         )
+        if self.model is not None:
+            self.conversation.join(self.model.tell)
+        self._arrived.set()
         return self.conversation
 
     def _quiet(self) -> None:
@@ -120,24 +135,31 @@ class Rooms:
                 del self._rooms[name]
 
     @contextmanager
-    def join(self, name: str, listener: Listener) -> Iterator[Room]:
+    def join(self, name: str, listener: Member, voice: str | None = None) -> Iterator[Room]:
         """`listener` hears what is said in the room.
+
+        Args:
+            voice: "user" or "model"; None: the mic or, in a conversation, the model.
 
         Raises:
             ProtocolError: room_full.
         """
-        with self.enter(name) as room, room.either.join(listener):
-            yield room
+        with self.enter(name) as room:
+            audience = {"user": room.said, "model": room.answered, None: room.either}[voice]
+            with audience.join(listener):
+                yield room
 
     @contextmanager
-    def speak(self, name: str, listener: Listener) -> Iterator[Voice]:
+    def speak(self, name: str, listener: Member) -> Iterator[Voice]:
         """`listener` is the room's mic. Its voice is heard to the end, even if that is abrupt.
 
         Raises:
-            ProtocolError: room_has_mic, room_has_user, room_full, busy.
+            ProtocolError: room_has_mic, room_has_user, room_has_model, room_full, busy.
         """
         with self.enter(name) as room, room.said.join(listener):
             room.check_silent()
+            if room.model is not None:
+                raise protocol_error("room_has_model")
             voice = room.speak(self._engine)
             try:
                 yield voice
@@ -145,9 +167,7 @@ class Rooms:
                 voice.break_off()
 
     @contextmanager
-    def converse(
-        self, name: str | None, listener: Listener, session: str
-    ) -> Iterator[Conversation]:
+    def converse(self, name: str | None, listener: Member, session: str) -> Iterator[Conversation]:
         """`listener` is the user of a conversation, in a room or alone with a model in here.
 
         Raises:
@@ -157,7 +177,8 @@ class Rooms:
             raise protocol_error("not_allowed", "This server has no model: name a room with one.")
         with self.enter(name) as room, room.answered.join(listener):
             room.check_silent()
-            conversation = room.converse(self._engine, self._silence, self._host, session)
+            host = self._host if room.model is None else None
+            conversation = room.converse(self._engine, self._silence, host, session)
             try:
                 yield conversation
             finally:
@@ -165,3 +186,26 @@ class Rooms:
                     conversation.break_off()
                 else:
                     conversation.close()
+
+    @contextmanager
+    def answer(self, name: str, outlet: Outlet) -> Iterator[Room]:
+        """`outlet` is that of a room's model, which hears the user.
+
+        Raises:
+            ProtocolError: room_has_mic, room_has_model, room_full.
+        """
+        with self.enter(name) as room, room.said.join(outlet):
+            conversation = room.conversation
+            if room.voice is not None:
+                raise protocol_error("room_has_mic")
+            if room.model is not None or (conversation is not None and conversation.has_own_model):
+                raise protocol_error("room_has_model")
+            room.model = outlet
+            if conversation is not None:
+                conversation.join(outlet.tell)
+            try:
+                yield room
+            finally:
+                room.model = None
+                if room.conversation is not None:
+                    room.conversation.part()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import logging
 import secrets
 import time
@@ -18,10 +19,11 @@ from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.frame_clock import FrameClock
 from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
-from xyt_stream.protocol.messages import Ack, End, Hello, Ready, Resume
+from xyt_stream.protocol.messages import Ack, Cleared, End, Hello, Ready, Resume
 from xyt_stream.protocol.outbox import WINDOW, Outbox, Receipts
 from xyt_stream.protocol.roles import ROLES
-from xyt_stream.server.intake import CodesIntake, SoundIntake, Spoken
+from xyt_stream.server.conversation import Conversation
+from xyt_stream.server.intake import AnswerIntake, CodesIntake, SoundIntake, Spoken
 from xyt_stream.server.limits import Pace
 from xyt_stream.server.outlet import Outlet
 from xyt_stream.server.voice import Voice
@@ -32,10 +34,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _INBOX = 4  # messages that were read and wait for room in the engine, if nothing is acknowledged
-_LIVE_WINDOW = 192 << 10  # bytes that a speaker may be behind before it loses the oldest sound
+_LIVE_WINDOW = 192 << 10  # bytes that who hears others may be behind before it loses the oldest
 _MOST_UNTAKEN = 2 * WINDOW  # bytes that wait for it, if all is
 
-Intake: TypeAlias = SoundIntake | CodesIntake
+Intake: TypeAlias = SoundIntake | CodesIntake | AnswerIntake
 
 
 class Session:
@@ -57,7 +59,7 @@ class Session:
         leaving: what follows in the place of `end`, when the server goes away.
 
     Raises:
-        ProtocolError: busy, room_has_mic, room_full, too_many.
+        ProtocolError: busy, room_has_mic, room_full, too_many and others.
     """
 
     def __init__(self, service: Service, hello: Hello, address: str) -> None:
@@ -66,8 +68,9 @@ class Session:
         self.began = self._heard_at = time.monotonic()
         self.resumable = hello.resumable and service.limits.resume_time > 0
         self.machine = ServerMachine()
-        live = hello.role == "speaker"
-        self.outbox = Outbox((_LIVE_WINDOW if live else WINDOW) if self.resumable else 0)
+        # Whoever hears what others say: they go on, whether it keeps up or not.
+        self._live = hello.role in ("speaker", "model")
+        self.outbox = Outbox((_LIVE_WINDOW if self._live else WINDOW) if self.resumable else 0)
         self._receipts = Receipts()
         self.over = asyncio.Event()
         self.verdict: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
@@ -85,6 +88,7 @@ class Session:
         self._changed = asyncio.Event()
         self._parked_at: float | None = None
         self._pace = Pace(service.limits.ahead)
+        self._conversation: Conversation | None = None  # a user's
 
         self._ready = self._answer()
         # Of a session that hears itself; a frame's sound comes after its codes.
@@ -94,7 +98,7 @@ class Session:
             self._ready.receive,
             self._ready.receive_rate,
             service.model.output_rate,
-            lossy=live,
+            lossy=self._live,
             queue=service.limits.queue,
             on_drop=service.metrics.dropped.inc,
         )
@@ -194,6 +198,24 @@ class Session:
             if taken is not None:
                 self._service.metrics.answered(taken)
 
+    def clear(self) -> None:
+        """What the model has said and the user has not heard is to be dropped."""
+        if isinstance(self._intake, AnswerIntake):
+            dropped = 0
+            for index, (message, size, seq) in enumerate(self._inbox):
+                if isinstance(message, Codes):
+                    dropped += message.codes.shape[1]
+                    void = dataclasses.replace(message, codes=message.codes[:, :0])
+                    self._inbox[index] = (void, size, seq)
+            self._intake.clear(dropped)
+        elif self._conversation is not None:
+            self._conversation.clear()
+
+    def cleared(self, message: Cleared) -> None:
+        """The user has dropped what it had not played."""
+        if self._conversation is not None:
+            self._conversation.unheard(self.outlet.unheard(message.unplayed or 0))
+
     async def acknowledgement(self) -> Ack:
         """What to tell the client that was taken in, when it is time for that."""
         while not self._receipts.due or self._taken is None:
@@ -214,8 +236,8 @@ class Session:
 
     @property
     def _speaks(self) -> bool:
-        """Whether the client has more to send."""
-        return self._role.sends is not None and not self.machine.receiving_over
+        """Whether the client is one who speaks, and has more to say."""
+        return self._role.sends is not None and not self._live and not self.machine.receiving_over
 
     def leave(self, error: ProtocolError) -> None:
         """The server goes away: the client is sent what is left, and then `error`."""
@@ -256,7 +278,8 @@ class Session:
                         await self._intake.finish()
                     return
                 if self._intake is not None:
-                    await self._pace.spend(self._seconds(message))
+                    if not isinstance(self._intake, AnswerIntake):  # that one goes by its user
+                        await self._pace.spend(self._seconds(message))
                     await self.outlet.room()
                     await self._intake.take(message)
                 self._inbox.popleft()
@@ -309,7 +332,7 @@ class Session:
 
         if ready.role == "speaker":
             assert ready.room is not None
-            with rooms.join(ready.room, self.outlet):
+            with rooms.join(ready.room, self.outlet, self._hello.voice):
                 yield None
         elif ready.role == "mic":
             assert ready.room is not None
@@ -317,7 +340,14 @@ class Session:
                 yield sound(voice)
         elif ready.role == "user":
             with rooms.converse(ready.room, self.outlet, self.id) as conversation:
+                self._conversation = conversation
+                conversation.tell_user = self.outlet.tell
                 yield sound(conversation)
+        elif ready.role == "model":
+            assert ready.room is not None
+            most = max(1, round(self._service.limits.ahead / FRAME_SECONDS))
+            with rooms.answer(ready.room, self.outlet) as room:
+                yield AnswerIntake(room, self.outlet, most)
         else:
             voice = Voice(engine, self.outlet, from_codes=ready.send == "codes")
             try:

@@ -15,7 +15,17 @@ from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
-from xyt_stream.protocol.messages import SUBPROTOCOL, Ack, End, Hello, Notice, Ping, Pong
+from xyt_stream.protocol.messages import (
+    SUBPROTOCOL,
+    Ack,
+    Clear,
+    Cleared,
+    End,
+    Hello,
+    Notice,
+    Ping,
+    Pong,
+)
 from xyt_stream.server.service import Service
 from xyt_stream.server.session import Session
 
@@ -117,6 +127,10 @@ async def _read(session: Session, socket: ServerConnection) -> None:
             await socket.send(machine.control(Pong(time=message.time)))
         elif isinstance(message, Ack):
             session.outbox.acknowledged(message.received)
+        elif isinstance(message, Clear):
+            session.clear()
+        elif isinstance(message, Cleared):
+            session.cleared(message)
         elif isinstance(message, Pcm | Codes | End):
             session.receive(message, len(data))
 
@@ -140,8 +154,11 @@ async def _write(
         # From here to `add` nothing waits: a message taken out is a message kept.
         if isinstance(message, Pcm):
             data = machine.pcm(message.frame, message.samples, gap=message.gap)
-        else:
+        elif isinstance(message, Codes):
             data = machine.codes(message.frame, message.codes, gap=message.gap)
+        else:
+            await socket.send(machine.control(message))
+            continue
         outbox.add(data)
         if message.gap:
             notice = Notice(name="dropped", message="You read too slowly: sound was left out.")
