@@ -1,0 +1,57 @@
+"""A model in a process of its own, in few lines: it waits in a room and says again what it is told.
+
+    xyt-stream serve
+    python demos/duplex_parrot.py --room parrot
+    xyt-stream talk --room parrot
+
+It hears the user's codes and, to notice when a turn has ended, their sound. What it says is sent at
+once, a whole turn; when the user interrupts, `clear` drops what has not been heard. The same parrot
+in the server's process is `xyt-stream serve --duplex xyt_stream.server.parrot:Parrot`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from contextlib import suppress
+
+from xyt_stream.audio import to_float32
+from xyt_stream.client import connect
+from xyt_stream.protocol.machine import Codes, Pcm
+from xyt_stream.protocol.messages import Cleared
+from xyt_stream.server.parrot import Ear, Turns
+
+
+async def converse(url: str, room: str, token: str | None) -> None:
+    """One conversation, until its user ends."""
+    async with connect(url, "model", room=room, receive=("codes", "pcm"), token=token) as model:
+        ear, turns, codes = Ear(model.ready.receive_rate), Turns(), {}
+        async for event in model:
+            if isinstance(event, Codes):
+                codes[event.frame] = event.codes[:, 0]
+            elif isinstance(event, Pcm) and event.frame in codes:
+                was_speaking = turns.speaking
+                speech = ear.hear(to_float32(event.samples))
+                turn = turns.step(codes.pop(event.frame), speech)
+                if turns.speaking and not was_speaking:
+                    await model.clear()
+                if turn is not None:
+                    await model.send_codes(turn)
+            elif isinstance(event, Cleared) and event.dropped:
+                print(f"interrupted: {event.played} frames were heard, {event.dropped} were not")
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description="Says again what it is told.")
+    parser.add_argument("--url", default="ws://127.0.0.1:8765")
+    parser.add_argument("--room", default="parrot")
+    parser.add_argument("--token")
+    options = parser.parse_args()
+    print(f"waiting in room {options.room!r}", flush=True)
+    while True:
+        await converse(options.url, options.room, options.token)
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main())
