@@ -1,0 +1,259 @@
+"""A small language model over the eight code streams: it goes on speaking where the user has ended.
+
+    python demos/train_duplex_lm.py FOLDER_OF_SPEECH     # writes duplex_lm.safetensors, here
+    xyt-stream serve --duplex demos.duplex_lm:Babbler    # in the folder above this one
+
+It knows no words: it babbles in the voice that it heard. It is here to show a model that generates
+at the endpoint. Codebook k lags k frames behind (the delay pattern of XY-Tokenizer's LLMs), so that
+each code of a frame is chosen knowing the ones before it, in one step of the network a frame.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from xyt_stream import Codec
+from xyt_stream.errors import ModelError
+from xyt_stream.server.parrot import Ear, Turns
+
+WEIGHTS = Path(os.environ.get("XYT_DUPLEX_LM", Path(__file__).with_suffix(".safetensors")))
+WINDOW = 192  # steps that it sees
+REMEMBERED = 160  # frames of the user's that it goes on from
+LONGEST = 125  # frames that it babbles: 10 s
+TEMPERATURE, LIKELIEST = 0.9, 60
+
+Codes = npt.NDArray[np.int64]
+
+
+def delayed(codes: Tensor, nothing: int) -> Tensor:
+    """[batch, books, frames] -> [batch, books, frames + books - 1], book k shifted by k."""
+    books, frames = codes.shape[1:]
+    out = codes.new_full((len(codes), books, frames + books - 1), nothing)
+    for book in range(books):
+        out[:, book, book : book + frames] = codes[:, book]
+    return out
+
+
+class Block(nn.Module):
+    """Attention and a gated layer; keys and values are kept when it is fed step by step."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.before = nn.RMSNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.between = nn.RMSNorm(width)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(2 * width, width, bias=False)
+
+    def forward(self, x: Tensor, turn: Tensor, memory: Memory | None, layer: int) -> Tensor:
+        """[batch, steps, width] -> the same; `turn` rotates queries and keys, complex."""
+        batch, steps, width = x.shape
+        heads = self.qkv(self.before(x)).view(batch, steps, 3, self.heads, -1)
+        q, k, v = heads.permute(2, 0, 3, 1, 4)
+        q, k = rotated(q, turn), rotated(k, turn)
+        mask = None
+        if memory is not None:
+            k, v, mask = memory.add(layer, k, v)
+        seen = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
+        seen = self.out(seen.transpose(1, 2).reshape(batch, steps, width))
+        x = x + F.dropout(seen, self.dropout, self.training)
+        gate, value = self.up(self.between(x)).chunk(2, dim=-1)
+        return x + F.dropout(self.down(F.silu(gate) * value), self.dropout, self.training)
+
+
+def rotated(x: Tensor, turn: Tensor) -> Tensor:
+    """Rotary positions: [batch, heads, steps, size], and complex [steps, size / 2]."""
+    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * turn).flatten(-2).type_as(x)
+
+
+class Memory:
+    """Keys and values of the latest WINDOW steps of one stream, in rings that never grow."""
+
+    def __init__(self, layers: int, heads: int, size: int) -> None:
+        self.keys = torch.zeros(layers, 1, heads, WINDOW, size)
+        self.values = torch.zeros_like(self.keys)
+        self.steps = 0
+
+    def add(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the steps that come now may see, and the mask for it; `steps` is not moved on."""
+        count = k.shape[2]
+        assert count == 1 or self.steps + count <= WINDOW
+        at = (self.steps + torch.arange(count)) % WINDOW
+        self.keys[layer][:, :, at], self.values[layer][:, :, at] = k, v
+        age = (at[:, None] - torch.arange(WINDOW)) % WINDOW  # [count, WINDOW]
+        mask = age <= self.steps + torch.arange(count)[:, None]
+        return self.keys[layer], self.values[layer], mask
+
+
+class CodeModel(nn.Module):
+    """Predicts each codebook's next code from all that came before, in the delay pattern.
+
+    Args:
+        books, size: codebooks, and codes in each.
+    """
+
+    def __init__(
+        self,
+        books: int,
+        size: int,
+        *,
+        width: int = 160,
+        layers: int = 5,
+        heads: int = 5,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.books, self.size, self.heads = books, size, heads
+        self.nothing = size  # stands where a book has not begun
+        self.embed = nn.Parameter(torch.randn(books, size + 1, width) * 0.02)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.RMSNorm(width)
+        self.mix = nn.Linear(width, books * width, bias=False)
+        for block in self.blocks:
+            nn.init.normal_(block.out.weight, std=0.02 / layers**0.5)
+            nn.init.normal_(block.down.weight, std=0.02 / layers**0.5)
+
+    def forward(self, codes: Tensor, memory: Memory | None = None) -> Tensor:
+        """Delayed codes [batch, books, steps] -> logits [batch, books, steps, size] of the next."""
+        books = torch.arange(self.books)[:, None]
+        x = self.embed[books, codes].sum(1) * self.books**-0.5
+        steps, size = x.shape[1], x.shape[2] // self.heads
+        first = 0 if memory is None else memory.steps
+        # Double: a stream may go on for days.
+        place = torch.arange(first, first + steps, dtype=torch.float64)
+        speed = 1000.0 ** -torch.arange(0, 1, 2 / size, dtype=torch.float64)
+        angle = place[:, None] * speed
+        turn = torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, turn, memory, layer)
+        if memory is not None:
+            memory.steps += steps
+        mixed = self.mix(self.norm(x)).view(*x.shape[:2], self.books, -1)
+        # The same vectors say what a code is when it is read and when it is chosen.
+        return torch.einsum("bskw,kcw->bksc", mixed, self.embed[:, : self.size])
+
+    def memory(self) -> Memory:
+        width = self.embed.shape[-1]
+        return Memory(len(self.blocks), self.heads, width // self.heads)
+
+    def save(self, path: Path, codec_hash: str) -> None:
+        """Half-precision weights, and which codec's codes they know."""
+        shape = {"books": self.books, "size": self.size, "width": self.embed.shape[-1]}
+        shape |= {"layers": len(self.blocks), "heads": self.heads}
+        about = {"codec": codec_hash} | {name: str(value) for name, value in shape.items()}
+        save_file({name: x.half() for name, x in self.state_dict().items()}, path, about)
+
+    @classmethod
+    def load(cls, path: Path, codec: Codec) -> CodeModel:
+        """Raises ModelError: it is not there, or knows another codec's codes."""
+        train = "train one with demos/train_duplex_lm.py"
+        if not path.is_file():
+            raise ModelError(f"there is no {path}: {train}")
+        with safe_open(path, "pt") as file:
+            about = dict(file.metadata())
+        weights = {name: x.float() for name, x in load_file(path).items()}
+        if about.pop("codec") != codec.hash:
+            raise ModelError(f"{path} knows the codes of another codec: {train}")
+        model = cls(**{name: int(value) for name, value in about.items()})
+        model.load_state_dict(weights)
+        return model.eval()
+
+
+class Speaker:
+    """Goes on from frames that were heard.
+
+    Args:
+        heard: int64 [books, frames].
+        seed: of its choices.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: CodeModel, heard: Codes, seed: int = 0) -> None:
+        self._model = model
+        self._memory = model.memory()
+        self._random = torch.Generator().manual_seed(seed)
+        known = delayed(torch.from_numpy(heard)[None], model.nothing)
+        begins = known.new_full((1, model.books, 1), model.nothing)
+        rows = torch.cat([begins, known], dim=2)
+        whole = heard.shape[1] + 1  # steps of which all is known; of the others, some books
+        self._partly = collections.deque(rows[0, :, whole:].T)
+        self._latest = collections.deque(rows[0, :, :whole].T, maxlen=model.books)
+        self._logits = model(rows[:, :, :whole], self._memory)[0, :, -1]
+        for _ in range(model.books - 1):
+            self._advance()
+
+    @torch.inference_mode()
+    def next(self) -> Codes:
+        """The next frame, int64 [books]."""
+        self._advance()
+        rows = list(self._latest)
+        frame = torch.stack([rows[book][book] for book in range(self._model.books)])
+        return frame.numpy()
+
+    def _advance(self) -> None:
+        """One step: a code of each book, the k-th of which belongs k frames back."""
+        likeliest, which = (self._logits / TEMPERATURE).topk(LIKELIEST, dim=-1)
+        chosen = torch.multinomial(likeliest.softmax(-1), 1, generator=self._random)
+        row = which.gather(-1, chosen)[:, 0]
+        if self._partly:
+            known = self._partly.popleft()
+            row = torch.where(known == self._model.nothing, row, known)
+        self._latest.append(row)
+        self._logits = self._model(row[None, :, None], self._memory)[0, :, -1]
+
+
+class Babbler:
+    """Listens while the user speaks, and goes on when that has ended, until it is interrupted.
+
+    See xyt_stream/server/duplex.py for its methods.
+    """
+
+    _models: dict[str, CodeModel] = {}  # noqa: RUF012 - of all conversations
+
+    def __init__(self, codec: Codec) -> None:
+        if codec.hash not in self._models:
+            self._models[codec.hash] = CodeModel.load(WEIGHTS, codec)
+        self._model = self._models[codec.hash]
+        self._decoder = codec.stream_decoder()
+        self._ear = Ear(codec.output_rate)
+
+    def open(self, session: str) -> None:
+        self._decoder.reset()
+        self._ear.reset()
+        self._turns = Turns()
+        self._heard: collections.deque[Codes] = collections.deque(maxlen=REMEMBERED)
+        self._speaker: Speaker | None = None
+        self._left = 0
+
+    def step(self, codes: Codes) -> Codes | None:
+        speech = self._ear.hear(np.asarray(self._decoder.push(codes[:, None])))
+        turn = self._turns.step(codes, speech)
+        if self._turns.speaking:
+            self._speaker = None
+        if turn is not None:
+            self._heard.extend(turn.T)
+            self._speaker = Speaker(self._model, np.stack(self._heard, axis=1))
+            self._left = LONGEST
+        if self._speaker is None or not self._left:
+            return None
+        self._left -= 1
+        return self._speaker.next()
+
+    def clear(self, played: int) -> None:
+        self._speaker = None
+
+    def close(self) -> None:
+        self._speaker = None

@@ -1,0 +1,160 @@
+"""Trains the model of duplex_lm.py on the codes of speech, under an hour on a CPU.
+
+    python demos/train_duplex_lm.py ../shared/speech/train
+
+Codes are made once for each codec and kept in the work folder, as is the training itself: started
+again, it goes on. Each clip is heard at three speeds, so that there are more voices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from duplex_lm import WEIGHTS, WINDOW, CodeModel, delayed
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from xyt_stream import Codec
+from xyt_stream.audio import INPUT_RATE, resample, to_float32
+from xyt_stream.train.data import find_clips, load_clip
+
+SPEEDS = (1.0, 0.9, 1.1)
+SHORTEST = 12  # frames of a clip
+HELD_OUT = 40  # every so many-th clip is for validation
+CROP = WINDOW  # frames
+BATCH = 4096  # frames
+NEAR = 200  # clips, by length, that a batch is drawn from
+RATE = 2e-3
+WARM_UP = 100  # steps
+SAVED_EVERY = 100
+NO_LABEL = -100
+
+
+def clips_as_codes(folder: Path, codec: Codec, work: Path) -> list[Tensor]:
+    """Each clip at each speed, [books, frames]; made once."""
+    path = work / f"codes-{codec.hash[:16]}.safetensors"
+    if not path.is_file():
+        made = {}
+        for number, clip in enumerate(track(find_clips(folder), "coding", transient=True)):
+            sound = to_float32(load_clip(clip))
+            for speed in SPEEDS:
+                heard = resample(sound, round(INPUT_RATE * speed), INPUT_RATE)
+                made[f"{number:06}-{speed}"] = codec.encode(heard).short()
+        save_file(made, path)
+    codes = load_file(path)
+    return [codes[name] for name in sorted(codes)]
+
+
+class Batches:
+    """Random crops of clips about equally long; batch number i is always the same one."""
+
+    def __init__(self, clips: list[Tensor], nothing: int) -> None:
+        long_enough = [clip for clip in clips if clip.shape[1] >= SHORTEST]
+        if not long_enough:
+            raise SystemExit(f"no clip is longer than {SHORTEST} frames")
+        self.clips = sorted(long_enough, key=lambda clip: clip.shape[1])
+        self.nothing = nothing
+        lengths = np.array([min(clip.shape[1], CROP) for clip in self.clips])
+        self.weights = lengths / lengths.sum()
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and labels [batch, books, steps]; what is no clip has no label."""
+        rng = np.random.default_rng(step)
+        middle = rng.choice(len(self.clips), p=self.weights)
+        around = np.arange(max(0, middle - NEAR), min(len(self.clips), middle + NEAR + 1))
+        size = max(1, BATCH // min(CROP, self.clips[around[-1]].shape[1]))
+        rows = []
+        for index in rng.choice(around, size):
+            clip = self.clips[index].long()
+            start = rng.integers(max(1, clip.shape[1] - CROP + 1))
+            crop = clip[None, :, start : start + CROP]
+            # Up to the last step in which all books are still in the crop.
+            rows.append(delayed(crop, self.nothing)[0, :, : crop.shape[2]])
+        steps = max(row.shape[1] for row in rows)
+        padded = torch.stack(
+            [F.pad(row, (1, steps - row.shape[1]), value=self.nothing) for row in rows]
+        )
+        labels = padded[:, :, 1:]
+        return padded[:, :, :-1], labels.masked_fill(labels == self.nothing, NO_LABEL)
+
+
+def loss_of(model: CodeModel, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Mean over all codes, in nats."""
+    inputs, labels = batch
+    return F.cross_entropy(model(inputs).flatten(0, 2), labels.flatten(), ignore_index=NO_LABEL)
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Up in a line, down in a cosine."""
+    if step < WARM_UP:
+        return RATE * (step + 1) / WARM_UP
+    done = (step - WARM_UP) / max(1, steps - WARM_UP)
+    return RATE * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
+
+
+def train(folder: Path, out: Path, work: Path, steps: int, model_name: str | None = None) -> float:
+    """Trains, writes `out`, and returns the loss on clips that were held out, in bits a code."""
+    work.mkdir(parents=True, exist_ok=True)
+    codec = Codec.load(model_name)
+    clips = clips_as_codes(folder, codec, work)
+    each = len(SPEEDS)
+    held = [clip for n, clip in enumerate(clips) if n // each % HELD_OUT == HELD_OUT - 1]
+    kept = [clip for n, clip in enumerate(clips) if n // each % HELD_OUT != HELD_OUT - 1]
+    torch.manual_seed(0)
+    model = CodeModel(codec.num_codebooks, codec.codebook_size)
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(kept)} clips")
+    optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    saved, first = work / f"training-{codec.hash[:16]}.pt", 0
+    if saved.is_file():
+        state = torch.load(saved, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    batches = Batches(kept, model.nothing)
+    checks = Batches(held or kept, model.nothing)
+    started = time.monotonic()
+    for step in range(first, steps):
+        torch.manual_seed(step)  # dropout, too, is the same after a stop
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(model, batches[step])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if (step + 1) % SAVED_EVERY == 0 or step + 1 == steps:
+            check = validate(model, checks)
+            pace = (time.monotonic() - started) / (step + 1 - first)
+            bits, step_time = loss.item() / np.log(2), f"{pace:.2f} s a step"
+            print(f"step {step + 1}: {bits:.3f} bits a code, held out {check:.3f}, {step_time}")
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save({**state, "step": step + 1}, saved)
+    model.save(out, codec.hash)
+    return validate(model, checks)
+
+
+@torch.inference_mode()
+def validate(model: CodeModel, batches: Batches) -> float:
+    """Bits a code."""
+    model.eval()
+    losses = [loss_of(model, batches[number]).item() for number in range(4)]
+    model.train()
+    return float(np.mean(losses) / np.log(2))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Trains a small language model over codes.")
+    parser.add_argument("folder", type=Path, help="of speech, any sound files")
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--work", type=Path, default=Path("runs/duplex_lm"))
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--model", help="the codec: a name or a file; else the default one")
+    options = parser.parse_args()
+    train(options.folder, options.out, options.work, options.steps, options.model)

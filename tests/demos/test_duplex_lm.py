@@ -1,0 +1,161 @@
+"""The model over codes: its arithmetic, its training on a clip, and how it talks in the server."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from xyt_stream.client import connect
+from xyt_stream.errors import ModelError, ServeError
+from xyt_stream.protocol.machine import Codes
+from xyt_stream.server.app import running
+from xyt_stream.server.duplex import build
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "demos"))
+import duplex_lm
+import train_duplex_lm
+from duplex_lm import WINDOW, Babbler, CodeModel, Speaker, delayed
+
+FRAME = 1280
+
+
+@pytest.fixture
+def model():
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = CodeModel(8, 1024, width=32, layers=2, heads=2).eval()
+        for parameter in model.parameters():  # far from its beginning, where all is alike
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+@pytest.fixture
+def random_codes():
+    return np.random.default_rng(5).integers(0, 1024, (8, 40))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, fixtures):
+    """Trained for a moment on one clip: weights, and the bits a code that it needs for it."""
+    folder = tmp_path_factory.mktemp("lm")
+    (folder / "speech").mkdir()
+    shutil.copy(fixtures / "speech.flac", folder / "speech")
+    out = folder / "lm.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_duplex_lm, "BATCH", 512)
+        bits = train_duplex_lm.train(folder / "speech", out, folder / "work", 40)
+    return out, bits
+
+
+def test_each_book_lags_one_frame_more():
+    codes = torch.arange(6).reshape(1, 3, 2)
+    assert delayed(codes, 9).tolist() == [[[0, 1, 9, 9], [9, 2, 3, 9], [9, 9, 4, 5]]]
+
+
+@torch.inference_mode()
+def test_step_by_step_it_is_the_same_network(model, random_codes):
+    rows = delayed(torch.from_numpy(random_codes)[None], model.nothing)
+    whole = model(rows)
+    memory = model.memory()
+    parts = [model(rows[:, :, :20], memory)]
+    parts += [model(rows[:, :, step : step + 1], memory) for step in range(20, rows.shape[2])]
+    torch.testing.assert_close(torch.cat(parts, 2), whole, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_it_goes_on_after_the_last_frame_heard(model, random_codes, monkeypatch):
+    """With the likeliest code only, each is what the network says after all that came before."""
+    monkeypatch.setattr(duplex_lm, "LIKELIEST", 1)
+    speaker = Speaker(model, random_codes)
+    said = np.stack([speaker.next() for _ in range(5)], axis=1)
+    codes = torch.from_numpy(np.concatenate([random_codes, said], axis=1))
+    begins = torch.full((1, 8, 1), model.nothing)
+    rows = torch.cat([begins, delayed(codes[None], model.nothing)], dim=2)
+    likeliest = model(rows)[0].argmax(-1)
+    checked = 0
+    for book in range(8):
+        for number in range(5):
+            step = 40 + number + book  # of the delayed row that holds it
+            if step <= 45:  # before it all books of all frames are here
+                assert said[book, number] == likeliest[book, step]
+                checked += 1
+    assert checked == 5 + 5 + 4 + 3 + 2 + 1
+
+
+@torch.inference_mode()
+def test_it_goes_on_longer_than_it_remembers(model, random_codes):
+    speaker = Speaker(model, random_codes)
+    for _ in range(WINDOW + 20):
+        frame = speaker.next()
+        assert frame.shape == (8,)
+        assert ((frame >= 0) & (frame < 1024)).all()
+    assert speaker._memory.steps > WINDOW
+
+
+def test_training_learns(trained):
+    assert trained[1] < 8.5  # 10 bits know nothing
+
+
+def test_training_goes_on_where_it_was_stopped(tmp_path, fixtures, monkeypatch, trained):
+    (tmp_path / "speech").mkdir()
+    shutil.copy(fixtures / "speech.flac", tmp_path / "speech")
+    monkeypatch.setattr(train_duplex_lm, "SAVED_EVERY", 2)
+    monkeypatch.setattr(train_duplex_lm, "BATCH", 128)
+
+    def train(name):
+        train_duplex_lm.train(tmp_path / "speech", tmp_path / name, tmp_path / f"{name}-work", 4)
+        return load_file(tmp_path / name)
+
+    unbroken = train("one")
+    batch = train_duplex_lm.Batches.__getitem__
+
+    def stopped(self, step):
+        if step == 3:
+            raise KeyboardInterrupt
+        return batch(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_duplex_lm.Batches, "__getitem__", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train("two")
+    resumed = train("two")
+    assert resumed.keys() == unbroken.keys()
+    assert all(torch.equal(resumed[name], unbroken[name]) for name in resumed)
+
+
+async def test_it_goes_on_when_the_turn_has_ended(codec, clip, trained, monkeypatch):
+    monkeypatch.setattr(duplex_lm, "WEIGHTS", trained[0])
+    monkeypatch.setattr(Babbler, "_models", {})
+    pause = np.zeros(40 * FRAME, np.int16)
+    async with (
+        running(codec, max_sessions=2, duplex=Babbler) as server,
+        connect(server.url, "user", receive=("codes",)) as user,
+    ):
+        await user.send_pcm(np.concatenate([clip, pause, clip, pause]))
+        await user.end()
+        said = [event.frame async for event in user if isinstance(event, Codes)]
+    first, second = [n for n in said if n < 80], [n for n in said if n >= 80]
+    assert 26 < first[0] < 45
+    assert first == list(range(first[0], first[-1] + 1))  # without a gap, until
+    assert 66 < first[-1] < 74  # it was interrupted
+    assert second == list(range(second[0], -(-(2 * len(clip) + 80 * FRAME) // FRAME)))
+
+
+def test_weights_of_another_codec_are_refused(codec, trained, model, tmp_path, monkeypatch):
+    with pytest.raises(ModelError, match="there is no"):
+        CodeModel.load(tmp_path / "none.safetensors", codec)
+    other = tmp_path / "other.safetensors"
+    model.save(other, "0" * 64)
+    with pytest.raises(ModelError, match="codes of another codec"):
+        CodeModel.load(other, codec)
+    monkeypatch.setattr(duplex_lm, "WEIGHTS", other)
+    monkeypatch.setattr(Babbler, "_models", {})
+    with pytest.raises(ServeError, match="codes of another codec"):
+        build(Babbler, codec)
