@@ -8,6 +8,7 @@
     ├── DeviceError             no usable microphone, loudspeaker or compute device
     ├── MissingExtraError       an optional dependency is not installed
     ├── ProtocolError           a message that breaks the wire protocol; has a name and a close code
+    ├── EventError              a Realtime event that is refused; the session goes on
     ├── ConnectionFailedError   the server cannot be reached, refused us or went away
     └── ServeError              the server cannot start
 
@@ -72,6 +73,21 @@ class ProtocolError(XYTError, ValueError):
         self.name = name
         self.close_code = close_code
         self.retry_after = retry_after
+
+
+class EventError(XYTError, ValueError):
+    """An event of the OpenAI Realtime protocol is refused; the session goes on.
+
+    Args:
+        code: what is wrong, in a word ("invalid_value").
+        message: one sentence for the person at the other end.
+        param: the field that it is about ("session.type").
+    """
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.param = param
 
 
 class ConnectionFailedError(XYTError, ConnectionError):

@@ -29,6 +29,7 @@ from xyt_stream.server.duplex import Factory, load
 from xyt_stream.server.engine import Engine
 from xyt_stream.server.limits import Limits
 from xyt_stream.server.proxies import Proxies
+from xyt_stream.server.realtime import visit as realtime
 from xyt_stream.server.service import Service
 from xyt_stream.server.visit import FAREWELL, visit
 from xyt_stream.streaming.codec import Codec
@@ -105,9 +106,14 @@ async def running(
     )
 
     async def handle(socket: ServerConnection) -> None:
-        await visit(service, socket)
+        if realtime.is_for_it(socket.request):
+            await realtime.visit(service, socket)
+        else:
+            await visit(service, socket)
 
-    def page(_: ServerConnection, request: Request) -> Response | None:
+    def page(socket: ServerConnection, request: Request) -> Response | None:
+        if realtime.is_for_it(request):
+            socket.protocol.max_message_size = limits.realtime_bytes
         return pages.answer(service, request)
 
     try:
@@ -224,9 +230,10 @@ def run_fast(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-def _select(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    # A client without it is let in, to be told by the session what is wrong.
-    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
+def _select(socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    # A client without one is let in, to be told by the session what is wrong.
+    ours = realtime.SUBPROTOCOL if realtime.is_for_it(socket.request) else SUBPROTOCOL
+    return Subprotocol(ours) if ours in offered else None
 
 
 def _tls(cert: Path, key: Path | None) -> ssl.SSLContext:

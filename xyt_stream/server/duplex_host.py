@@ -92,11 +92,15 @@ class Host:
         codec: the server's.
         slots: conversations at once.
 
+    Attributes:
+        name: of the factory.
+
     Raises:
         ServeError: the model cannot be made.
     """
 
     def __init__(self, factory: Factory, codec: Codec, slots: int) -> None:
+        self.name = str(getattr(factory, "__name__", type(factory).__name__))
         self._books, self._size = codec.num_codebooks, codec.codebook_size
         self._models = models_of(factory, codec, slots)
         self._slots = slots

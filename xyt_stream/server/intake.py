@@ -40,10 +40,10 @@ class SoundIntake:
     async def take(self, media: Pcm | Codes) -> None:
         assert isinstance(media, Pcm)
         self._taken += len(media.samples)
-        await self._push(self._resampler.push(to_float32(media.samples)))
+        await self.push(self._resampler.push(to_float32(media.samples)))
 
     async def finish(self) -> None:
-        await self._push(self._resampler.flush())
+        await self.push(self._resampler.flush())
         waiting, lead = self._waiting, self._lead
         left = -(-(len(waiting) + (lead if self._primed else 0)) // self._frame_samples)
         if not self._primed:
@@ -52,7 +52,8 @@ class SoundIntake:
         last = fit_length(waiting, self._frame_samples) if len(waiting) else None
         await self._voice.finish(Length(self._taken, self._rate), left, last)
 
-    async def _push(self, samples: Samples) -> None:
+    async def push(self, samples: Samples) -> None:
+        """float32 [n] at the codec's rate."""
         samples = np.concatenate([self._waiting, samples])
         if not self._primed and len(samples) >= self._lead:
             self._voice.prime(samples[: self._lead])

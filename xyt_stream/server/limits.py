@@ -18,6 +18,7 @@ class Limits:
 
     Attributes:
         message_bytes: of one message; a larger one is refused unread.
+        realtime_bytes: of one event of the Realtime protocol, whose sound is base64.
         queue: media messages that may wait for one client's connection.
         load: share of real time that steps may take; beyond, nobody new is let in, and if it lasts
             the newest session has to go; 0: any.
@@ -35,6 +36,7 @@ class Limits:
     """
 
     message_bytes: int = MAX_MESSAGE
+    realtime_bytes: int = 8 * MAX_MESSAGE  # 32 s of sound at 24 kHz
     queue: int = 64
     load: float = 0.95
     ahead: float = 30.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -22,12 +23,37 @@ from xyt_stream.server.engine import BUSY_RETRY, Engine
 from xyt_stream.server.limits import Gate, Limits
 from xyt_stream.server.metrics import Metrics
 from xyt_stream.server.proxies import Proxies
+from xyt_stream.server.realtime.detector import Detectors
 from xyt_stream.server.rooms import Rooms
 from xyt_stream.server.session import Session
 from xyt_stream.streaming.codec import Codec
 
 _SHED_AFTER = 5  # seconds of overload before the newest session has to go
 _ROUND = 1.0  # seconds between looks after everybody
+
+
+class Guest(Protocol):
+    """A session of any protocol.
+
+    Attributes:
+        key, id, began, over: as Session has them.
+    """
+
+    key: str
+    id: str
+    began: float
+    over: asyncio.Event
+
+    @property
+    def parked(self) -> bool: ...
+    @property
+    def queued(self) -> int: ...
+    def check(self, now: float) -> None: ...
+    def leave(self, error: ProtocolError) -> None: ...
+    def cut(self, error: ProtocolError) -> None: ...
+
+
+_AnyGuest = TypeVar("_AnyGuest", bound=Guest)
 
 
 class Service:
@@ -63,9 +89,10 @@ class Service:
         # Each conversation holds two slots.
         talks = max(1, max_sessions // 2)
         self.host = None if duplex is None else Host(duplex, codec, talks)
+        self.detectors = Detectors()
         self.rooms = Rooms(self.engine, limits, silence(codec), self.host)
         self.gate = Gate(limits.address_sessions, limits.address_joins)
-        self._sessions: dict[str, Session] = {}  # by the key that resumes them, oldest first
+        self._sessions: dict[str, Guest] = {}  # by the key that resumes them, oldest first
         self._leaving = False
         self._overloaded = 0  # rounds in a row
         encode, decode = self.engine.delays
@@ -100,18 +127,26 @@ class Service:
         self.engine.stop()
 
     def begin(self, hello: Hello, address: str) -> Session:
-        """A new session.
+        """A new session of xyt.v1.
 
         Raises:
             ProtocolError: busy, room_has_mic and others.
         """
+        return self.admit(lambda: Session(self, hello, address), hello.role)
+
+    def admit(self, make: Callable[[], _AnyGuest], role: str) -> _AnyGuest:
+        """A new session, made only if there is room for anybody.
+
+        Raises:
+            ProtocolError: busy, and what `make` raises.
+        """
         if reason := self.why_not_ready():
             raise protocol_error("busy", f"{reason}: try again later.", retry_after=BUSY_RETRY)
-        session = Session(self, hello, address)
+        session = make()
         self._sessions[session.key] = session
         self.metrics.sessions.inc()
-        self.metrics.joined.labels(hello.role).inc()
-        log.event("session begun", session=session.id, role=hello.role)
+        self.metrics.joined.labels(role).inc()
+        log.event("session begun", session=session.id, role=role)
         return session
 
     def resume(self, resume: Resume) -> Session:
@@ -121,14 +156,14 @@ class Service:
             ProtocolError: cannot_resume.
         """
         session = self._sessions.get(resume.token)
-        if session is None or not session.resumable:
+        if not isinstance(session, Session) or not session.resumable:
             raise protocol_error("cannot_resume")
         session.rewind(resume.received)
         self.metrics.resumed.inc()
         log.event("session resumed", session=session.id)
         return session
 
-    def forget(self, session: Session, why: str) -> None:
+    def forget(self, session: Guest, why: str) -> None:
         """A session is over."""
         if self._sessions.pop(session.key, None) is not None:
             self.metrics.sessions.dec()

@@ -1,0 +1,267 @@
+"""What is said when, to the letter, and read as the SDK reads it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from openai.types.realtime import RealtimeServerEvent
+from pydantic import TypeAdapter
+
+from xyt_stream.errors import EventError
+from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.realtime.dialogue import Dialogue, last_words
+from xyt_stream.protocol.realtime.events import read
+
+SERVER_EVENT = TypeAdapter(RealtimeServerEvent)
+FRAME = np.full(1280, 0.1, np.float32)
+SILENCE = np.zeros(1280, np.float32)
+REPLY_BEGINS = [
+    "response.created",
+    "response.output_item.added",
+    "conversation.item.added",
+    "response.content_part.added",
+]
+REPLY_ENDS = [
+    "response.output_audio.done",
+    "response.content_part.done",
+    "response.output_item.done",
+    "conversation.item.done",
+    "response.done",
+]
+
+
+class Told(Dialogue):
+    """Keeps what it sends, every event proved to be one of the SDK's."""
+
+    def __init__(self):
+        self.sent, self.hushed = [], 0
+        super().__init__(model="Parrot", rate=16_000, send=self._keep, hush=self._count)
+
+    def _keep(self, text):
+        event = json.loads(text)
+        parsed = SERVER_EVENT.validate_python(event)
+        assert parsed.type == event["type"]
+        # Nothing is sent that the SDK does not know.
+        assert not getattr(parsed, "model_extra", None)
+        self.sent.append(event)
+
+    def _count(self):
+        self.hushed += 1
+
+    def take(self):
+        events, self.sent = self.sent, []
+        return events
+
+    def types(self):
+        return [event["type"] for event in self.take()]
+
+    def does(self, kind, **fields):
+        event, _, error = read(json.dumps({"type": kind, **fields}))
+        assert error is None
+        {
+            "session.update": self.update,
+            "response.create": self.create,
+            "response.cancel": self.cancel,
+            "conversation.item.truncate": self.truncate,
+        }[kind](event)
+
+    def turns(self, turn_detection):
+        audio = {"input": {"turn_detection": turn_detection}}
+        self.does("session.update", session={"type": "realtime", "audio": audio})
+        self.take()
+
+
+@pytest.fixture
+def dialogue():
+    return Told()
+
+
+def test_the_session_tells_what_it_is(dialogue):
+    dialogue.open()
+    dialogue.does("session.update", session={"type": "realtime"})
+    created, updated = dialogue.take()
+    assert (created["type"], updated["type"]) == ("session.created", "session.updated")
+    assert created["session"] == updated["session"]
+    session = created["session"]
+    assert session["model"] == "Parrot"
+    assert session["output_modalities"] == ["audio"]
+    assert session["id"] == dialogue.id
+    assert created["event_id"] != updated["event_id"]
+
+
+def test_a_turn_and_its_answer(dialogue):
+    dialogue.speech_started(120)
+    dialogue.speech_stopped(1900)
+    for sound in (SILENCE, SILENCE):
+        dialogue.said_nothing(sound)
+    for sound in (FRAME, FRAME):
+        dialogue.said(sound)
+    for _ in range(4):
+        dialogue.said_nothing(SILENCE)
+    events = dialogue.take()
+    types = [event["type"] for event in events]
+    deltas = types.count("response.output_audio.delta")
+    assert types == [
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        *REPLY_BEGINS,
+        *deltas * ["response.output_audio.delta"],
+        *REPLY_ENDS,
+    ]
+    started, stopped, committed, added, done = events[:5]
+    assert (started["audio_start_ms"], stopped["audio_end_ms"]) == (120, 1900)
+    user = started["item_id"]
+    assert {event.get("item_id") for event in (started, stopped, committed)} == {user}
+    assert added["item"] == done["item"]
+    assert added["item"]["id"] == user
+    assert added["item"]["content"] == [{"type": "input_audio", "transcript": None}]
+    assert events[7]["previous_item_id"] == user  # the model's item comes after the user's
+    final = events[-1]["response"]
+    assert final["status"] == "completed"
+    assert [item["id"] for item in final["output"]] == [events[6]["item"]["id"]]
+    assert {event.get("response_id", final["id"]) for event in events} == {final["id"]}
+    audio = b"".join(base64.b64decode(event.get("delta", "")) for event in events)
+    assert len(audio) == 2 * 2 * 1280 * 24 // 16  # what it said, and none of its silence
+    assert len({event["event_id"] for event in events}) == len(events)
+
+
+def test_a_short_pause_belongs_to_what_is_said(dialogue):
+    for sound in (FRAME, None, None, FRAME, None, None, None, None, None):
+        dialogue.said_nothing(SILENCE) if sound is None else dialogue.said(sound)
+    events = dialogue.take()
+    counts = Counter(event["type"] for event in events)
+    assert counts["response.created"] == counts["response.done"] == 1
+    audio = b"".join(base64.b64decode(event.get("delta", "")) for event in events)
+    assert len(audio) == 4 * 2 * 1280 * 24 // 16
+
+
+def test_the_users_voice_cuts_the_model_off(dialogue):
+    dialogue.said(FRAME)
+    dialogue.take()
+    dialogue.speech_started(0)
+    events = dialogue.take()
+    assert events[0]["type"] == "input_audio_buffer.speech_started"
+    assert [event["type"] for event in events][-5:] == REPLY_ENDS
+    response = events[-1]["response"]
+    assert response["status"] == "cancelled"
+    assert response["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
+    assert response["output"][0]["status"] == "incomplete"
+    assert dialogue.hushed == 1
+    # One that speaks on is not heard until it has been silent, or the turn is over.
+    dialogue.said(FRAME)
+    assert dialogue.types() == []
+    dialogue.said_nothing(SILENCE)
+    dialogue.said(FRAME)
+    assert dialogue.types()[:4] == REPLY_BEGINS
+
+
+def test_unless_it_must_not_be(dialogue):
+    dialogue.turns({"type": "server_vad", "interrupt_response": False})
+    dialogue.said(FRAME)
+    dialogue.take()
+    dialogue.speech_started(0)
+    assert dialogue.types() == ["input_audio_buffer.speech_started"]
+    assert dialogue.hushed == 0
+
+
+def test_one_that_never_stops_is_heard_again_after_the_users_turn(dialogue):
+    dialogue.said(FRAME)
+    dialogue.speech_started(0)
+    dialogue.said(FRAME)
+    dialogue.speech_stopped(100)
+    dialogue.take()
+    dialogue.said(FRAME)
+    assert dialogue.types()[:4] == REPLY_BEGINS
+
+
+def test_the_client_cancels(dialogue):
+    with pytest.raises(EventError) as caught:
+        dialogue.does("response.cancel")
+    assert caught.value.code == "response_cancel_not_active"
+    dialogue.said(FRAME)
+    response = dialogue.take()[0]["response"]["id"]
+    with pytest.raises(EventError):
+        dialogue.does("response.cancel", response_id="resp_other")
+    dialogue.does("response.cancel", response_id=response)
+    done = dialogue.take()[-1]["response"]
+    assert (done["status"], done["status_details"]["reason"]) == ("cancelled", "client_cancelled")
+
+
+@pytest.mark.parametrize("turns", [None, {"type": "server_vad", "create_response": False}])
+def test_nobody_hears_what_was_not_asked_for(dialogue, turns):
+    dialogue.turns(turns)
+    dialogue.said(FRAME)
+    assert dialogue.types() == []
+    dialogue.does("response.create", response={"metadata": {"topic": "demo"}})
+    (created,) = dialogue.take()
+    assert created["response"]["metadata"] == {"topic": "demo"}
+    assert created["response"]["output"] == []
+    with pytest.raises(EventError) as caught:
+        dialogue.does("response.create")
+    assert caught.value.code == "conversation_already_has_active_response"
+    dialogue.said(FRAME)
+    assert dialogue.types()[:3] == REPLY_BEGINS[1:]
+
+
+def test_a_model_that_says_nothing(dialogue):
+    dialogue.does("response.create")
+    dialogue.give_up()
+    done = dialogue.take()[-1]
+    assert done["type"] == "response.done"
+    assert (done["response"]["status"], done["response"]["output"]) == ("completed", [])
+    dialogue.said(FRAME)
+    dialogue.take()
+    dialogue.give_up()  # it speaks: there is nothing to give up
+    assert dialogue.types() == []
+
+
+@pytest.mark.parametrize(
+    "response",
+    [{"output_modalities": ["text"]}, {"conversation": "none"}, {"input": []}],
+)
+def test_what_the_model_cannot_do_is_not_begun(dialogue, response):
+    with pytest.raises(EventError):
+        dialogue.does("response.create", response=response)
+    assert dialogue.types() == []
+
+
+def test_truncation_is_checked_against_what_was_said(dialogue):
+    for _ in range(5):
+        dialogue.said(FRAME)
+    item = dialogue.take()[1]["item"]["id"]
+    for _ in range(4):
+        dialogue.said_nothing(SILENCE)
+    dialogue.take()
+    place = {"item_id": item, "content_index": 0}
+    dialogue.does("conversation.item.truncate", audio_end_ms=400, **place)
+    (event,) = dialogue.take()
+    assert event["audio_end_ms"] == 400
+    for wrong in ({"audio_end_ms": 401}, {"audio_end_ms": 1, "item_id": "item_other"}):
+        with pytest.raises(EventError):
+            dialogue.does("conversation.item.truncate", **{**place, **wrong})
+
+
+def test_errors(dialogue):
+    dialogue.refuse(EventError("invalid_value", "No.", "a.b"), "event_of_client")
+    dialogue.said(FRAME)
+    dialogue.take_error = dialogue.sent.pop(0)
+    assert dialogue.take_error["error"] == {
+        "type": "invalid_request_error",
+        "code": "invalid_value",
+        "message": "No.",
+        "param": "a.b",
+        "event_id": "event_of_client",
+    }
+    dialogue.part(protocol_error("internal"))
+    events = dialogue.take()
+    assert events[-2]["response"]["status"] == "failed"
+    assert events[-1]["error"]["type"] == "server_error"
+    error = json.loads(last_words(protocol_error("unauthorized")))
+    assert SERVER_EVENT.validate_python(error).error.code == "unauthorized"

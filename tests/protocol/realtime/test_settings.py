@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from openai.types.realtime import RealtimeSessionCreateRequest
+
+from xyt_stream.errors import EventError
+from xyt_stream.protocol.realtime.events import read
+from xyt_stream.protocol.realtime.settings import Alaw, Pcm, ServerVad, Settings, Ulaw
+
+
+def changed(session, settings=None):
+    session = {"type": "realtime", **session}
+    event, _, error = read(json.dumps({"type": "session.update", "session": session}))
+    if error is not None:
+        raise error
+    return (settings or Settings()).changed(event.session)
+
+
+def test_a_session_begins_with_the_protocols_defaults():
+    settings = Settings()
+    assert settings.input == settings.output == Pcm(24_000)
+    assert settings.turn_detection == ServerVad(0.5, 300, 500, True, True)
+    assert settings.live
+
+
+def test_what_is_not_named_stays():
+    settings = changed({"audio": {"input": {"format": {"type": "audio/pcmu"}}}})
+    assert settings == Settings(input=Ulaw())
+    settings = changed({"audio": {"output": {"format": {"type": "audio/pcma"}}}}, settings)
+    assert settings == Settings(Ulaw(), Alaw())
+    turns = {"type": "server_vad", "silence_duration_ms": 200, "create_response": False}
+    settings = changed({"audio": {"input": {"turn_detection": turns}}}, settings)
+    turns = {"type": "server_vad", "threshold": 0.8}
+    settings = changed({"audio": {"input": {"turn_detection": turns}}}, settings)
+    assert settings.turn_detection == ServerVad(0.8, 300, 200, False, True)
+    assert not settings.live
+    settings = changed({"audio": {"input": {"turn_detection": None}}}, settings)
+    assert settings == Settings(Ulaw(), Alaw(), None)
+    assert changed({}, settings) == settings
+
+
+def test_what_means_nothing_here_is_let_pass_and_not_claimed():
+    settings = changed(
+        {
+            "instructions": "Be brief.",
+            "tools": [{"type": "function", "name": "hang_up"}],
+            "audio": {
+                "input": {
+                    "transcription": {"model": "some"},
+                    "turn_detection": {"type": "semantic_vad", "eagerness": "low"},
+                },
+                "output": {"voice": "marin", "speed": 1.0},
+            },
+        }
+    )
+    assert settings == Settings()
+    told = settings.audio()
+    assert told["input"]["transcription"] is None
+    assert "voice" not in told["output"]
+
+
+@pytest.mark.parametrize(
+    ("session", "param"),
+    [
+        ({"type": "transcription"}, "session.type"),
+        ({"output_modalities": ["text"]}, "session.output_modalities"),
+        ({"audio": {"output": {"speed": 1.5}}}, "session.audio.output.speed"),
+        ({"audio": {"input": {"format": {"type": "audio/opus"}}}}, "session.audio.input.format"),
+        (
+            {"audio": {"output": {"format": {"type": "audio/pcm", "rate": 16_000}}}},
+            "session.audio.output.format.rate",
+        ),
+        (
+            {"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 2}}}},
+            "session.audio.input.turn_detection.threshold",
+        ),
+        (
+            {"audio": {"input": {"turn_detection": {"type": "telepathy"}}}},
+            "session.audio.input.turn_detection.type",
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_named(session, param):
+    with pytest.raises(EventError) as caught:
+        changed(session)
+    assert caught.value.param == param or caught.value.param == f"{param}.type"
+
+
+def test_settings_are_told_as_the_sdk_reads_them():
+    told = {"type": "realtime", "audio": json.loads(msgspec.json.encode(Settings().audio()))}
+    session = RealtimeSessionCreateRequest.model_validate(told, strict=True)
+    assert session.audio.input.format.type == "audio/pcm"
+    assert session.audio.input.turn_detection.silence_duration_ms == 500
+    ulaw = json.loads(msgspec.json.encode(Settings(Ulaw(), Alaw(), None).audio()))
+    assert ulaw["input"]["format"] == {"type": "audio/pcmu"}
+    assert ulaw["output"]["format"] == {"type": "audio/pcma"}
+    assert ulaw["input"]["turn_detection"] is None

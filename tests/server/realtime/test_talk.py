@@ -1,0 +1,235 @@
+"""The OpenAI SDK talks with a parrot, on real sockets, through the real codec."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import Counter
+
+import numpy as np
+import pytest
+from parrot import Mute, Parrot, Stubborn
+
+from xyt_stream.audio import resample, to_float32, to_int16
+from xyt_stream.protocol.realtime import g711
+from xyt_stream.protocol.realtime.settings import Alaw, Pcm, Ulaw
+from xyt_stream.protocol.realtime.sound import Reader
+
+FORM = Pcm()
+QUIET = np.zeros(24_000, np.int16)  # a second
+
+
+def base64_of(pcm):
+    return base64.b64encode(pcm.tobytes() if isinstance(pcm, np.ndarray) else pcm).decode()
+
+
+async def say(connection, pcm, step=2400):
+    for start in range(0, len(pcm), step):
+        await connection.input_audio_buffer.append(audio=base64_of(pcm[start : start + step]))
+
+
+async def until(connection, kind):
+    """All events up to one of this type."""
+
+    async def gather():
+        events = []
+        async for event in connection:
+            events.append(event)
+            if event.type == kind:
+                return events
+            assert event.type != "error", event.error
+        raise AssertionError(f"no {kind} came, but {[event.type for event in events]}")
+
+    return await asyncio.wait_for(gather(), 120)
+
+
+def sound(events):
+    deltas = [event.delta for event in events if event.type == "response.output_audio.delta"]
+    return b"".join(map(base64.b64decode, deltas))
+
+
+@pytest.fixture
+def likeness(codec):
+    """How alike what was heard is to what the codec itself makes of what was said, 0 to 1."""
+
+    def likeness(said, heard, form=FORM):
+        reader = Reader(form, codec.input_rate)
+        samples = np.concatenate([reader.read(said), reader.flush(), np.zeros(1280, np.float32)])
+        wanted = codec.decode(codec.encode(samples)).numpy()
+        again = Reader(form, codec.output_rate)
+        got = np.concatenate([again.read(heard), again.flush()])
+        # Both are cut to what is loud, and laid over each other.
+        loud = np.flatnonzero(np.abs(wanted) > 0.05)
+        wanted = wanted[loud[0] + 4000 : loud[-1] - 4000]
+        size = len(got) + len(wanted)
+        spectrum = np.fft.rfft(got, size) * np.conj(np.fft.rfft(wanted, size))
+        at = int(np.fft.irfft(spectrum, size)[: len(got) - len(wanted)].argmax())
+        return np.corrcoef(wanted, got[at : at + len(wanted)])[0, 1]
+
+    return likeness
+
+
+async def test_it_hears_a_turn_and_gives_it_back(talking, sdk, speech, likeness, until_free):
+    Parrot.turns.clear()
+    async with talking(Parrot) as server:
+        async with sdk(server) as connection:
+            said = np.concatenate([QUIET[:12_000], speech, QUIET])
+            await say(connection, said)
+            events = await until(connection, "response.done")
+        await until_free(server)
+    types = [event.type for event in events]
+    once = Counter(types)
+    del once["response.output_audio.delta"]
+    assert set(once.values()) <= {1, 2}
+    assert types[0] == "session.created"
+    order = [
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "response.created",
+        "response.output_audio.delta",
+        "response.output_audio.done",
+        "response.done",
+    ]
+    assert [types.index(kind) for kind in order] == sorted(types.index(kind) for kind in order)
+    done = events[-1].response
+    assert done.status == "completed", done.status_details
+    heard = sound(events)
+    # Exactly the frames that it repeated.
+    assert len(heard) == Parrot.turns[0] * 1920 * 2
+    assert likeness(said.tobytes(), heard) > 0.9
+
+
+async def test_turn_by_turn(talking, sdk, speech, likeness):
+    async with talking(Parrot) as server, sdk(server) as connection:
+        await connection.session.update(
+            session={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+        )
+        updated = (await until(connection, "session.updated"))[-1]
+        assert updated.session.audio.input.turn_detection is None
+        for _ in range(2):
+            await say(connection, speech)
+            await connection.input_audio_buffer.commit()
+            committed = await until(connection, "conversation.item.done")
+            assert [event.type for event in committed] == [
+                "input_audio_buffer.committed",
+                "conversation.item.added",
+                "conversation.item.done",
+            ]
+            await connection.response.create()
+            events = await until(connection, "response.done")
+            assert events[-1].response.status == "completed"
+            assert likeness(speech.tobytes(), sound(events)) > 0.9
+        await connection.input_audio_buffer.commit()
+        (error,) = await until(connection, "error")
+        assert error.error.code == "input_audio_buffer_commit_empty"
+
+
+async def test_a_turn_as_an_item(talking, sdk, speech, likeness):
+    async with talking(Parrot) as server, sdk(server) as connection:
+        content = [{"type": "input_audio", "audio": base64_of(speech)}]
+        await connection.conversation.item.create(
+            item={"type": "message", "role": "user", "id": "item_mine", "content": content}
+        )
+        events = await until(connection, "response.done")
+        added = next(event for event in events if event.type == "conversation.item.added")
+        assert added.item.id == "item_mine"
+        assert likeness(speech.tobytes(), sound(events)) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "write"),
+    [(Ulaw(), "audio/pcmu", g711.to_ulaw), (Alaw(), "audio/pcma", g711.to_alaw)],
+)
+async def test_as_on_the_telephone(talking, sdk, clip, likeness, form, kind, write):
+    narrow = to_int16(resample(to_float32(clip), 16_000, 8_000))
+    said = write(np.concatenate([narrow, np.zeros(8_000, np.int16)]))
+    chosen = {"format": {"type": kind}}
+    async with talking(Parrot) as server, sdk(server) as connection:
+        await connection.session.update(
+            session={"type": "realtime", "audio": {"input": chosen, "output": chosen}}
+        )
+        await say(connection, np.frombuffer(said, np.uint8), 640)
+        events = await until(connection, "response.done")
+    # The rest of 0.9: what the codec says above 4 kHz is lost on the way back.
+    assert likeness(said, sound(events), form) > 0.8
+
+
+async def test_who_speaks_cuts_it_off(talking, sdk, speech):
+    Parrot.played.clear()
+    async with talking(Parrot) as server, sdk(server) as connection:
+        await say(connection, np.concatenate([speech, QUIET]))
+        await until(connection, "response.output_audio.delta")
+        await say(connection, speech)
+        events = await until(connection, "response.done")
+        done = events[-1].response
+        assert done.status == "cancelled"
+        assert done.status_details.reason == "turn_detected"
+        assert "input_audio_buffer.speech_started" in [event.type for event in events]
+        item = done.output[0].id
+        # As clients do that have played some of it only.
+        await connection.conversation.item.truncate(item_id=item, content_index=0, audio_end_ms=10)
+        await until(connection, "conversation.item.truncated")
+        await say(connection, QUIET)
+        events = await until(connection, "response.done")
+        assert events[-1].response.status == "completed"
+    assert len(Parrot.played) == 1
+    assert Parrot.played[0] < len(speech) / 1920
+
+
+async def test_the_client_cuts_it_off(talking, sdk, speech):
+    async with talking(Stubborn) as server, sdk(server) as connection:
+        await say(connection, QUIET)
+        events = await until(connection, "response.output_audio.delta")
+        await connection.response.cancel()
+        events = await until(connection, "response.done")
+        assert events[-1].response.status_details.reason == "client_cancelled"
+        await connection.response.cancel(event_id="mine")
+        events = await until(connection, "error")
+        assert (events[-1].error.code, events[-1].error.event_id) == (
+            "response_cancel_not_active",
+            "mine",
+        )
+        await connection.response.create()
+        events = await until(connection, "response.output_audio.delta")
+        assert events[0].type == "response.created"
+
+
+async def test_one_that_says_nothing(talking, sdk):
+    async with talking(Mute) as server, sdk(server) as connection:
+        await connection.session.update(
+            session={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+        )
+        await say(connection, QUIET)
+        await connection.input_audio_buffer.commit()
+        await connection.response.create()
+        events = await until(connection, "response.done")
+        assert events[-1].response.status == "completed"
+        assert events[-1].response.output == []
+
+
+async def test_the_model_is_not_made_to_wait_for_a_client_that_only_listens(
+    talking, sdk, speech, likeness
+):
+    """A client that mutes its microphone while the model speaks hears it to its end."""
+    async with talking(Parrot) as server, sdk(server) as connection:
+        await say(connection, np.concatenate([speech, QUIET[:16_000]]))
+        events = await until(connection, "response.done")
+        assert likeness(speech.tobytes(), sound(events)) > 0.9
+
+
+async def test_text_is_answered_truthfully(talking, sdk):
+    async with talking(Parrot) as server, sdk(server) as connection:
+        content = [{"type": "input_text", "text": "Hello"}]
+        await connection.conversation.item.create(
+            item={"type": "message", "role": "user", "content": content}, event_id="text"
+        )
+        error = (await until(connection, "error"))[-1].error
+        assert (error.code, error.event_id) == ("not_supported", "text")
+        assert "only sound" in error.message
+        await connection.response.create(response={"output_modalities": ["text"]})
+        assert "only sound" in (await until(connection, "error"))[-1].error.message
+        await connection.send({"type": "nonsense", "event_id": "n"})
+        assert (await until(connection, "error"))[-1].error.event_id == "n"
+        await connection.input_audio_buffer.clear()  # and the session goes on
+        await until(connection, "input_audio_buffer.cleared")

@@ -1,0 +1,1 @@
+"""The OpenAI Realtime protocol, as far as docs/realtime.md says: events and sound, no sockets."""

@@ -1,0 +1,276 @@
+"""The server's side of a Realtime session without its sockets and its sound: what is said when.
+
+A model that always listens decides by itself when it speaks. A response begins with the first frame
+in which it does, or when the client asks for one, and ends when it is silent again.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from xyt_stream.audio import Samples
+from xyt_stream.errors import EventError, ProtocolError
+from xyt_stream.protocol.realtime.events import ItemTruncate, ResponseCancel, ResponseCreate, Update
+from xyt_stream.protocol.realtime.reply import Reply
+from xyt_stream.protocol.realtime.settings import Settings, check_modalities
+
+_REMEMBERED = 64  # replies whose length is known, for truncation
+_SERVERS_FAULT = {"internal", "busy", "going_away"}
+
+
+class Dialogue:
+    """Told what happens, it sends the events that say so.
+
+    Args:
+        model: its name.
+        rate: Hz of the model's sound.
+        send: takes each event's JSON.
+        hush: called when what the model says is not wanted any more.
+
+    Attributes:
+        id: of the session.
+        settings: in force.
+        reply: the response that goes on.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        rate: int,
+        send: Callable[[str], None],
+        hush: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.id = _name("sess")
+        self.settings = Settings()
+        self.reply: Reply | None = None
+        self._model = model
+        self._rate = rate
+        self._send = send
+        self._hush = hush
+        self._events = itertools.count(1)
+        self._conversation_id = _name("conv")
+        self._last_item: str | None = None
+        self._turn: str | None = None  # the item that the user speaks now
+        self._muted = False  # what the model says belongs to a response that was cancelled
+        self._lengths: collections.OrderedDict[str, int] = collections.OrderedDict()  # ms
+
+    def open(self) -> None:
+        """The session begins."""
+        self._emit("session.created", session=self._session())
+
+    def update(self, event: Update) -> None:
+        """Changes settings.
+
+        Raises:
+            EventError: they cannot be had.
+        """
+        self.settings = self.settings.changed(event.session)
+        self._emit("session.updated", session=self._session())
+
+    def refuse(self, error: EventError, event_id: str | None) -> None:
+        """An event of the client's was wrong; the session goes on."""
+        self._emit("error", error=_told(error.code, str(error), error.param, event_id))
+
+    def part(self, error: ProtocolError) -> None:
+        """The last event of a session that must end."""
+        told = _told(error.name, str(error))
+        if self.reply is not None:
+            self._finish("failed", {"error": told})
+        self._emit("error", error=told)
+
+    def cleared(self) -> None:
+        """What the client sent and did not commit is forgotten."""
+        self._turn = None
+        self._emit("input_audio_buffer.cleared")
+
+    def speech_started(self, ms: int) -> None:
+        """The user begins to speak."""
+        self._turn = _name("item")
+        self._emit("input_audio_buffer.speech_started", audio_start_ms=ms, item_id=self._turn)
+        turns = self.settings.turn_detection
+        if turns is not None and turns.interrupt_response:
+            self._interrupt("turn_detected")
+
+    def speech_stopped(self, ms: int) -> None:
+        """The user's turn is over, and becomes an item."""
+        self._emit("input_audio_buffer.speech_stopped", audio_end_ms=ms, item_id=self._turn)
+        self.commit()
+        self._muted = False
+
+    def commit(self) -> None:
+        """What the user said since the last commit becomes an item."""
+        item_id, self._turn = self._turn or _name("item"), None
+        self._emit(
+            "input_audio_buffer.committed", previous_item_id=self._last_item, item_id=item_id
+        )
+        self.add(item_id)
+
+    def add(self, item_id: str | None) -> None:
+        """The user's item is in the conversation."""
+        item_id = item_id or _name("item")
+        previous, self._last_item = self._last_item, item_id
+        item = {
+            "id": item_id,
+            "object": "realtime.item",
+            "type": "message",
+            "status": "completed",
+            "role": "user",
+            "content": [{"type": "input_audio", "transcript": None}],
+        }
+        self._emit("conversation.item.added", previous_item_id=previous, item=item)
+        self._emit("conversation.item.done", previous_item_id=previous, item=item)
+
+    def follows(self, item_id: str | None) -> bool:
+        """Whether a new item would come after this one, None being wherever it comes."""
+        return item_id is None or item_id == (self._last_item or "root")
+
+    def create(self, event: ResponseCreate) -> None:
+        """The client wants to hear the model.
+
+        Raises:
+            EventError: it speaks already, or cannot do what is asked.
+        """
+        wanted = event.response
+        if wanted is not None:
+            check_modalities(wanted.output_modalities, "response.output_modalities")
+            if wanted.conversation not in (None, "auto") or wanted.input is not None:
+                raise EventError(
+                    "not_supported",
+                    "The model answers what it has heard; it takes no other input.",
+                    "response.conversation" if wanted.input is None else "response.input",
+                )
+        if self.reply is not None:
+            raise EventError(
+                "conversation_already_has_active_response",
+                f"The response {self.reply.id} goes on: wait for response.done, or cancel it.",
+            )
+        self._muted = False
+        self._begin(None if wanted is None else wanted.metadata)
+
+    def cancel(self, event: ResponseCancel) -> None:
+        """The client has heard enough.
+
+        Raises:
+            EventError: there is no such response.
+        """
+        if self.reply is None or event.response_id not in (None, self.reply.id):
+            raise EventError("response_cancel_not_active", "There is no such response to cancel.")
+        self._interrupt("client_cancelled")
+
+    def truncate(self, event: ItemTruncate) -> None:
+        """The client tells how much of an item it played.
+
+        Raises:
+            EventError: there was no such item, or less of it.
+        """
+        lengths = self._lengths
+        if self.reply is not None and self.reply.speaking:
+            lengths = lengths | {self.reply.item_id: self.reply.audio_ms}
+        if event.item_id not in lengths or event.content_index:
+            raise EventError("invalid_value", "The model has said no such item.", "item_id")
+        if event.audio_end_ms > lengths[event.item_id]:
+            raise EventError(
+                "invalid_value",
+                f"The item holds {lengths[event.item_id]} ms of sound.",
+                "audio_end_ms",
+            )
+        self._emit(
+            "conversation.item.truncated",
+            item_id=event.item_id,
+            content_index=0,
+            audio_end_ms=event.audio_end_ms,
+        )
+
+    def said(self, samples: Samples) -> None:
+        """The model's next sound in which it speaks, float32 [n]."""
+        if self._muted or not (self.reply or self.settings.live):
+            return
+        reply = self.reply or self._begin(None)
+        if not reply.speaking:
+            reply.begin(self._last_item)
+            self._last_item = reply.item_id
+        reply.speak(samples)
+
+    def said_nothing(self, samples: Samples) -> None:
+        """The model is silent in these; a frame's end, which comes late, may be empty."""
+        if self.reply is None:
+            self._muted = False
+        elif self.reply.speaking and not self.reply.pause(samples):
+            self._finish("completed")
+
+    def give_up(self) -> None:
+        """The model was given time to speak, and has not."""
+        if self.reply is not None and not self.reply.speaking:
+            self._finish("completed")
+
+    def _begin(self, metadata: dict[str, str] | None) -> Reply:
+        self.reply = Reply(
+            self._emit,
+            names=(_name("resp"), _name("item"), self._conversation_id),
+            form=self.settings.output,
+            rate=self._rate,
+            metadata=metadata,
+        )
+        return self.reply
+
+    def _interrupt(self, reason: str) -> None:
+        if self.reply is not None:
+            self._muted = self.reply.speaking
+            self._finish("cancelled", {"reason": reason})
+            self._hush()
+
+    def _finish(self, status: str, details: dict[str, Any] | None = None) -> None:
+        reply, self.reply = self.reply, None
+        assert reply is not None
+        reply.finish(status, details)
+        if reply.speaking:
+            self._lengths[reply.item_id] = reply.audio_ms
+            if len(self._lengths) > _REMEMBERED:
+                self._lengths.popitem(last=False)
+
+    def _session(self) -> dict[str, Any]:
+        return {
+            "type": "realtime",
+            "object": "realtime.session",
+            "id": self.id,
+            "model": self._model,
+            "output_modalities": ["audio"],
+            "audio": self.settings.audio(),
+            "instructions": "",
+            "tools": [],
+            "max_output_tokens": "inf",
+        }
+
+    def _emit(self, kind: str, /, **fields: Any) -> None:
+        event = {"type": kind, "event_id": f"event_{self.id[5:]}_{next(self._events)}", **fields}
+        self._send(msgspec.json.encode(event).decode())
+
+
+def last_words(error: ProtocolError) -> str:
+    """The only event of a session that cannot begin."""
+    event = {"type": "error", "event_id": _name("event"), "error": _told(error.name, str(error))}
+    return msgspec.json.encode(event).decode()
+
+
+def _told(
+    code: str, message: str, param: str | None = None, event_id: str | None = None
+) -> dict[str, str | None]:
+    """What is wrong, as an error event tells it."""
+    return {
+        "type": "server_error" if code in _SERVERS_FAULT else "invalid_request_error",
+        "code": code,
+        "message": message,
+        "param": param,
+        "event_id": event_id,
+    }
+
+
+def _name(kind: str) -> str:
+    return f"{kind}_{secrets.token_hex(10)}"
