@@ -1,4 +1,4 @@
-/** One call: microphone, session and loudspeaker, from the press of the button to the last sound. */
+/** One call: microphone, session and loudspeaker, from the button to the last sound. */
 
 import { Ledger } from './latency.js';
 import { Session } from './session.js';
@@ -8,7 +8,7 @@ import { MICROPHONE_LOST, MIC_LEFT, RESTARTED, RESUMED, RESUMING, sentence } fro
 /** What a call can be. `room`: whether the person names one. */
 export const MODES = {
   loopback: { role: 'loopback', receive: ['pcm', 'codes'], speaks: true, room: false },
-  parrot: { role: 'user', receive: ['pcm', 'codes'], speaks: true, room: false },
+  conversation: { role: 'user', receive: ['pcm', 'codes'], speaks: true, room: false },
   mic: { role: 'mic', receive: null, speaks: true, room: true },
   speaker: { role: 'speaker', receive: ['pcm', 'codes'], speaks: false, room: true },
 };
@@ -46,7 +46,7 @@ export class Call {
     this.ledger = null;
     this.buffer = { wait: 0, target: 0, underruns: 0 };
     this.sound = new Sound();
-    this.#start().catch((error) => this.#finish(error));
+    this.#start().catch((error) => void this.#finish(error));
   }
 
   get muted() {
@@ -67,12 +67,13 @@ export class Call {
     }
   }
 
-  /** Hangs up; what is on its way is still heard. */
+  /** Hangs up; what is on its way is still heard, unless this is said twice. */
   stop() {
+    const again = this.#stopping;
     this.#stopping = true;
     this.sound.hush();
-    if (this.#session) this.#session.end();
-    else this.#finish(null);
+    if (this.#session && !again) this.#session.end();
+    else void this.#finish(null);
   }
 
   /** @returns {import('./latency.js').Part[]} */
@@ -85,10 +86,13 @@ export class Call {
     if (mode.speaks) await this.#listen(plan.wanted);
     await this.sound.load();
     await this.sound.speakTo(plan.wanted.loudspeaker);
-    if (this.#stopping) return;
-    const own = `page-${crypto.getRandomValues(new Uint32Array(2)).join('-')}`;
-    const room = mode.room ? plan.room : mode.role === 'user' ? own : null;
-    const hello = { role: mode.role, room, receive: mode.receive, token: plan.token || null };
+    if (this.#over) return;
+    const hello = {
+      role: mode.role,
+      room: mode.room ? plan.room : null,
+      receive: mode.receive,
+      token: plan.token || null,
+    };
     this.#session = new Session(this.url, hello, {
       ready: (ready, restarted) => this.#ready(ready, restarted),
       pcm: (message) => {
@@ -108,7 +112,7 @@ export class Call {
   async #listen(wanted) {
     await this.sound.listen(wanted);
     this.sound.onlost = () => this.watcher.say(MICROPHONE_LOST);
-    if (this.#over) await this.sound.close();
+    if (this.#over) this.sound.hush();
   }
 
   /** A session begins; the first one, or one in the place of another that was lost. */
@@ -140,10 +144,10 @@ export class Call {
   }
 
   async #finish(error) {
-    if (this.#over) return;
+    const first = !this.#over;
     this.#over = true;
     this.#session?.close();
-    await this.sound.close();
-    this.watcher.over(error);
+    await this.sound.close(); // a microphone may have been opened since the first time
+    if (first) this.watcher.over(error);
   }
 }

@@ -1,4 +1,4 @@
-/** The microphone's side of the audio thread: the device's sound becomes pieces at the wire's rate. */
+/** The microphone's side of the audio thread: its sound becomes pieces at the wire's rate. */
 
 import { Resampler } from './resample.js';
 

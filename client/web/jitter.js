@@ -14,8 +14,8 @@ const STEP = 0.02; // seconds that are given up at once
  * Holds sound back for a while, as long as its arrivals need, and plays it evenly.
  *
  * It begins to play when `target` seconds wait. When it runs dry, what was heard last fades away
- * backwards, and it holds back more than before; after a calm time it gives up what was never needed,
- * a little at a time. Where sound was lost on the way, one side fades into the other.
+ * backwards, and it holds back more than before; after a calm time it gives up what was never
+ * needed, a little at a time. Where sound was lost on the way, one side fades into the other.
  *
  * Nothing is allocated after its making: it runs on the thread that must never wait.
  */

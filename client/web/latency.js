@@ -1,10 +1,10 @@
 /**
- * Where the time goes between a mouth and an ear: each part measured by itself, so that their sum can
- * be held against a measurement of the whole (tests/client/test_web.py does).
+ * Where the time goes between a mouth and an ear: each part measured by itself, so that their sum
+ * can be held against a measurement of the whole (tests/client/test_web.py does).
  *
- * A frame's last sample is heard at the microphone at some moment c and sent at s; the sound decoded
- * out of it arrives at a, and reaches from there as far back as the frame is long. So what is played
- * is as old as
+ * A frame's last sample is heard at the microphone at some moment c and sent at s; the sound
+ * decoded out of it arrives at a, and reaches from there as far back as the frame is long. So what
+ * is played is as old as
  *
  *     (s - c) capture  +  frame  +  (a - s) network, encoding, decoding
  *             +  overlap  +  what waited in the buffer before it  +  the devices
@@ -47,7 +47,7 @@ export class Ledger {
   constructor(ready) {
     this.ready = ready;
     this.frame = ready.frame_ms / 1e3;
-    // The decoder's delay is whole frames of lookahead, and the overlap, which shows in what arrives.
+    // The decoder's delay: whole frames of lookahead, and the overlap, which shows in what arrives.
     const { encode, decode } = ready.delay_ms;
     const decoded = Math.floor(decode / ready.frame_ms) * ready.frame_ms;
     this.lookahead = (encode - ready.frame_ms + decoded) / 1e3;
@@ -95,7 +95,7 @@ export class Ledger {
   }
 
   /**
-   * @param {{input: number | null, output: number | null}} devices what they say of themselves, seconds
+   * @param {{input: number | null, output: number | null}} devices their own word, seconds
    * @returns {Part[]} in the order of the way; a part that this session does not have is left out
    */
   parts({ input, output }) {
@@ -106,17 +106,19 @@ export class Ledger {
     const whole = this.#turnaround.median;
     const known = whole !== null && roundTrip !== null;
     const coding = known ? Math.max(0, whole - roundTrip - this.lookahead) : null;
+    // Who only speaks or only hears has one way of it.
+    const network = roundTrip !== null && role !== 'loopback' ? roundTrip / 2 : roundTrip;
     return [
       speaks && { name: 'microphone', seconds: input },
       speaks && { name: 'capture', seconds: this.#capture.median },
       speaks && { name: 'frame', seconds: this.frame + this.lookahead },
-      { name: 'network', seconds: roundTrip !== null && role !== 'loopback' ? roundTrip / 2 : roundTrip },
+      { name: 'network', seconds: network },
       role === 'loopback' && { name: 'encode, decode', seconds: coding },
       role === 'loopback' && { name: 'overlap', seconds: this.#overlap.median },
       hears && { name: 'buffer', seconds: this.#wait.median },
       hears && { name: 'loudspeaker', seconds: output },
     ]
-      .filter((part) => part !== false)
+      .filter((part) => typeof part === 'object')
       .map(({ name, seconds }) => ({ name, ms: seconds === null ? null : seconds * 1e3 }));
   }
 }

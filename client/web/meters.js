@@ -9,7 +9,12 @@ const HIGH = 8000; // and at its top
 /** From the background over teal to cream: the one scale of all spectrograms. */
 const SCALE = Array.from({ length: 256 }, (_, i) => {
   const x = i / 255;
-  const stops = [[20, 24, 27], [17, 78, 84], [45, 166, 150], [250, 240, 205]];
+  const stops = [
+    [20, 24, 27],
+    [17, 78, 84],
+    [45, 166, 150],
+    [250, 240, 205],
+  ];
   const at = Math.min(2.999, x * 3);
   const [from, to] = [stops[Math.floor(at)], stops[Math.floor(at) + 1]];
   return from.map((value, channel) => Math.round(value + (to[channel] - value) * (at % 1)));
@@ -20,6 +25,7 @@ export class Meter {
   #drawnAt = 0;
   #column = 0;
   #analyser = null;
+  #next = 0;
   #context;
 
   /**
@@ -41,6 +47,7 @@ export class Meter {
   /** @param {AnalyserNode | null} analyser what to show from now on */
   watch(analyser) {
     this.#analyser = analyser;
+    cancelAnimationFrame(this.#next);
     if (!analyser) {
       this.#level = FLOOR;
       this.#show();
@@ -48,7 +55,7 @@ export class Meter {
     }
     this.samples = new Float32Array(analyser.fftSize);
     this.bins = new Uint8Array(analyser.frequencyBinCount);
-    requestAnimationFrame((now) => this.#tick(now));
+    this.#next = requestAnimationFrame((now) => this.#tick(now));
   }
 
   /** 0 to 1: how loud it is now. */
@@ -57,8 +64,7 @@ export class Meter {
   }
 
   #tick(now) {
-    if (!this.#analyser) return;
-    requestAnimationFrame((later) => this.#tick(later));
+    this.#next = requestAnimationFrame((later) => this.#tick(later));
     if (now - this.#drawnAt < TICK - 4) return;
     const sunk = this.#level - (FALL * Math.min(500, now - this.#drawnAt)) / 1e3;
     this.#drawnAt = now;

@@ -1,4 +1,4 @@
-/** What a resumed session needs: media that were sent and not acknowledged, and when to acknowledge. */
+/** What a resumed session needs: media that are not acknowledged, and when to acknowledge. */
 
 const WINDOW = 1 << 20; // bytes of media beyond which nothing is sent before an acknowledgement
 const EVERY_MESSAGES = 16; // after so much the receiver says that it has it

@@ -10,7 +10,9 @@ import { NOT_HTTPS, TOO_OLD, sentence } from './words.js';
 const FIGURES = 500; // ms between figures: slow enough to be read
 const RATE_FRAMES = 50; // latest frames behind the bits a second
 
+/** @returns {any} */
 const element = (id) => document.getElementById(id);
+const modes = /** @type {HTMLFieldSetElement} */ (document.querySelector('.modes'));
 const motion = matchMedia('(prefers-reduced-motion: reduce)');
 const still = () => motion.matches;
 
@@ -46,10 +48,11 @@ function say(text, wrong = false) {
 function show(state) {
   element('button').dataset.state = state;
   const speaks = MODES[mode()].speaks;
-  element('verb').textContent = { idle: speaks ? 'Speak' : 'Listen', waiting: 'Stop', live: 'Stop' }[state];
+  element('verb').textContent = state !== 'idle' ? 'Stop' : speaks ? 'Speak' : 'Listen';
   element('mute').disabled = state !== 'live' || !speaks;
-  document.querySelector('.modes').disabled = state !== 'idle';
-  for (const id of ['room', 'token']) element(id).disabled = state !== 'idle';
+  modes.disabled = state !== 'idle';
+  element('token').disabled = state !== 'idle';
+  element('room').disabled = state !== 'idle' || !MODES[mode()].room;
   element('room-field').hidden = !MODES[mode()].room;
 }
 
@@ -68,7 +71,8 @@ function start() {
   show('waiting');
   say(speaks ? 'Waiting for the microphone…' : 'Connecting…');
   arrivals = [];
-  const plan = { mode: mode(), room: element('room').value, token: element('token').value, wanted: wanted() };
+  const [room, token] = [element('room').value, element('token').value];
+  const plan = { mode: mode(), room, token, wanted: wanted() };
   call = new Call(socket.href, plan, {
     live,
     say,
@@ -79,7 +83,6 @@ function start() {
       element('mute').setAttribute('aria-pressed', 'false');
       show('idle');
       if (error) say(sentence(error), true);
-      else if (element('status').dataset.kind !== 'error') say('');
       if (error?.name === 'unauthorized') {
         element('token-field').hidden = false;
         element('token').focus();
@@ -94,7 +97,7 @@ function live(ready) {
   say(
     {
       loopback: 'Speak: you hear yourself through 1000 bits a second.',
-      user: 'Speak, then wait: it answers.',
+      user: 'Speak: the model listens, and answers.',
       mic: `You speak into the room “${ready.room}”.`,
       speaker: `You listen to the room “${ready.room}”.`,
     }[ready.role],
@@ -138,8 +141,10 @@ function figures() {
   element('parts').replaceChildren(...shown.map(({ name, ms }, i) => term(name, ms, i)));
   const { target, underruns } = call.buffer;
   if (target) {
-    const dry = { 0: 'has never run dry', 1: 'has run dry once' }[underruns] ?? `has run dry ${underruns} times`;
-    element('buffer').textContent = `The buffer plays from ${Math.round(target * 1e3)} ms on; it ${dry}.`;
+    const dry = ['has never run dry', 'has run dry once'][underruns];
+    element('buffer').textContent =
+      `The buffer plays from ${Math.round(target * 1e3)} ms on; ` +
+      `it ${dry ?? `has run dry ${underruns} times`}.`;
   }
 }
 
@@ -163,7 +168,10 @@ function term(name, ms, i) {
 async function listDevices() {
   const { microphones, loudspeakers } = await devices();
   element('loudspeaker-field').hidden = !loudspeakers.length;
-  for (const [id, found] of [['microphone', microphones], ['loudspeaker', loudspeakers]]) {
+  for (const [id, found] of Object.entries({
+    microphone: microphones,
+    loudspeaker: loudspeakers,
+  })) {
     const chosen = element(id).value;
     const named = found.filter(({ deviceId }) => deviceId !== 'default');
     const options = named.map(({ label, deviceId }) => new Option(label, deviceId));
@@ -180,7 +188,7 @@ async function meetServer() {
     return; // a proxy may keep it to itself; the session will tell what is needed
   }
   element('token-field').hidden = !info.token_needed;
-  element('parrot').hidden = !info.duplex;
+  element('conversation').hidden = !info.duplex;
   const { name, hash, input_rate, codebooks, codebook_size } = info.model;
   const bits = codebooks * codeBits(codebook_size) * (1e3 / info.frame_ms);
   const sound = (16 * input_rate).toLocaleString('en');
@@ -192,14 +200,15 @@ async function meetServer() {
 
 element('talk').addEventListener('submit', (event) => {
   event.preventDefault();
-  if (call) call.stop();
-  else start();
+  if (!call) return start();
+  say('');
+  call.stop();
 });
 element('mute').addEventListener('click', () => {
   call.muted = !call.muted;
   element('mute').setAttribute('aria-pressed', String(call.muted));
 });
-document.querySelector('.modes').addEventListener('change', () => {
+modes.addEventListener('change', () => {
   say('');
   show('idle');
 });

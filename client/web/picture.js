@@ -4,8 +4,8 @@ const COLUMN = 8; // CSS pixels, its gap included
 const GAP = 2;
 
 /**
- * The colour of a code. Every code of a row has its own: five bits are its lightness, five its hue, and
- * the rows go from green to violet.
+ * The colour of a code. Every code of a row has its own: five bits are its lightness, five its
+ * hue, and the rows go from green to violet.
  * @param {number} row
  * @param {number} code 0 to 1023
  * @param {number} rows

@@ -23,7 +23,8 @@ export class ProtocolError extends Error {
   }
 }
 
-const bad = (what) => new ProtocolError('bad_message', `The message is not one of xyt.v1: ${what}.`);
+const bad = (what) =>
+  new ProtocolError('bad_message', `The message is not one of xyt.v1: ${what}.`);
 
 /** A value that must pass a test. */
 const must = (test, name) => (value) => {
@@ -37,7 +38,7 @@ const truth = must((value) => typeof value === 'boolean', 'true or false');
 const maybe = (read) => (value) => (value === null ? null : read(value));
 const list = (read) => (value) => must(Array.isArray, 'list')(value).map(read);
 
-/** An object's known fields in this order: [how to read it, what stands in for it if it is left out]. */
+/** An object's known fields in this order: [how to read it, what it is if it is left out]. */
 const object = (fields) => (value) => {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad('no object');
   const result = {};
@@ -97,7 +98,12 @@ const CONTROL = {
   ping: object({ time: [number] }),
   pong: object({ time: [number] }),
   notice: object({ name: [text], message: [text] }),
-  error: object({ name: [text], message: [text], code: [whole], retry_after: [maybe(number), null] }),
+  error: object({
+    name: [text],
+    message: [text],
+    code: [whole],
+    retry_after: [maybe(number), null],
+  }),
 };
 
 /**
@@ -216,7 +222,7 @@ export function unpackCodes(payload, { codebooks, codebook_size }) {
     const codes = new Uint16Array(codebooks);
     for (let bit = 0; bit < codebooks * bits; bit++) {
       const one = (payload[frame * size + (bit >> 3)] >> (bit & 7)) & 1;
-      codes[Math.floor(bit / bits)] |= one << bit % bits;
+      codes[Math.floor(bit / bits)] |= one << (bit % bits);
     }
     if (codes.some((code) => code >= codebook_size)) {
       throw new ProtocolError('bad_codes', 'A code is out of range.');

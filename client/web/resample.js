@@ -21,7 +21,7 @@ export class Resampler {
   constructor(from, to) {
     const common = greatestCommonDivisor(from, to);
     const [up, down] = [to / common, from / common];
-    const edge = Math.min(from, to) / from / 2; // the lower band's end, cycles for each input sample
+    const edge = Math.min(from, to) / from / 2; // the lower band's end, cycles a sample
     const half = Math.ceil((ATTENUATION - 8) / (2.285 * 2 * Math.PI * edge * (1 - PASSED)) / 2);
     const taps = from === to ? 1 : 2 * half;
     this.taps = taps;

@@ -80,7 +80,9 @@ export class Session {
       return false;
     }
     const seq = this.sent++;
-    const frame = Math.floor((this.samplesSent * 1e3) / this.#ready.send_rate / this.#ready.frame_ms);
+    const frame = Math.floor(
+      (this.samplesSent * 1e3) / this.#ready.send_rate / this.#ready.frame_ms,
+    );
     const payload = packSamples(samples);
     const data = writeMedia({ kind: PCM, flags: this.gap ? GAP : 0, seq, frame, payload });
     this.gap = false;
@@ -200,7 +202,10 @@ export class Session {
     else this.#socket.send(writeControl('ping', { time: now }));
   }
 
-  /** The server has ended the session, and may want another one later. */
+  /**
+   * The server has ended the session, and may want another one later.
+   * @param {any} message
+   */
   #refused({ name, message, retry_after }) {
     const error = new ProtocolError(name, message, retry_after);
     if (name === 'cannot_resume') this.#lost(null, 0, false);
@@ -210,7 +215,9 @@ export class Session {
 
   #closed(code) {
     if (!this.#ready) {
-      this.#fail(new ProtocolError('unreachable', `There is no answer from ${this.url} (${code}).`));
+      this.#fail(
+        new ProtocolError('unreachable', `There is no answer from ${this.url} (${code}).`),
+      );
       return;
     }
     this.#lost(null, this.#wait * (0.5 + Math.random() / 2), true);

@@ -1,5 +1,7 @@
 /** Microphone and loudspeaker: the audio graph of a call. */
 
+import { ProtocolError } from './protocol.js';
+
 /**
  * @typedef {object} Wanted
  * @property {string} microphone the device's id; '' for the default
@@ -21,16 +23,23 @@ export class Sound {
   /** Call this while a click is being handled: browsers make no sound without one. */
   constructor() {
     this.context = new AudioContext({ latencyHint: 'interactive' });
+    void this.context.resume();
     this.input = this.#analyser();
     this.output = this.#analyser();
     this.output.connect(this.context.destination);
   }
 
-  /** Makes ready for `capture` and `playback`. */
+  /**
+   * Makes ready for `capture` and `playback`.
+   * @throws {ProtocolError} unreachable
+   */
   async load() {
     const files = ['capture-worklet.js', 'playback-worklet.js'];
-    await Promise.all(files.map((file) => this.context.audioWorklet.addModule(here(file))));
-    await this.context.resume();
+    try {
+      await Promise.all(files.map((file) => this.context.audioWorklet.addModule(here(file))));
+    } catch (error) {
+      throw new ProtocolError('unreachable', error.message);
+    }
   }
 
   /**
@@ -40,7 +49,7 @@ export class Sound {
    */
   async listen({ microphone, echoCancellation }) {
     // The codec is to hear what was said, not what a browser makes of it.
-    const audio = { echoCancellation, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
+    const audio = { echoCancellation, noiseSuppression: false, autoGainControl: false };
     if (microphone) audio.deviceId = { exact: microphone };
     this.#letGo();
     this.#stream = await navigator.mediaDevices.getUserMedia({ audio });
@@ -53,7 +62,8 @@ export class Sound {
    * @param {string} loudspeaker a device's id; '' for the default
    */
   async speakTo(loudspeaker) {
-    if ('setSinkId' in this.context) await this.context.setSinkId(loudspeaker);
+    const context = /** @type {any} */ (this.context); // not every browser has a choice
+    if ('setSinkId' in context) await context.setSinkId(loudspeaker);
   }
 
   /**

@@ -90,15 +90,24 @@ function even(late) {
   return late.map((ms, packet) => (last = Math.max(last, 80 * packet + ms)));
 }
 
-const repeated = (values, count) => Array.from({ length: count }, (_, i) => values[i % values.length]);
+const repeated = (values, count) =>
+  Array.from({ length: count }, (_, i) => values[i % values.length]);
 const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
-const jump = (played) => played.reduce((most, x, i) => Math.max(most, i && Math.abs(x - played[i - 1])), 0);
+const jump = (played) =>
+  played.reduce((most, x, i) => Math.max(most, i && Math.abs(x - played[i - 1])), 0);
 
 // Lateness in ms of successive packets over a home's wireless network, and over a train's.
-const HOME = [4, 3, 6, 2, 3, 18, 5, 3, 4, 2, 3, 9, 27, 4, 3, 5, 2, 6, 3, 4, 12, 3, 2, 5, 31, 8, 3, 4];
-const TRAIN = [40, 62, 55, 180, 130, 60, 48, 71, 240, 310, 260, 190, 120, 66, 58, 49, 90, 130, 75, 52];
+const HOME = [
+  4, 3, 6, 2, 3, 18, 5, 3, 4, 2, 3, 9, 27, 4, 3, 5, 2, 6, 3, 4, 12, 3, 2, 5, 31, 8, 3, 4,
+];
+const TRAIN = [
+  40, 62, 55, 180, 130, 60, 48, 71, 240, 310, 260, 190, 120, 66, 58, 49, 90, 130, 75, 52,
+];
 
-for (const [name, late, underruns] of [['a home', HOME, 0], ['a train', TRAIN, 6]]) {
+for (const [name, late, underruns] of [
+  ['a home', HOME, 0],
+  ['a train', TRAIN, 6],
+]) {
   test(`recorded networks: ${name}`, () => {
     const { jitter, played, depths } = simulate(even(repeated(late, 1500)));
     assert.ok(jitter.underruns <= underruns);

@@ -16,7 +16,7 @@ const READY = {
 };
 const DEVICES = { input: 0.01, output: 0.04 };
 
-/** A call of 20 ms pieces: sent 11 ms after they were heard, and back `way` seconds after their frame. */
+/** A call of 20 ms pieces, sent 11 ms after they were heard; a frame takes `way` seconds. */
 function call(ready, way, overlap) {
   const ledger = new Ledger(ready);
   for (let piece = 0; piece < 200; piece++) {
@@ -29,7 +29,9 @@ function call(ready, way, overlap) {
   }
   ledger.pong(0.03);
   ledger.waited(0.09);
-  return Object.fromEntries(ledger.parts(DEVICES).map(({ name, ms }) => [name, ms && Math.round(ms)]));
+  return Object.fromEntries(
+    ledger.parts(DEVICES).map(({ name, ms }) => [name, ms && Math.round(ms)]),
+  );
 }
 
 test('every part is where it was spent', () => {

@@ -32,7 +32,9 @@ test('control messages are read as recorded', () => {
     const read = readControl(text);
     // Of others' conversations the page knows nothing.
     if (!SPOKEN.includes(message.type)) assert.equal(read, null, name);
-    else for (const [field, value] of Object.entries(read)) assert.deepEqual(value, message[field], name);
+    else
+      for (const [field, value] of Object.entries(read))
+        assert.deepEqual(value, message[field], name);
     if (read) known.add(read.type);
   }
   assert.deepEqual([...known].sort(), [...SPOKEN].sort());
@@ -50,7 +52,10 @@ test('what a client says is written as recorded, to the byte', () => {
 
 test('fields with a default may be left out', () => {
   const shortest = JSON.parse(writeControl('hello', { role: 'encode' }));
-  assert.deepEqual(shortest, recorded.readable.find(({ name }) => name === 'hello, shortest').message);
+  assert.deepEqual(
+    shortest,
+    recorded.readable.find(({ name }) => name === 'hello, shortest').message,
+  );
   assert.throws(() => writeControl('hello', {}), { name: 'bad_message' });
 });
 
@@ -64,7 +69,11 @@ test('media are read and written as recorded, to the byte', () => {
     if (kind === 'pcm') {
       const samples = unpackSamples(read.payload);
       assert.deepEqual([...samples], media.samples, name);
-      assert.equal(hex(writeMedia({ ...expected, payload: packSamples(samples) })), media.hex, name);
+      assert.equal(
+        hex(writeMedia({ ...expected, payload: packSamples(samples) })),
+        media.hex,
+        name,
+      );
     } else {
       const frames = unpackCodes(read.payload, MODEL);
       const streams = media.codes.map((_, book) => frames.map((codes) => codes[book]));

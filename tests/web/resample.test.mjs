@@ -22,13 +22,20 @@ function through(from, to, samples, piece = 128) {
 const decibels = (power) => 10 * Math.log10(power + 1e-20);
 const power = (samples) => samples.reduce((sum, x) => sum + x * x, 0) / samples.length;
 
-for (const [from, to] of [[48000, 16000], [44100, 16000], [16000, 48000], [16000, 44100], [24000, 96000], [192000, 16000]]) {
+for (const [from, to] of [
+  [48000, 16000],
+  [44100, 16000],
+  [16000, 48000],
+  [16000, 44100],
+  [24000, 96000],
+  [192000, 16000],
+]) {
   test(`${from} Hz to ${to} Hz`, () => {
     const { out, lag } = through(from, to, tone(1000, from));
     const due = Math.round(to * (0.5 - lag));
     assert.ok(Math.abs(out.length - due) <= 1 + to / from, `${out.length} of ${due}`);
     assert.ok(lag < 0.004);
-    // Sample n stands for the moment n / to; at the beginning the filter still hears the silence before.
+    // Sample n stands for the moment n / to; at first the filter still hears the silence before.
     const calm = Math.round(2 * lag * to);
     const wrong = out.map((x, n) => x - Math.sin((2 * Math.PI * 1000 * n) / to)).slice(calm);
     assert.ok(decibels(power(wrong)) < -70, `${decibels(power(wrong))} dB`);
@@ -42,7 +49,10 @@ test('what the lower rate cannot hold is taken away', () => {
 
 test('pieces do not show', () => {
   const samples = tone(700, 44100);
-  assert.deepEqual(through(44100, 16000, samples, 128).out, through(44100, 16000, samples, 5000).out);
+  assert.deepEqual(
+    through(44100, 16000, samples, 128).out,
+    through(44100, 16000, samples, 5000).out,
+  );
 });
 
 test('equal rates pass through untouched', () => {
