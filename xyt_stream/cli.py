@@ -803,6 +803,24 @@ def bench_precision(load: LoadCodec, file: Source, json_file: Json = None) -> No
     _write_json(json_file, result.flat())
 
 
+@bench_app.command("text")
+@with_model_argument
+def bench_text(
+    load: LoadCodec,
+    data: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Speech with a metadata.csv.")
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="Of training each reader.")] = 1500,
+    json_file: Json = None,
+) -> None:
+    """How much of what is said can be read off the codes alone (extra `train`)."""
+    from xyt_stream.bench.text import measure
+
+    result = measure(load(), data, steps=steps)
+    console.print(result.table())
+    _write_json(json_file, result.flat())
+
+
 def _numbers(text: str) -> list[int]:
     """ "1,8,32" as numbers, each of them 1 or more."""
     try:
