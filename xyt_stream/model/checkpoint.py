@@ -55,6 +55,7 @@ def save(
     written = path.with_name(f".{path.name}.part")
     try:
         save_file(tensors, written, metadata=header)
+        written.chmod(0o644)  # it comes as its owner's alone
         written.replace(path)
     except (SafetensorError, OSError) as error:
         written.unlink(missing_ok=True)
@@ -74,7 +75,7 @@ def convert(source: Source, path: Path) -> None:
 
 
 def load(source: Source, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Checkpoint:
-    """Read a checkpoint, ready to run.
+    """Read a checkpoint.
 
     Its weights are a file that `save` wrote, or published ones as .safetensors, .ckpt or .bin.
     Published weights without a config are taken to be of the released sizes.
@@ -97,9 +98,6 @@ def load(source: Source, device: str = "cpu", dtype: torch.dtype = torch.float32
     fill(network, tensors, weights)
     network = network.to(device)
     network.lower(dtype)
-    # In float32 a second copy of the published size would cost 2 GB.
-    if network.config.causal or dtype != torch.float32:
-        network.pack()
     return Checkpoint(network, header.get(HASH_KEY) or _digest(weights))
 
 

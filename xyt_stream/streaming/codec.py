@@ -76,7 +76,11 @@ class Codec:
             DeviceError: no such device.
         """
         source = sources.find(model, config=config, revision=revision)
-        return cls(checkpoint.load(source, check_device(device), dtype))
+        loaded = checkpoint.load(source, check_device(device), dtype)
+        # In float32 a second copy of the published size would cost 2 GB.
+        if loaded.network.config.causal or dtype != torch.float32:
+            loaded.network.pack()
+        return cls(loaded)
 
     @property
     def device(self) -> torch.device:
