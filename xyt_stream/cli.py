@@ -649,7 +649,7 @@ def bench_load(
     json_file: Json = None,
 ) -> None:
     """Many clients of one server: turnaround of a frame, late and lost frames, and the limit."""
-    from xyt_stream.bench.load import Load, Target, find_capacity, measure, own_server
+    from xyt_stream.bench.load import LATE, Load, Target, find_capacity, measure, own_server
     from xyt_stream.bench.load_clients import speech_or_noise
 
     pcm = speech_or_noise(speech)
@@ -662,15 +662,20 @@ def bench_load(
                 model, slots=count, device=device, lookahead=lookahead or 0, threads=threads
             ) as target:
                 result = measure(target, pcm, sessions=count, seconds=seconds)
-        console.print(result.table())
+        if find:
+            _say(result.line)
         return result
 
-    if find:
-        best = find_capacity(run, sessions)
-        _say(f"{best.sessions if best.good else 0} sessions go well: none lost, hardly any late")
-    else:
-        best = run(sessions)
-    _write_json(json_file, best.flat())
+    if not find:
+        result = run(sessions)
+        console.print(result.table())
+        _write_json(json_file, result.flat())
+        return
+    best = find_capacity(run, sessions)
+    capacity = best.sessions if best.good else 0
+    console.print(best.table())
+    _say(f"capacity: {capacity} (no frame lost, 99 of 100 back within {LATE * 1e3:.0f} ms)")
+    _write_json(json_file, {**best.flat(), "capacity": capacity})
 
 
 @bench_app.command("soak")

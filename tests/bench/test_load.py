@@ -40,6 +40,18 @@ def test_a_server_that_does_not_start_is_one_sentence(capfd):
     capfd.readouterr()
 
 
+def test_a_search_is_watched_line_by_line():
+    times = {"p50": 1.0, "p95": 2.0, "p99": 30.4, "max": 40.0}
+    steps = {"median": 1.0, "p99": 2.0}
+    well = Load(1, 1, 13, 0, 0, times, steps, None, None, None, [])
+    late = Load(9, 1, 13, 0, 5, {**times, "p99": 80.5}, steps, None, None, None, [])
+    lost = Load(9, 1, 13, 2, 5, times, steps, None, None, None, [])
+    assert well.line == "1 session: goes well, p99 30 ms"
+    assert late.line == "9 sessions: too many, p99 80 ms"
+    assert lost.line == "9 sessions: too many, 2 frames lost"
+    assert [load.flat()["good"] for load in (well, late, lost)] == [True, False, False]
+
+
 @pytest.mark.parametrize("limit", [0, 1, 7, 8, 9, 31, 100, 10_000])
 def test_the_search_ends_near_the_limit(limit):
     def run(sessions):

@@ -75,11 +75,19 @@ class Load:
 
     def flat(self) -> dict[str, Any]:
         """The figures for `--json`."""
-        return dict(vars(self))
+        return {**vars(self), "good": self.good}
+
+    @property
+    def line(self) -> str:
+        """The verdict, for whoever watches a search."""
+        verdict = "goes well" if self.good else "too many"
+        if self.lost_frames:
+            return f"{_people(self.sessions)}: {verdict}, {self.lost_frames} frames lost"
+        return f"{_people(self.sessions)}: {verdict}, p99 {self.turnaround_ms['p99']:.0f} ms"
 
     def table(self) -> Table:
         """The figures for the terminal."""
-        table = Table(title=f"{self.sessions} sessions, {self.seconds:g} s each", show_header=False)
+        table = Table(title=f"{_people(self.sessions)}, {self.seconds:g} s each", show_header=False)
         table.add_row("turnaround of a frame, ms", _parts({**self.turnaround_ms}))
         table.add_row("frames", f"{self.frames}, {self.lost_frames} lost, {self.late_frames} late")
         if self.answer_ms is not None:
@@ -223,6 +231,10 @@ def _sum_up(
         server_memory_mib=memory,
         errors=[each.error for each in heard if each.error is not None],
     )
+
+
+def _people(sessions: int) -> str:
+    return f"{sessions} session{'s' * (sessions != 1)}"
 
 
 def _parts(figures: dict[str, Any]) -> str:
