@@ -117,16 +117,16 @@ class Heard:
         self.end = events[-1]
 
 
-async def _hear(connection: Connection) -> Heard:
+async def _hear(connection: Connection, timeout: float = 60.0) -> Heard:
     async def all_events() -> list[object]:
         return [event async for event in connection]
 
-    return Heard(await asyncio.wait_for(all_events(), 60))
+    return Heard(await asyncio.wait_for(all_events(), timeout))
 
 
 @pytest.fixture
-def hear() -> Callable[[Connection], Awaitable[Heard]]:
-    """Everything that comes until the end."""
+def hear() -> Callable[..., Awaitable[Heard]]:
+    """Everything that comes until the end, which must come in time."""
     return _hear
 
 

@@ -56,7 +56,7 @@ async def neighbour(
     server: Running,
     codec: Codec,
     clip: Pcm16,
-    hear: Callable[[Connection], Awaitable[Any]],
+    hear: Callable[..., Awaitable[Any]],
 ) -> AsyncIterator[None]:
     """A session that speaks in real time, over and over, while the test does what it does.
 
@@ -78,7 +78,10 @@ async def neighbour(
         await connection.end()
 
     async with connect(server.url, "loopback", receive=("pcm", "codes")) as connection:
-        tasks = [asyncio.create_task(speak(connection)), asyncio.create_task(hear(connection))]
+        tasks = [
+            asyncio.create_task(speak(connection)),
+            asyncio.create_task(hear(connection, timeout=3600.0)),
+        ]
         yield
         enough.set()
         _, heard = await asyncio.gather(*tasks)
