@@ -91,6 +91,16 @@ class FailsOnce(Echo):
         pass
 
 
+class Stuck(Echo):
+    """Thinks for as long as it is made to."""
+
+    go_on = threading.Event()
+
+    def step(self, codes):
+        self.go_on.wait(60)
+        return codes
+
+
 class CannotOpen(Echo):
     def open(self, session):
         raise RuntimeError("no")

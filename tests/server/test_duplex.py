@@ -11,11 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from websockets.asyncio.client import connect as raw_connect
 
+from xyt_stream.audio import to_float32
 from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError, ServeError
+from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.server.app import running
 from xyt_stream.server.duplex import load
+from xyt_stream.server.limits import Limits
 
 sys.path.insert(0, str(Path(__file__).parent))
 import duplex_models as models
@@ -117,6 +121,57 @@ async def test_a_failing_model_costs_its_own_user_only(talking, clip, direct, he
             await two.end()
             np.testing.assert_array_equal((await hear(two)).codes, direct.codes)
         await until(lambda: server.engine.free_slots == 4)
+
+
+async def test_a_model_that_thinks_long_keeps_nobody_else_waiting(
+    talking, clip, direct, hear, until
+):
+    """Its own user is read no further than fits, and hears all of it in the end."""
+    models.Stuck.go_on.clear()
+    async with talking(models.Stuck) as server:
+        async with connect(server.url, "user", receive=("codes",)) as user:
+            for _ in range(3):
+                await user.send_pcm(clip[: 25 * 1280])
+            await user.end()
+            async with connect(server.url, "loopback") as other:
+                await other.send_pcm(clip)
+                await other.end()
+                assert len((await hear(other)).sound) == len(clip)
+            models.Stuck.go_on.set()
+            heard = await hear(user)
+        page = server.service.metrics.page().decode()
+    assert heard.code_frames == list(range(75))
+    np.testing.assert_array_equal(heard.codes[:, :25], direct.codes[:, :25])
+    assert "xyt_duplex_step_seconds_count 75.0" in page
+    assert "xyt_duplex_failures_total 0.0" in page
+
+
+async def test_a_model_that_never_answers_does_not_keep_the_server_from_going(talking, clip):
+    models.Stuck.go_on.clear()
+    async with talking(models.Stuck, limits=Limits(drain_time=0.2)) as server:
+        user = await raw_connect(server.url, subprotocols=[SUBPROTOCOL])
+        await user.send('{"type":"hello","role":"user"}')
+        await user.recv()
+        await user.send(bytes([1]) + bytes(11) + clip.tobytes())
+    assert server.engine.free_slots == 4
+    models.Stuck.go_on.set()
+    await user.close()
+
+
+async def test_with_a_lookahead_it_is_the_same_only_later(published, clip, hear):
+    codec = published
+    encoder = codec.stream_encoder(lookahead=2)
+    sound = to_float32(clip)
+    codes = np.concatenate([encoder.push(sound), encoder.flush()], axis=1)
+    async with (
+        running(codec, max_sessions=2, lookahead=2, duplex=models.Echo) as server,
+        connect(server.url, "user", receive=("pcm", "codes")) as user,
+    ):
+        await user.send_pcm(clip)
+        await user.end()
+        heard = await hear(user)
+    np.testing.assert_array_equal(heard.codes, codes)
+    assert len(heard.sound) == codes.shape[1] * codec.frame_samples_out
 
 
 @pytest.mark.parametrize("factory", [models.CannotOpen, models.OutOfRange, models.WrongShape])

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -19,7 +20,7 @@ from xyt_stream.server.duplex_kinds import Answer, models_of
 from xyt_stream.server.engine import BUSY_RETRY
 from xyt_stream.streaming.codec import Codec
 
-_PATIENCE = 5.0  # seconds that a step may still take when the server stops
+_PATIENCE = 2.0  # seconds that a step may still take when the server stops
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ class Host:
         factory: as duplex.py tells.
         codec: the server's.
         slots: conversations at once.
+        on_step: told on the event loop how many seconds a step took.
+        on_failure: told on the event loop of each conversation that a model has failed in.
 
     Attributes:
         name: of the factory.
@@ -99,9 +102,19 @@ class Host:
         ServeError: the model cannot be made.
     """
 
-    def __init__(self, factory: Factory, codec: Codec, slots: int) -> None:
+    def __init__(
+        self,
+        factory: Factory,
+        codec: Codec,
+        slots: int,
+        *,
+        on_step: Callable[[float], None] = lambda seconds: None,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = str(getattr(factory, "__name__", type(factory).__name__))
         self._books, self._size = codec.num_codebooks, codec.codebook_size
+        self._on_step = on_step
+        self._on_failure = on_failure
         self._models = models_of(factory, codec, slots)
         self._slots = slots
         self._free = list(range(slots))
@@ -176,11 +189,14 @@ class Host:
             self._codes[frame.seat.slot] = frame.codes
         if not frames:
             return
+        started = time.monotonic()
         try:
             answers = self._models.step(self._codes, active)
         except Exception as error:
             answers = [error] * self._slots
         ready = [(frame.seat, self._checked(answers[frame.seat.slot])) for frame in frames]
+        seconds = time.monotonic() - started
+        self._tell(lambda: self._on_step(seconds))
         self._tell(lambda: self._deliver(ready))
 
     def _do(self, job: _Job) -> None:
@@ -216,6 +232,7 @@ class Host:
         for seat, answer in answers:
             if isinstance(answer, Exception):
                 fields = {"session": seat.session}
+                self._on_failure()
                 _log.error("duplex model failed", exc_info=answer, extra={"fields": fields})
                 if not seat.over:
                     seat.partner.fail()

@@ -67,6 +67,15 @@ class Metrics:
             buckets=_SHORT + _SECONDS,
         )
         self._answers: collections.deque[float] = collections.deque(maxlen=_KEPT)
+        self.duplex_step = Histogram(
+            "xyt_duplex_step_seconds",
+            "One step of the speech model in this process",
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.duplex_failures = Counter(
+            "xyt_duplex_failures", "Conversations that it failed in", registry=registry
+        )
 
     def gauge(self, name: str, about: str, value: Callable[[], float]) -> None:
         """A figure that is asked for when somebody reads."""

@@ -88,7 +88,17 @@ class Service:
         self.proxies = proxies
         # Each conversation holds two slots.
         talks = max(1, max_sessions // 2)
-        self.host = None if duplex is None else Host(duplex, codec, talks)
+        self.host = (
+            None
+            if duplex is None
+            else Host(
+                duplex,
+                codec,
+                talks,
+                on_step=self.metrics.duplex_step.observe,
+                on_failure=self.metrics.duplex_failures.inc,
+            )
+        )
         self.detectors = Detectors()
         self.rooms = Rooms(self.engine, limits, silence(codec), self.host)
         self.gate = Gate(limits.address_sessions, limits.address_joins)
