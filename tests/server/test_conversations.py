@@ -242,6 +242,24 @@ async def test_a_user_who_leaves_ends_it_for_all(server, clip, direct, hear, unt
     await until(lambda: server.engine.free_slots == 4)
 
 
+async def test_what_a_model_says_when_its_user_has_ended_is_no_fault(server, clip, until):
+    """The few lines of the documentation end of themselves, however late they are."""
+    async with connect(server.url, "model", room="a") as model:
+        async with connect(server.url, "user", room="a") as user:
+            await user.send_pcm(clip)
+            await user.end()
+            assert isinstance([event async for event in user][-1], End)
+        await until(lambda: model._failure is not None)  # the end is here, behind all the codes
+        answered = 0
+        async for event in model:
+            if isinstance(event, Codes):
+                await model.send_codes(event.codes)
+                await model.clear()
+                answered += 1
+        await model.end()
+    assert answered == 26
+
+
 async def refused(url, role, **options):
     with pytest.raises(ProtocolError) as caught:
         async with connect(url, role, **options):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -135,6 +135,7 @@ class Connection:
         self._sending = asyncio.Lock()
         self._events: collections.deque[Event] = collections.deque()
         self._failure: Exception | None = None
+        self._ended = False  # by the server
         self._changed = asyncio.Event()
         self._resending: asyncio.Task[None] | None = None
         self._acknowledging: asyncio.Task[None] | None = None
@@ -160,28 +161,31 @@ class Connection:
             await self._send_media(samples[start : start + _MOST_SAMPLES])
 
     async def send_codes(self, codes: CodeArray) -> None:
-        """Codes, int64 [codebooks, frames].
+        """Codes, int64 [codebooks, frames]; a model's that come when its user has ended go nowhere.
 
         Raises:
             CodeError: they are not this codec's.
             ProtocolError, ConnectionFailedError: as `send_pcm`.
         """
-        for start in range(0, codes.shape[-1], _MOST_FRAMES):
-            await self._send_media(codes[..., start : start + _MOST_FRAMES], codes=True)
+        with self._unless_over():
+            for start in range(0, codes.shape[-1], _MOST_FRAMES):
+                await self._send_media(codes[..., start : start + _MOST_FRAMES], codes=True)
 
     async def clear(self) -> None:
         """In a conversation: what the model has said and the user has not heard is dropped.
 
         Lost if the connection is; a Cleared tells the model what became of it.
         """
-        self._check()
-        await self._try_to_send(self._websocket, self._machine.clear())
+        with self._unless_over():
+            self._check()
+            await self._try_to_send(self._websocket, self._machine.clear())
 
     async def cleared(self, unplayed: int) -> None:
         """Answers a Clear: so many samples, at `ready.receive_rate`, were dropped unheard."""
-        self._check()
-        answer = self._machine.control(Cleared(unplayed=unplayed))
-        await self._try_to_send(self._websocket, answer)
+        with self._unless_over():
+            self._check()
+            answer = self._machine.control(Cleared(unplayed=unplayed))
+            await self._try_to_send(self._websocket, answer)
 
     async def ping(self, time: float) -> None:
         """Asks for a Pong with the same time; it is lost if the connection is."""
@@ -190,13 +194,14 @@ class Connection:
 
     async def end(self) -> None:
         """Nothing more will be sent; what is on its way still comes, and then End."""
-        async with self._sending:
-            self._check()
-            websocket, data = self._websocket, self._machine.end()
-            with suppress(ConnectionClosed):
-                await websocket.send(data)
-                return
-        await self._replaced(websocket)
+        with self._unless_over():
+            async with self._sending:
+                self._check()
+                websocket, data = self._websocket, self._machine.end()
+                with suppress(ConnectionClosed):
+                    await websocket.send(data)
+                    return
+            await self._replaced(websocket)
 
     async def close(self) -> None:
         """Ends the session at once, as leaving the block does."""
@@ -238,6 +243,15 @@ class Connection:
                 await websocket.send(data)
                 return
         await self._replaced(websocket)  # by then it has been sent again
+
+    @contextmanager
+    def _unless_over(self) -> Iterator[None]:
+        """A model's user may end at any time: what the model still sends then is no fault."""
+        try:
+            yield
+        except ProtocolError:
+            if not self._ended or self._machine.sending_over:
+                raise
 
     async def _room(self) -> None:
         """Waits until the server has acknowledged enough."""
@@ -297,6 +311,7 @@ class Connection:
             elif event is not None:
                 self._put(event)
             if isinstance(event, End):
+                self._ended = True
                 self._failure = protocol_error("not_allowed", "The session has ended already.")
                 return True
             if isinstance(data, bytes) and self._resumable:
