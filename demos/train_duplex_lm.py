@@ -108,7 +108,10 @@ def train(folder: Path, out: Path, work: Path, steps: int, model_name: str | Non
     kept = [clip for n, clip in enumerate(clips) if n // each % HELD_OUT != HELD_OUT - 1]
     torch.manual_seed(0)
     model = CodeModel(codec.num_codebooks, codec.codebook_size)
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(kept)} clips")
+    print(
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(kept)} clips",
+        flush=True,
+    )
     optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.05)
     saved, first = work / f"training-{codec.hash[:16]}.pt", 0
     if saved.is_file():
@@ -133,9 +136,13 @@ def train(folder: Path, out: Path, work: Path, steps: int, model_name: str | Non
             check = validate(model, checks)
             pace = (time.monotonic() - started) / (step + 1 - first)
             bits, step_time = loss.item() / np.log(2), f"{pace:.2f} s a step"
-            print(f"step {step + 1}: {bits:.3f} bits a code, held out {check:.3f}, {step_time}")
+            print(
+                f"step {step + 1}: {bits:.3f} bits a code, held out {check:.3f}, {step_time}",
+                flush=True,
+            )
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**state, "step": step + 1}, saved)
+            torch.save({**state, "step": step + 1}, saved.with_suffix(".new"))
+            saved.with_suffix(".new").replace(saved)  # a stop in between costs nothing
     model.save(out, codec.hash)
     return validate(model, checks)
 
