@@ -23,7 +23,7 @@ from xyt_stream.server.engine import BUSY_RETRY, Engine
 from xyt_stream.server.limits import Gate, Limits
 from xyt_stream.server.metrics import Metrics
 from xyt_stream.server.proxies import Proxies
-from xyt_stream.server.realtime.detector import Detectors
+from xyt_stream.server.realtime.detectors import Detectors
 from xyt_stream.server.rooms import Rooms
 from xyt_stream.server.session import Session
 from xyt_stream.streaming.codec import Codec

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,14 +9,16 @@ import pytest
 from openai import AsyncOpenAI
 
 from xyt_stream.audio import resample, to_float32, to_int16
+from xyt_stream.server import service
 from xyt_stream.server.app import running
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
-def talking(codec):
-    """A server with a model of its own."""
+def talking(codec, monkeypatch):
+    """A server with a model of its own, which sends nobody away because the machine is slow."""
+    monkeypatch.setattr(service, "OVERLOAD", math.inf)
 
     def talking(factory, **options):
         return running(codec, **{"max_sessions": 4, "duplex": factory, **options})

@@ -5,7 +5,7 @@ import base64
 import json
 
 import pytest
-from parrot import Stubborn
+from realtime_models import Stubborn
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.server.limits import Limits

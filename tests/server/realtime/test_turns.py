@@ -5,7 +5,7 @@ import pytest
 
 from xyt_stream.audio import to_float32
 from xyt_stream.protocol.realtime.settings import ServerVad
-from xyt_stream.server.realtime.detector import Detectors
+from xyt_stream.server.realtime.detectors import Detectors
 from xyt_stream.server.realtime.turns import Started, Stopped, Turns
 
 

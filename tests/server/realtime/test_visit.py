@@ -8,7 +8,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from parrot import Fails, Mute, Parrot
+from realtime_models import Fails, Mute
 from websockets.asyncio.client import connect as raw_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -147,7 +147,7 @@ async def test_a_server_that_goes_away_says_so(talking):
 
 
 async def test_a_client_that_vanishes_leaves_nothing_behind(talking, until_free):
-    async with talking(Parrot) as server:
+    async with talking(Mute) as server:
         socket = await dial(server)
         await socket.recv()
         socket.transport.abort()

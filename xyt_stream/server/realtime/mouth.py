@@ -55,8 +55,7 @@ class Mouth:
     def failed(self) -> None:
         self._failed()
 
-    def hush(self) -> None:
-        """What it has said and nobody has heard was dropped."""
+    def clear(self) -> None:
         self._spoken.clear()
 
     def _tell(self, speaks: bool, samples: Samples) -> None:

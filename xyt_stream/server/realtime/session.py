@@ -29,11 +29,12 @@ from xyt_stream.protocol.realtime.events import (
     read,
 )
 from xyt_stream.protocol.realtime.sound import Reader
+from xyt_stream.server.detector import SpeechDetector
 from xyt_stream.server.intake import SoundIntake
 from xyt_stream.server.limits import Pace
 from xyt_stream.server.realtime.ear import Ear
 from xyt_stream.server.realtime.mouth import Mouth
-from xyt_stream.server.realtime.turns import Detector, Turns
+from xyt_stream.server.realtime.turns import Turns
 
 if TYPE_CHECKING:
     from xyt_stream.server.service import Service
@@ -63,7 +64,7 @@ class RealtimeSession:
 
     parked = False
 
-    def __init__(self, service: Service, address: str, detector: Detector) -> None:
+    def __init__(self, service: Service, address: str, detector: SpeechDetector) -> None:
         self.began = self._heard_at = time.monotonic()
         self.over = asyncio.Event()
         self.verdict: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
@@ -92,7 +93,6 @@ class RealtimeSession:
             self._conversation = stack.enter_context(
                 service.rooms.converse(None, self._mouth, self.id)
             )
-            stack.callback(self._conversation.close)  # nobody hears the rest
             self._held = stack.pop_all()
         self._intake = SoundIntake(
             self._conversation,
@@ -228,7 +228,6 @@ class RealtimeSession:
 
     def _hush(self) -> None:
         self._conversation.clear()
-        self._mouth.hush()
         self._ear.hush()
 
     def _send(self, event: str) -> None:

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from xyt_stream.audio import INPUT_RATE, Samples
 from xyt_stream.protocol.realtime.settings import ServerVad
+from xyt_stream.server.detector import SpeechDetector
 
 _ONSET = 0.09  # seconds of speech that begin a turn: a cough is shorter
-
-
-class Detector(Protocol):
-    """Tells speech from other sounds.
-
-    Attributes:
-        window: samples at 16 kHz that it hears at once.
-    """
-
-    window: int
-
-    def __call__(self, samples: Samples) -> float:
-        """How likely it is, from 0 to 1, that float32 [window] is speech; they come in order."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +34,7 @@ class Turns:
         speaking: whether the user does.
     """
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: SpeechDetector) -> None:
         self.speaking = False
         self._detector = detector
         self._waiting = np.zeros(0, np.float32)  # less than a window
