@@ -67,6 +67,11 @@ export class Call {
     }
   }
 
+  /** Makes the model fall silent: what it has said and was not heard is dropped. */
+  interrupt() {
+    this.#session?.clear();
+  }
+
   /** Hangs up; what is on its way is still heard, unless this is said twice. */
   stop() {
     const again = this.#stopping;
@@ -102,6 +107,7 @@ export class Call {
       codes: ({ frames }) => this.watcher.codes(frames),
       pong: (roundTrip) => this.ledger.pong(roundTrip),
       notice: (text) => this.watcher.say(text),
+      clear: () => this.sound.clear(),
       interrupted: (why) => this.watcher.say(why ? `${why.message} ${RESUMING}` : RESUMING),
       resumed: () => this.watcher.say(RESUMED),
       ended: () => this.#ended(),
@@ -119,10 +125,11 @@ export class Call {
   #ready(ready, restarted) {
     this.ledger = new Ledger(ready);
     if (ready.receive.includes('pcm')) {
-      this.sound.playback(ready.receive_rate, (state) => {
+      const tell = (state) => {
         this.buffer = state;
         this.ledger.waited(state.wait);
-      });
+      };
+      this.sound.playback(ready.receive_rate, tell, (samples) => this.#session.cleared(samples));
     }
     if (ready.send === 'pcm') this.sound.capture(ready.send_rate, (piece) => this.#send(piece));
     this.watcher.live(ready);

@@ -118,6 +118,26 @@ export class JitterBuffer {
     return count;
   }
 
+  /**
+   * Drops what waits, all but a moment in which it fades away.
+   * @returns {number} samples
+   */
+  clear() {
+    if (this.#playing) {
+      const count = Math.min(this.#fade, this.#pushed - this.#pulled);
+      const from = this.#rest.length - count;
+      this.#take(this.#rest.subarray(from), count);
+      for (let i = 0; i < count; i++)
+        this.#rest[from + i] = cross(this.#rest[from + i], 0, i, this.#fade);
+      this.#restAt = from;
+    }
+    const dropped = this.#pushed - this.#pulled;
+    this.#pulled = this.#pushed;
+    this.#playing = false;
+    this.#fadesIn = true;
+    return dropped;
+  }
+
   /** Nothing more will be pushed: what is left is played out. */
   finish() {
     this.#finished = true;

@@ -107,14 +107,16 @@ export class Ledger {
     const known = whole !== null && roundTrip !== null;
     const coding = known ? Math.max(0, whole - roundTrip - this.lookahead) : null;
     // Who only speaks or only hears has one way of it.
-    const network = roundTrip !== null && role !== 'loopback' ? roundTrip / 2 : roundTrip;
+    const around = speaks && hears;
+    const network = roundTrip !== null && !around ? roundTrip / 2 : roundTrip;
+    const model = role === 'user' ? 'encode, model, decode' : 'encode, decode';
     return [
       speaks && { name: 'microphone', seconds: input },
       speaks && { name: 'capture', seconds: this.#capture.median },
       speaks && { name: 'frame', seconds: this.frame + this.lookahead },
       { name: 'network', seconds: network },
-      role === 'loopback' && { name: 'encode, decode', seconds: coding },
-      role === 'loopback' && { name: 'overlap', seconds: this.#overlap.median },
+      around && { name: model, seconds: coding },
+      around && { name: 'overlap', seconds: this.#overlap.median },
       hears && { name: 'buffer', seconds: this.#wait.median },
       hears && { name: 'loudspeaker', seconds: output },
     ]

@@ -8,6 +8,7 @@ import { devices } from './sound.js';
 import { NOT_HTTPS, TOO_OLD, sentence } from './words.js';
 
 const FIGURES = 500; // ms between figures: slow enough to be read
+const QUIET = 2000; // ms without codes that are a pause
 const RATE_FRAMES = 50; // latest frames behind the bits a second
 
 /** @returns {any} */
@@ -50,6 +51,7 @@ function show(state) {
   const speaks = MODES[mode()].speaks;
   element('verb').textContent = state !== 'idle' ? 'Stop' : speaks ? 'Speak' : 'Listen';
   element('mute').disabled = state !== 'live' || !speaks;
+  element('interrupt').hidden = state !== 'live' || MODES[mode()].role !== 'user';
   modes.disabled = state !== 'idle';
   element('token').disabled = state !== 'idle';
   element('room').disabled = state !== 'idle' || !MODES[mode()].room;
@@ -127,9 +129,12 @@ function codes(frames) {
 
 function figures() {
   if (!call) return;
-  const span = (arrivals[arrivals.length - 1] - arrivals[0]) / 1e3;
-  const rate = (frameBits * (arrivals.length - 1)) / span;
-  element('bits').textContent = arrivals.length > 5 ? String(10 * Math.round(rate / 10)) : '–';
+  const latest = arrivals[arrivals.length - 1];
+  const rate = (frameBits * (arrivals.length - 1)) / ((latest - arrivals[0]) / 1e3);
+  if (performance.now() - latest > QUIET)
+    arrivals = []; // a model that has said enough
+  else if (arrivals.length > 5) element('bits').textContent = String(10 * Math.round(rate / 10));
+  if (!arrivals.length) element('bits').textContent = '0';
   const parts = call.latency();
   if (!parts.length) return;
   // What is shown is rounded first, so that it adds up for whoever adds.
@@ -208,6 +213,7 @@ element('mute').addEventListener('click', () => {
   call.muted = !call.muted;
   element('mute').setAttribute('aria-pressed', String(call.muted));
 });
+element('interrupt').addEventListener('click', () => call.interrupt());
 modes.addEventListener('change', () => {
   say('');
   show('idle');

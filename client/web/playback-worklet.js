@@ -11,7 +11,13 @@ class Playback extends AudioWorkletProcessor {
     super();
     this.resampler = new Resampler(rate, sampleRate);
     this.buffer = new JitterBuffer(sampleRate);
-    this.port.onmessage = ({ data }) => (data.samples ? this.#push(data) : this.buffer.finish());
+    this.port.onmessage = ({ data }) => {
+      if (data.samples) this.#push(data);
+      else if (data.clear) {
+        const dropped = Math.round((this.buffer.clear() * rate) / sampleRate);
+        this.port.postMessage({ dropped });
+      } else this.buffer.finish();
+    };
   }
 
   process(_inputs, [[channel]]) {
@@ -28,8 +34,8 @@ class Playback extends AudioWorkletProcessor {
     const { buffer, resampler } = this;
     const wait = buffer.depth + resampler.lag + Math.max(0, currentTime - time);
     buffer.push(resampler.push(Float32Array.from(samples, (step) => step / 32768)), gap);
-    const { target, underruns, dropped } = buffer;
-    this.port.postMessage({ wait, target, underruns, dropped });
+    const { target, underruns } = buffer;
+    this.port.postMessage({ wait, target, underruns });
   }
 }
 

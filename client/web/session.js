@@ -32,6 +32,7 @@ const LOST = 4000; // our close code for a connection that is given up, not a se
  * @property {(message: {frame: number, frames: Uint16Array[]}) => void} codes
  * @property {(roundTrip: number) => void} pong
  * @property {(message: string) => void} notice
+ * @property {() => void} clear what was not played is to be dropped; answer with `cleared`
  * @property {(why: ProtocolError | null) => void} interrupted the connection was lost
  * @property {() => void} resumed nothing was lost
  * @property {() => void} ended all that was left has come
@@ -90,6 +91,16 @@ export class Session {
     this.outbox.add(seq, data);
     this.#socket.send(data);
     return true;
+  }
+
+  /** Drops what the other side of the conversation has said and nobody has heard. */
+  clear() {
+    if (this.#open) this.#socket.send(writeControl('clear'));
+  }
+
+  /** @param {number} unplayed samples at `ready.receive_rate` that were dropped unheard */
+  cleared(unplayed) {
+    if (this.#open) this.#socket.send(writeControl('cleared', { unplayed }));
   }
 
   /** Nothing more will be sent; what is on its way still comes, and then `ended`. */
@@ -154,6 +165,7 @@ export class Session {
     else if (message?.type === 'ack') this.outbox.acknowledged(message.received);
     else if (message?.type === 'pong') this.listener.pong(performance.now() / 1e3 - message.time);
     else if (message?.type === 'notice') this.listener.notice(message.message);
+    else if (message?.type === 'clear') this.listener.clear();
     else if (message?.type === 'end') {
       this.close();
       this.listener.ended();

@@ -88,8 +88,9 @@ export class Sound {
    * Begins to play what `play` is given.
    * @param {number} rate Hz
    * @param {(state: {wait: number, target: number, underruns: number}) => void} tell
+   * @param {(samples: number) => void} dropped told after `clear`: how many, at that rate
    */
-  playback(rate, tell) {
+  playback(rate, tell, dropped) {
     this.#playback?.disconnect();
     const node = new AudioWorkletNode(this.context, 'playback', {
       numberOfInputs: 0,
@@ -97,7 +98,11 @@ export class Sound {
       processorOptions: { rate },
     });
     this.played = new Promise((resolve) => {
-      node.port.onmessage = ({ data }) => (data.done ? resolve() : tell(data));
+      node.port.onmessage = ({ data }) => {
+        if (data.done) resolve();
+        else if ('dropped' in data) dropped(data.dropped);
+        else tell(data);
+      };
     });
     node.connect(this.output);
     this.#playback = node;
@@ -107,6 +112,11 @@ export class Sound {
   play({ samples, gap }) {
     const message = { samples, gap, time: this.context.currentTime };
     this.#playback?.port.postMessage(message, [samples.buffer]);
+  }
+
+  /** Drops what has not been played, softly. */
+  clear() {
+    this.#playback?.port.postMessage({ clear: true });
   }
 
   /** Plays what is left, however little it is. */

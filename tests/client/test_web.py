@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -93,18 +95,29 @@ class Visit:
     async def press(self) -> None:
         await self.page.click("#button")
 
+    async def begin(self) -> None:
+        """A call that goes well: a server on a busy machine may let nobody in for a while."""
+        deadline = time.monotonic() + PATIENCE / 1e3
+        await self.press()
+        while (state := await self.page.get_attribute("#button", "data-state")) != "live":
+            said = await self.page.inner_text("#status")
+            assert time.monotonic() < deadline, said
+            if state == "idle":
+                assert "Server busy" in said
+                await self.press()
+            await asyncio.sleep(0.2)
+
     async def says(self, text: str) -> None:
         status = self.page.locator("#status")
         await playwright.expect(status).to_contain_text(text, timeout=PATIENCE)
 
     async def draws(self, frames: int) -> None:
         """Waits until so many frames of codes have come on the latest websocket."""
-
-        async def come() -> None:
-            while not self.sockets or len(self.codes(-1)) < frames:  # noqa: ASYNC110 - playwright only tells by events
-                await asyncio.sleep(0.05)
-
-        await asyncio.wait_for(come(), PATIENCE / 1e3)
+        deadline = time.monotonic() + PATIENCE / 1e3
+        while not self.sockets or len(self.codes(-1)) < frames:
+            said = await self.page.inner_text("#status")
+            assert time.monotonic() < deadline, (said, [len(media) for media in self.sockets])
+            await asyncio.sleep(0.05)
 
     def codes(self, socket: int) -> list[np.ndarray]:
         """The frames of codes that came over a websocket, each [codebooks]."""
@@ -127,26 +140,29 @@ class Visit:
         return got["start"], to_float32(np.frombuffer(base64.b64decode(got["base64"]), "<i2")), rate
 
     async def calm(self, seconds: float) -> None:
-        """Waits until the jitter buffer has not run dry for so long: on a busy machine it grows."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE / 1e3
-        before, since = "", loop.time()
-        while loop.time() < since + seconds:
-            assert loop.time() < deadline, before
+        """Waits until sound has come for so long without the jitter buffer running dry.
+
+        On a busy machine it must grow first.
+        """
+        deadline = time.monotonic() + PATIENCE / 1e3
+        before, since, frames = "", time.monotonic(), 0
+        while time.monotonic() < since + seconds or len(self.codes(-1)) < frames + 12 * seconds:
+            assert time.monotonic() < deadline, before
             await asyncio.sleep(0.2)
             told = (await self.page.inner_text("#buffer")).partition("; ")[2]
             if told != before or not told:
-                before, since = told, loop.time()
+                before, since = told, time.monotonic()
+                frames = len(self.codes(-1)) if told else 0
 
     async def figures(self) -> dict[str, int]:
-        """What is shown at one moment: ms by part, "total", and "bits" a second."""
+        """What is shown at one moment: ms by part, and "total"."""
         shown: dict[str, str] = await self.page.evaluate(
             """() => {
               const text = (element) => element.textContent;
               const parts = [...document.querySelectorAll('#parts div')];
-              const [total, bits] = ['total', 'bits'].map((id) => document.getElementById(id));
+              const total = document.getElementById('total');
               const rows = parts.map((row) => [...row.children].map(text));
-              return Object.fromEntries([...rows, ['total', text(total)], ['bits', text(bits)]]);
+              return Object.fromEntries([...rows, ['total', text(total)]]);
             }"""
         )
         return {name: int(text.removesuffix(" ms")) for name, text in shown.items()}
@@ -259,8 +275,10 @@ def intelligibility(clip: np.ndarray, sound: np.ndarray) -> float:
 async def test_one_hears_oneself_through_the_codec(serving, visit, clip, direct):
     """What is played is as good as what the codec makes without any wire; the latency is true."""
     call = await visit(serving.url)
-    await call.press()
+    await call.begin()
     await call.calm(CALM)
+    thousand = re.compile(r"^(9[5-9]0|10[0-5]0)$")
+    await playwright.expect(call.page.locator("#bits")).to_have_text(thousand, timeout=PATIENCE)
     figures = await call.figures()
     await call.hang_up()
     heard_at, heard, rate = await call.recording("heard")
@@ -271,7 +289,6 @@ async def test_one_hears_oneself_through_the_codec(serving, visit, clip, direct)
     assert intelligibility(clean, resample(played, rate, RATE)) > expected - 0.03
     assert expected > 0.6
 
-    assert 900 <= figures.pop("bits") <= 1100
     total = figures.pop("total")
     assert total == sum(figures.values())
     # The tail that is played after hanging up has no counterpart that was heard.
@@ -306,7 +323,7 @@ async def test_what_is_drawn_is_what_was_sent(serving, visit):
 
 async def test_a_lost_connection_is_resumed(serving, proxy, visit):
     call = await visit(proxy.url)
-    await call.press()
+    await call.begin()
     await call.draws(10)
     proxy.refuses = True
     proxy.cut()
@@ -330,7 +347,7 @@ async def test_a_lost_connection_is_resumed(serving, proxy, visit):
 async def test_after_a_restart_a_new_call_begins(codec, visit):
     async with running(codec, max_sessions=1) as first, Proxy(first.port) as proxy:
         call = await visit(proxy.url)
-        await call.press()
+        await call.begin()
         await call.draws(10)
         async with running(codec, max_sessions=1) as second:
             proxy.target = second.port
@@ -344,7 +361,7 @@ async def test_after_a_restart_a_new_call_begins(codec, visit):
 async def test_a_server_that_stops_in_order_is_waited_for(codec, visit):
     async with running(codec, max_sessions=1) as first, Proxy(first.port) as proxy:
         call = await visit(proxy.url)
-        await call.press()
+        await call.begin()
         await call.draws(5)
         async with running(codec, max_sessions=1) as second:
             proxy.target = second.port
@@ -386,7 +403,7 @@ async def test_server_busy(codec, visit):
             await call.press()
             await call.says("Server busy")
             await call.idle()
-        await call.press()
+        await call.begin()
         await call.says("you hear yourself")
 
 
@@ -416,7 +433,7 @@ async def test_one_page_speaks_and_another_listens(serving, visit):
     for call, mode in ((listener, "Room speaker"), (speaker, "Room mic")):
         await call.page.get_by_role("radio", name=mode).check()
         await call.page.get_by_label("Room", exact=True).fill("pages")
-        await call.press()
+        await call.begin()
         await call.says("“pages”")
     await listener.draws(20)
     _, played, _ = await listener.recording("played")
@@ -426,9 +443,55 @@ async def test_one_page_speaks_and_another_listens(serving, visit):
     await listener.says("has left the room")
 
 
+class Echo:
+    """A model that says what it hears, until it is interrupted."""
+
+    interrupted: ClassVar[list[int]] = []
+
+    def __init__(self, codec: Codec) -> None:
+        self.quiet = False
+
+    def open(self, session: str) -> None:
+        pass
+
+    def step(self, codes: np.ndarray) -> np.ndarray | None:
+        return None if self.quiet else codes
+
+    def clear(self, played: int) -> None:
+        self.quiet = True
+        self.interrupted.append(played)
+
+    def close(self) -> None:
+        pass
+
+
+async def test_one_talks_with_a_model_and_interrupts_it(codec, serving, visit):
+    async with running(codec, max_sessions=2, duplex=Echo) as server:
+        call = await visit(server.url)
+        await call.page.get_by_role("radio", name="Conversation").check()
+        await call.begin()
+        await call.says("the model listens")
+        await call.draws(25)
+        _, played, _ = await call.recording("played")
+        assert np.abs(played).max() > 0.02
+        assert (await call.figures())["encode, model, decode"] > 0
+        await call.page.get_by_role("button", name="Interrupt").click()
+        bits = call.page.locator("#bits")
+        await playwright.expect(bits).to_have_text("0", timeout=PATIENCE)
+        assert len(Echo.interrupted) == 1
+        assert Echo.interrupted[0] > 0
+        _, played, rate = await call.recording("played")
+        assert np.abs(played[-rate:]).max() < 0.01
+        await call.hang_up()
+    call = await visit(serving.url)
+    await playwright.expect(call.page.get_by_text("Model")).to_be_visible()  # it knows the server
+    conversation = call.page.get_by_role("radio", name="Conversation")
+    await playwright.expect(conversation).to_be_hidden()
+
+
 async def test_muted_it_sends_silence(serving, visit):
     call = await visit(serving.url)
-    await call.press()
+    await call.begin()
     await call.says("you hear yourself")
     mute = call.page.get_by_role("button", name="Mute")
     await mute.click()
@@ -442,7 +505,7 @@ async def test_muted_it_sends_silence(serving, visit):
 
 async def test_it_fits_a_phone_and_keeps_still_where_that_is_wanted(serving, visit):
     call = await visit(serving.url, viewport={"width": 390, "height": 844}, reduced_motion="reduce")
-    await call.press()
+    await call.begin()
     await call.draws(50)
     await call.hang_up()
     wide = await call.page.evaluate("document.documentElement.scrollWidth")

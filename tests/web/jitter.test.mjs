@@ -161,6 +161,27 @@ test('what is late is stood in for, and fades', () => {
   assert.ok(jump([...tone.subarray(0, -100), ...late, ...gone]) < 2000);
 });
 
+test('cleared, it fades to silence and begins again with what comes', () => {
+  const jitter = new JitterBuffer(RATE);
+  jitter.push(new Float32Array(3 * PACKET).fill(8000));
+  pull(jitter, BLOCK);
+  const fade = RATE / 200;
+  assert.equal(jitter.clear(), 3 * PACKET - BLOCK - fade);
+  const out = pull(jitter, BLOCK);
+  assert.deepEqual([out.length, out[0], out.at(-1)], [fade, 8000, 0]);
+  assert.ok(out.every((x, i) => !i || x <= out[i - 1]));
+  assert.deepEqual([pull(jitter, BLOCK).length, jitter.depth, jitter.underruns], [0, 0, 0]);
+  jitter.push(new Float32Array(3 * PACKET).fill(500));
+  assert.equal(pull(jitter, BLOCK).at(-1), 500);
+});
+
+test('cleared before it has begun, nothing of it is heard', () => {
+  const jitter = new JitterBuffer(RATE);
+  jitter.push(new Float32Array(BLOCK).fill(8000));
+  assert.equal(jitter.clear(), BLOCK);
+  assert.deepEqual(pull(jitter, BLOCK), []);
+});
+
 test('where something was lost one side fades into the other', () => {
   const jitter = new JitterBuffer(RATE);
   jitter.push(new Float32Array(PACKET).fill(10000));

@@ -21,7 +21,9 @@ import {
 
 const recorded = JSON.parse(readFileSync(new URL('../protocol/wire.json', import.meta.url)));
 const MODEL = { codebooks: 8, codebook_size: 1024 };
-const SPOKEN = ['hello', 'ready', 'end', 'ack', 'ping', 'pong', 'notice', 'error'];
+const SPOKEN = [
+  ...['hello', 'ready', 'end', 'ack', 'ping', 'pong', 'notice', 'error', 'clear', 'cleared'],
+];
 
 const bytes = (hex) => new Uint8Array(Buffer.from(hex, 'hex')).buffer;
 const hex = (data) => Buffer.from(data).toString('hex');
