@@ -85,7 +85,7 @@ def test_a_replayed_graph_is_the_step(model, which, request):
         if which == 0:
             assert torch.equal(got[active], expected[active])
         else:
-            assert torch.allclose(got[active], expected[active], atol=1e-5)
+            assert torch.allclose(got[active], expected[active], rtol=1e-3, atol=1e-5)
         if i % 25 == 20:
             for half in (eager, graphed):
                 half.reset(torch.tensor([False, True, False]))

@@ -83,16 +83,22 @@ class StreamDecoder:
         whole = codes.ndim == 2 and codes.shape[1] == self.network.config.quantizer.codebooks
         if self._graphs and whole and chosen is None:
             return self._graphs(codes, active)
-        return self.run(codes, active, chosen)
+        return self.run(codes, active, chosen, self.steps.sole_lane(active))
 
     @torch.inference_mode()
-    def run(self, codes: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """`step` itself, which graphs are captured from: it asks the host nothing."""
+    def run(
+        self, codes: Tensor, active: Tensor, chosen: Tensor | None = None, lane: int | None = None
+    ) -> Tensor:
+        """`step` itself, which graphs are captured from: it asks the device nothing.
+
+        Args:
+            lane: the only one to run, of a model that has two.
+        """
         steps = self.steps
         latent = self._latent(codes[:, :, None] if codes.ndim == 2 else codes)
-        seen = steps.begin(latent, active, chosen).transpose(1, 2)
+        seen = steps.begin(latent, active, chosen, lane).transpose(1, 2)
         sound: Tensor = self.network.decoder(seen, steps.stream)
-        if steps.lanes:
+        if steps.lanes and lane is None:
             sound = steps.lanes.fade(sound)
         steps.finish(active)
         return sound

@@ -66,14 +66,21 @@ class StreamEncoder:
         """
         if self._graphs and chosen is None:
             return self._graphs(pcm, active)
-        return self.run(pcm, active, chosen)
+        return self.run(pcm, active, chosen, self.steps.sole_lane(active))
 
     @torch.inference_mode()
-    def run(self, pcm: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """`step` itself, which graphs are captured from: it asks the host nothing."""
+    def run(
+        self, pcm: Tensor, active: Tensor, chosen: Tensor | None = None, lane: int | None = None
+    ) -> Tensor:
+        """`step` itself, which graphs are captured from: it asks the device nothing.
+
+        Args:
+            lane: the only one to run, of a model that has two.
+        """
         steps = self.steps
-        codes = self.network.encode(steps.begin(pcm, active, chosen), steps.stream)[:, :, 0]
-        if steps.lanes:
+        seen = steps.begin(pcm, active, chosen, lane)
+        codes = self.network.encode(seen, steps.stream)[:, :, 0]
+        if steps.lanes and lane is None:
             codes = steps.lanes.pick(codes)
         steps.finish(active)
         return codes

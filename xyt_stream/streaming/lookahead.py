@@ -57,8 +57,14 @@ class Lanes:
         usable = window - lookahead
         if usable < 1:
             raise ModelError(f"a lookahead of {lookahead} frames does not fit into {window}")
+        self.slots = slots
+        self.window = window
+        self.lookahead = lookahead
         self.warm = min(OVERLAP, usable // 2)
         self.period = usable - self.warm
+        # Frames that two lanes in turn can share: one is over when the other has `warm` frames and
+        # what it looks ahead to. A stream's last frames may look past the window.
+        self.capacity = window + max(1, self.warm) + lookahead
         self.given = torch.zeros(slots, dtype=torch.int64, device=device)
         self.ends = torch.full((slots,), OPEN, device=device)
         self.last_lane = torch.full((slots,), OPEN, device=device)
@@ -70,22 +76,40 @@ class Lanes:
         lane = ahead.div(self.period, rounding_mode="floor").clamp(min=0)
         return torch.minimum(lane, self.last_lane[:slots])
 
-    def begin(self, state: State, active: Tensor) -> Tensor:
+    def begin(self, state: State, active: Tensor, lane: int | None = None) -> tuple[Tensor, Tensor]:
         """Start lanes that are due in the first len(active) slots.
 
+        Args:
+            state: of these slots' rows: both of each, or those of `lane`.
+
         Returns:
-            bool [2 * slots]: the rows that run in this step.
+            Which rows run in this step, bool [rows], and where in its slot's ring the lane of each
+            begins, in frames: int64 [rows].
         """
-        slots = len(active)
-        lane = self.speaking(slots)[:, None]
-        given = self.given[:slots, None]
-        number = lane + (lane + self._row) % 2  # of the lane in each row: this one or the next
+        given = self.given[: len(active), None]
+        number, runs = self._running(active)
+        if lane is not None:
+            number, runs = number[:, lane : lane + 1], runs[:, lane : lane + 1]
         start = number * self.period
-        runs = active[:, None] & (start <= given) & (number <= self.last_lane[:slots, None])
-        rows = state.first(2 * slots)
-        rows.reset((runs & (start == given) & (number > 0)).flatten())
-        rows.ends.copy_((self.ends[:slots, None] - start).flatten())
-        return runs.flatten()
+        state.reset((runs & (start == given) & (number > 0)).flatten())
+        state.ends.copy_((self.ends[: len(active), None] - start).flatten())
+        return runs.flatten(), (number * self.window % self.capacity).flatten()
+
+    def _running(self, active: Tensor) -> tuple[Tensor, Tensor]:
+        """The number of the lane in each row, and whether it runs: [slots, 2]."""
+        slots = len(active)
+        speaking = self.speaking(slots)[:, None]
+        number = speaking + (speaking + self._row) % 2  # this one or the next
+        due = number * self.period <= self.given[:slots, None]
+        return number, active[:, None] & due & (number <= self.last_lane[:slots, None])
+
+    def sole(self, active: Tensor) -> int | None:
+        """The lane (0 or 1) that is the only one to run in every active slot, if there is one.
+
+        It asks what the numbers are, so it is for a CPU only.
+        """
+        first, second = self._running(active)[1].any(0).tolist()
+        return None if first and second else int(second)
 
     def pick(self, rows: Tensor) -> Tensor:
         """Each slot's speaking row: [2 * slots, ...] -> [slots, ...]."""

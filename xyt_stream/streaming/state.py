@@ -17,6 +17,8 @@ OPEN = 1 << 40  # the end, in frames, of a stream whose end is not known
 class State:
     """All that `slots` streams remember: preallocated, never growing, each tensor slot first.
 
+    Streams of several lanes have a row for each, slot * lanes + lane, and one ring for a slot.
+
     Args:
         frames: frames each slot has given out since its reset, int64 [slots].
         ends: frames after which a slot's stream is over, int64 [slots]; OPEN while it goes on.
@@ -33,21 +35,29 @@ class State:
     keys: dict[nn.Module, Tensor]
     values: dict[nn.Module, Tensor]
     carries: dict[nn.Module, Tensor]
+    lanes: int = 1
 
-    def first(self, slots: int) -> State:
-        """The state of the first `slots` slots: views, so that writing there writes here."""
+    def first(self, rows: int) -> State:
+        """The state of the first `rows` rows: views, so that writing there writes here."""
+        return self._views(slice(rows), slice(rows // self.lanes), self.lanes)
 
-        def views(group: dict[nn.Module, Tensor]) -> dict[nn.Module, Tensor]:
-            return {layer: tensor[:slots] for layer, tensor in group.items()}
+    def lane(self, lane: int) -> State:
+        """The state of one lane of every slot: views."""
+        return self._views(slice(lane, None, self.lanes), slice(None), 1)
+
+    def _views(self, rows: slice, slots: slice, lanes: int) -> State:
+        def views(group: dict[nn.Module, Tensor], part: slice) -> dict[nn.Module, Tensor]:
+            return {layer: tensor[part] for layer, tensor in group.items()}
 
         return State(
-            self.frames[:slots],
-            self.ends[:slots],
-            self.loudest[:slots],
-            views(self.tails),
-            views(self.keys),
-            views(self.values),
-            views(self.carries),
+            self.frames[rows],
+            self.ends[rows],
+            self.loudest[rows],
+            views(self.tails, rows),
+            views(self.keys, slots),
+            views(self.values, slots),
+            views(self.carries, rows),
+            lanes,
         )
 
     def copy_without_rings(self) -> State:
@@ -83,8 +93,10 @@ class State:
 
     def move(self, source: int, target: int) -> None:
         """Put what one slot remembers into another."""
+        slots = len(self.frames) // self.lanes
         for tensor in self.tensors():
-            tensor[target].copy_(tensor[source])
+            by_slot = tensor.view(slots, len(tensor) // slots, *tensor.shape[1:])
+            by_slot[target].copy_(by_slot[source])
 
     def tensors(self) -> list[Tensor]:
         """Every tensor of the state."""
@@ -93,7 +105,7 @@ class State:
         return [self.frames, self.ends, self.loudest, *layers]
 
     def reset(self, mask: Tensor) -> None:
-        """Forget what the slots of `mask` (bool [slots]) heard.
+        """Forget what the rows of `mask` (bool [rows]) heard.
 
         Keys and values may stay: until they are written again no mask shows them.
         """
@@ -105,15 +117,18 @@ class State:
                 tensor.masked_fill_(mask.view(-1, *[1] * (tensor.ndim - 1)), 0.0)
 
 
-def init_state(modules: list[nn.Module], slots: int, capacity: int, device: torch.device) -> State:
+def init_state(
+    modules: list[nn.Module], slots: int, capacity: int, device: torch.device, lanes: int = 1
+) -> State:
     """A state for everything below `modules` that remembers.
 
     Args:
-        capacity: code frames whose keys and values are kept.
+        slots: rows, as many as there are lanes.
+        capacity: code frames whose keys and values are kept, in a ring for each `lanes` rows.
     """
     layers = [layer for module in modules for layer in module.modules()]
     rings = {
-        layer: (slots, layer.heads, capacity * layer.positions_per_frame, layer.head_dim)
+        layer: (slots // lanes, layer.heads, capacity * layer.positions_per_frame, layer.head_dim)
         for layer in layers
         if isinstance(layer, Attention)
     }
@@ -141,6 +156,7 @@ def init_state(modules: list[nn.Module], slots: int, capacity: int, device: torc
             for layer in layers
             if isinstance(layer, Overlapping)
         },
+        lanes=lanes,
     )
 
 

@@ -11,6 +11,7 @@ from xyt_stream.errors import ModelError, XYTError
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.lookahead import History, Lanes
 from xyt_stream.streaming.stream import Stream
+from xyt_stream.streaming.windowed import Windowed
 
 
 class Steps:
@@ -57,32 +58,38 @@ class Steps:
         self.all_slots = torch.ones(slots, dtype=torch.bool, device=self.device)
         self.lanes: Lanes | None = None
         self.history: History | None = None
-        if not config.causal:
+        self.stream: Stream
+        if config.causal:
+            self.stream = Stream(config, modules, slots=slots, frames=frames, device=self.device)
+        else:
             self.lanes = Lanes(slots, config.context, lookahead, self.device)
             self.history = History(slots, (*channels, hop + self.lead), hop, self.device)
-        self.stream = Stream(
-            config,
-            modules,
-            slots=2 * slots if self.lanes else slots,
-            frames=1 + lookahead if self.lanes else frames,
-            device=self.device,
-        )
+            self.stream = Windowed(config, modules, self.lanes, self.device)
 
-    def begin(self, x: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
+    def sole_lane(self, active: Tensor) -> int | None:
+        """The only lane that `begin` must run, on a CPU; None: both, or there are no lanes.
+
+        A GPU is not asked: it would have to finish all else first.
+        """
+        return self.lanes.sole(active) if self.lanes and self.device.type == "cpu" else None
+
+    def begin(
+        self, x: Tensor, active: Tensor, chosen: Tensor | None = None, lane: int | None = None
+    ) -> Tensor:
         """Start a step of the first slots, [slots, ..., hop]; what the network is to see.
 
         Args:
             chosen: of a causal network, int64 [rows]: these slots instead of the first.
+            lane: run this one only, as `sole_lane` says.
         """
-        if self.lanes is None or self.history is None:
+        if not isinstance(self.stream, Windowed) or self.history is None:
             frames = x.shape[-1] // self.hop
             self.stream.begin(active, frames, frames, chosen)
             return x
         assert chosen is None
         seen = self.history.push(x, active)
-        rows = self.lanes.begin(self.stream.all, active)
-        self.stream.begin(rows, frames=1 + self.lookahead, given=1)
-        return seen.repeat_interleave(2, dim=0)
+        self.stream.enter(active, lane)
+        return seen.repeat_interleave(2, dim=0) if lane is None else seen
 
     def finish(self, active: Tensor) -> None:
         """End the step."""
@@ -113,13 +120,10 @@ class Steps:
 
     def move(self, source: int, target: int) -> None:
         """Put the stream of slot `source` into slot `target`."""
-        if self.lanes is None or self.history is None:
-            self.stream.all.move(source, target)
-            return
-        for lane in range(2):
-            self.stream.all.move(2 * source + lane, 2 * target + lane)
-        self.lanes.move(source, target)
-        self.history.held[target].copy_(self.history.held[source])
+        self.stream.all.move(source, target)
+        if self.lanes and self.history:
+            self.lanes.move(source, target)
+            self.history.held[target].copy_(self.history.held[source])
 
 
 class Feed:

@@ -33,6 +33,7 @@ class Stream:
         modules: the parts of the network that will be run.
         slots: streams side by side.
         frames: code frames in the longest step.
+        capacity: frames that a ring holds, if not the context and a step; and rows that share one.
     """
 
     def __init__(
@@ -43,21 +44,22 @@ class Stream:
         slots: int,
         frames: int,
         device: torch.device,
+        capacity: int | None = None,
+        lanes: int = 1,
     ) -> None:
         self.causal = config.causal
         self.context = config.context
-        # Absolute positions end with the window, so a bidirectional ring never comes round.
-        self.capacity = config.context + frames
+        self.capacity = capacity or config.context + frames
         self.frames = self.given = frames
         self.slots = slots
-        self.all = init_state(modules, slots, self.capacity, device)
+        self.all = init_state(modules, slots, self.capacity, device, lanes)
         self.state = self.all
         self.active = torch.ones(slots, dtype=torch.bool, device=device)
         self._states: dict[int, State] = {slots: self.all}
         self._chosen: Tensor | None = None  # which slots the rows of this step are, if any may be
         self._rows: State | None = None  # room for what they remember, made when it is needed
         self._row_states: dict[int, State] = {}
-        self._views: dict[int, _View] = {}
+        self._views: dict[int, View] = {}
         # Scratch and constants by layer and length, made in the first step of each length.
         self._extended: dict[tuple[nn.Module, int], Tensor] = {}
         self._envelopes: dict[tuple[nn.Module, int], Tensor] = {}
@@ -112,10 +114,10 @@ class Stream:
         torch.where(self.active[:, None, None], out[..., moved : moved + left], tail, out=tail)
         return out
 
-    def view(self, length: int) -> _View:
+    def view(self, length: int) -> View:
         """Where this step stands at a rate of length / frames positions a frame."""
         if length not in self._views:
-            self._views[length] = _View(self, length)
+            self._views[length] = View(self, length)
         return self._views[length]
 
     def positions(self, length: int) -> Tensor:
@@ -177,7 +179,7 @@ class Stream:
         return self.all.carries[layer][:, :cut] / left.clamp(min=1e-11)
 
 
-class _View:
+class View:
     """One step at one rate, for every slot.
 
     Attributes:
@@ -199,9 +201,6 @@ class _View:
         # Ring entry j holds the newest position that is j modulo the capacity.
         last = start + (length - 1)
         held = last - (last - torch.arange(capacity, device=device)) % capacity
-        if not stream.causal:
-            self.mask = ((held >= 0) & (held < end))[:, None, None]
-            return
         block = stream.state.frames[:, None] + torch.arange(stream.frames, device=device)
         age = block[:, :, None] - held[:, None].div(rate, rounding_mode="floor")
         seen = (held[:, None] >= 0) & (age >= 0) & (age <= stream.context)
