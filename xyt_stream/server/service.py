@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+from websockets.asyncio.server import ServerConnection
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.errors import ProtocolError
@@ -184,6 +185,12 @@ class Service:
         """Somebody was sent away."""
         self.metrics.errors.labels(error.name).inc()
         log.event("refused", session=session, error=error.name)
+
+    def address(self, socket: ServerConnection) -> str:
+        """Where a connection comes from, as far as its proxies are believed."""
+        assert socket.request is not None
+        peer = str(socket.remote_address[0]) if socket.remote_address else ""
+        return self.proxies.client(peer, socket.request.headers)
 
     def why_not_ready(self) -> str | None:
         """Why nobody new is let in; None if they are."""

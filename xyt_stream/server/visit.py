@@ -59,8 +59,7 @@ async def visit(service: Service, socket: ServerConnection) -> None:
 async def _welcome(service: Service, socket: ServerConnection) -> Session:
     """The session that a client begins or takes up."""
     assert socket.request is not None
-    peer = str(socket.remote_address[0]) if socket.remote_address else ""
-    address = service.proxies.client(peer, socket.request.headers)
+    address = service.address(socket)
     service.gate.knock(address)
     if socket.subprotocol != SUBPROTOCOL:
         raise protocol_error("wrong_subprotocol")

@@ -37,7 +37,7 @@ async def visit(service: Service, socket: ServerConnection) -> None:
     """Serves a websocket until it is closed."""
     session = None
     try:
-        address = str(socket.remote_address[0]) if socket.remote_address else ""
+        address = service.address(socket)
         _let_in(service, socket, address)
         detector = await asyncio.to_thread(service.detectors.take)
         try:
