@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+# oneDNN prepares for each shape once and keeps 1024 of those. A step takes some 45, and for each
+# number of rows others: with 32 streams that come and go it would prepare anew in every step, which
+# doubles the time. It asks for this when it prepares for the first time.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 
 ROWS = 4  # that the layout is chosen for: the 50 Hz positions of one frame
 
