@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -50,12 +49,6 @@ def left_behind(server: Running) -> dict[str, int]:
     held["tasks"] = len(asyncio.all_tasks())
     held["descriptors"] = descriptors()
     return held
-
-
-@pytest.fixture(autouse=True)
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine may be as slow as it likes: nobody is sent away for it."""
-    monkeypatch.setattr("xyt_stream.server.service.OVERLOAD", math.inf)
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ class Client:
 @pytest.fixture
 async def server(codec):
     """Keeps little for who reads slowly, a second of sound, and nobody for long."""
-    limits = Limits(queue=12, resume_time=12)
+    limits = Limits(queue=12, resume_time=12, load=0)
     async with running(codec, max_sessions=4, limits=limits) as server:
         yield server
 
@@ -129,7 +129,7 @@ async def test_clients_that_freeze_for_ten_seconds(server, clip, clip_file, dire
 @asynccontextmanager
 async def server_process(port=0):
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, ROOT / "server.py", "--port", str(port), "--max-sessions", "4"),
+        *(sys.executable, ROOT / "server.py", "--port", str(port), "--max-load", "0"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )

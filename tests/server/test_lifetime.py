@@ -226,8 +226,7 @@ async def test_shutdown_waits_for_nobody_beyond_its_time(codec, clip):
         proxy.cut()
 
 
-async def test_overload_refuses_the_new_and_then_tells_the_newest(codec, monkeypatch):
-    monkeypatch.setattr("xyt_stream.server.service.OVERLOAD", 0.95)
+async def test_overload_refuses_the_new_and_then_tells_the_newest(codec):
     async with running(codec, max_sessions=3) as server:
         service = server.service
         async with connect(server.url, "encode") as old, connect(server.url, "encode") as new:

@@ -27,7 +27,7 @@ def hosts():
 
 @pytest.fixture
 async def server(hosts, codec):
-    limits = Limits(keepalive=3.0)
+    limits = Limits(keepalive=3.0, load=0)
     with hosts[0].inside():
         host = hosts[0].address
         async with running(codec, host=host, public=True, max_sessions=4, limits=limits) as server:

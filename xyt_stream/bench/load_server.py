@@ -28,7 +28,7 @@ class _Nothing:
     def __init__(self, result: Tensor) -> None:
         self._result = result
 
-    def step(self, _: Tensor, active: Tensor) -> Tensor:
+    def step(self, _: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
         return self._result[: len(active)]
 
     def tail(self) -> Tensor:
