@@ -30,6 +30,7 @@ WEIGHTS = Path(os.environ.get("XYT_DUPLEX_LM", Path(__file__).with_suffix(".safe
 WINDOW = 192  # steps that it sees
 REMEMBERED = 160  # frames of the user's that it goes on from
 LONGEST = 125  # frames that it babbles: 10 s
+PAUSE = 4  # frames that it may be silent: silence is what is most easily foreseen after silence
 TEMPERATURE, LIKELIEST = 0.9, 60
 
 Codes = npt.NDArray[np.int64]
@@ -103,7 +104,12 @@ class CodeModel(nn.Module):
 
     Args:
         books, size: codebooks, and codes in each.
+
+    Attributes:
+        quiet: which codes of the first book stand for silence, bool [size].
     """
+
+    quiet: Tensor
 
     def __init__(
         self,
@@ -118,6 +124,7 @@ class CodeModel(nn.Module):
         super().__init__()
         self.books, self.size, self.heads = books, size, heads
         self.nothing = size  # stands where a book has not begun
+        self.register_buffer("quiet", torch.zeros(size, dtype=torch.bool))
         self.embed = nn.Parameter(torch.randn(books, size + 1, width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
@@ -185,6 +192,7 @@ class Speaker:
         self._model = model
         self._memory = model.memory()
         self._random = torch.Generator().manual_seed(seed)
+        self._silent = 0  # frames
         known = delayed(torch.from_numpy(heard)[None], model.nothing)
         begins = known.new_full((1, model.books, 1), model.nothing)
         rows = torch.cat([begins, known], dim=2)
@@ -205,6 +213,8 @@ class Speaker:
 
     def _advance(self) -> None:
         """One step: a code of each book, the k-th of which belongs k frames back."""
+        if self._silent >= PAUSE:
+            self._logits[0, self._model.quiet] = -torch.inf
         likeliest, which = (self._logits / TEMPERATURE).topk(LIKELIEST, dim=-1)
         chosen = torch.multinomial(likeliest.softmax(-1), 1, generator=self._random)
         row = which.gather(-1, chosen)[:, 0]
@@ -212,6 +222,7 @@ class Speaker:
             known = self._partly.popleft()
             row = torch.where(known == self._model.nothing, row, known)
         self._latest.append(row)
+        self._silent = self._silent + 1 if self._model.quiet[row[0]] else 0
         self._logits = self._model(row[None, :, None], self._memory)[0, :, -1]
 
 

@@ -21,10 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from xyt_stream import Codec
-from xyt_stream.audio import INPUT_RATE, resample, to_float32
+from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Samples, resample, to_float32
 from xyt_stream.train.data import find_clips, load_clip
 
 SPEEDS = (1.0, 0.9, 1.1)
+QUIET = -20.0  # dB below the clip, on average, of the first book's codes for silence
 SHORTEST = 12  # frames of a clip
 HELD_OUT = 40  # every so many-th clip is for validation
 CROP = WINDOW  # frames
@@ -36,19 +37,30 @@ SAVED_EVERY = 100
 NO_LABEL = -100
 
 
-def clips_as_codes(folder: Path, codec: Codec, work: Path) -> list[Tensor]:
-    """Each clip at each speed, [books, frames]; made once."""
+def clips_as_codes(folder: Path, codec: Codec, work: Path) -> tuple[list[Tensor], Tensor]:
+    """Each clip at each speed, [books, frames], and the first book's quiet codes; made once."""
     path = work / f"codes-{codec.hash[:16]}.safetensors"
     if not path.is_file():
-        made = {}
+        made, levels, counts = {}, *np.zeros((2, codec.codebook_size))
         for number, clip in enumerate(track(find_clips(folder), "coding", transient=True)):
             sound = to_float32(load_clip(clip))
             for speed in SPEEDS:
                 heard = resample(sound, round(INPUT_RATE * speed), INPUT_RATE)
-                made[f"{number:06}-{speed}"] = codec.encode(heard).short()
-        save_file(made, path)
+                codes = codec.encode(heard)
+                made[f"{number:06}-{speed}"] = codes.short()
+                frames = heard[: codes.shape[1] * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+                np.add.at(levels, codes[0].numpy(), level(frames) - level(heard))
+                np.add.at(counts, codes[0].numpy(), 1)
+        quiet = levels < QUIET * np.maximum(counts, 1)
+        save_file({**made, "quiet": torch.from_numpy(quiet)}, path)
     codes = load_file(path)
-    return [codes[name] for name in sorted(codes)]
+    quiet = codes.pop("quiet")
+    return [codes[name] for name in sorted(codes)], quiet
+
+
+def level(sound: Samples) -> Samples:
+    """dB of the last axis."""
+    return 10 * np.log10(np.square(sound).mean(-1) + 1e-9)
 
 
 class Batches:
@@ -99,26 +111,31 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def train(folder: Path, out: Path, work: Path, steps: int, model_name: str | None = None) -> float:
-    """Trains, writes `out`, and returns the loss on clips that were held out, in bits a code."""
+    """Trains, and writes to `out` what was best on clips that were held out.
+
+    Returns:
+        Bits a code of that.
+    """
     work.mkdir(parents=True, exist_ok=True)
     codec = Codec.load(model_name)
-    clips = clips_as_codes(folder, codec, work)
+    clips, quiet = clips_as_codes(folder, codec, work)
     each = len(SPEEDS)
     held = [clip for n, clip in enumerate(clips) if n // each % HELD_OUT == HELD_OUT - 1]
     kept = [clip for n, clip in enumerate(clips) if n // each % HELD_OUT != HELD_OUT - 1]
     torch.manual_seed(0)
     model = CodeModel(codec.num_codebooks, codec.codebook_size)
+    model.quiet.copy_(quiet)
     print(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(kept)} clips",
         flush=True,
     )
     optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.05)
-    saved, first = work / f"training-{codec.hash[:16]}.pt", 0
+    saved, first, best = work / f"training-{codec.hash[:16]}.pt", 0, float("inf")
     if saved.is_file():
         state = torch.load(saved, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
+        first, best = state["step"], state["best"]
     batches = Batches(kept, model.nothing)
     checks = Batches(held or kept, model.nothing)
     started = time.monotonic()
@@ -140,11 +157,13 @@ def train(folder: Path, out: Path, work: Path, steps: int, model_name: str | Non
                 f"step {step + 1}: {bits:.3f} bits a code, held out {check:.3f}, {step_time}",
                 flush=True,
             )
+            if check < best:
+                best = check
+                model.save(out, codec.hash)
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**state, "step": step + 1}, saved.with_suffix(".new"))
+            torch.save({**state, "step": step + 1, "best": best}, saved.with_suffix(".new"))
             saved.with_suffix(".new").replace(saved)  # a stop in between costs nothing
-    model.save(out, codec.hash)
-    return validate(model, checks)
+    return best
 
 
 @torch.inference_mode()

@@ -99,7 +99,21 @@ def test_it_goes_on_longer_than_it_remembers(model, random_codes):
     assert speaker._memory.steps > WINDOW
 
 
-def test_training_learns(trained):
+@torch.inference_mode()
+def test_it_does_not_fall_asleep(model, random_codes):
+    model.quiet[:1000] = True  # nearly all
+    speaker = Speaker(model, random_codes)
+    silent = 0
+    for _ in range(100):
+        silent = silent + 1 if speaker.next()[0] < 1000 else 0
+        assert silent <= duplex_lm.PAUSE
+    assert model.quiet.sum() == 1000
+
+
+def test_training_learns(trained, codec):
+    quiet = CodeModel.load(trained[0], codec).quiet
+    assert quiet.dtype == torch.bool
+    assert 1 <= quiet.sum() < 20  # of some seventy frames, a few pauses
     assert trained[1] < 8.5  # 10 bits know nothing
 
 
