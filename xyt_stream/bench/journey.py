@@ -23,6 +23,7 @@ from xyt_stream.bench.timing import Times, summary, timed, warm_up
 from xyt_stream.client import Connection, connect
 from xyt_stream.client.jitter import JitterBuffer
 from xyt_stream.client.report import Latency
+from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import Ready
 from xyt_stream.streaming.codec import Codec
@@ -30,6 +31,7 @@ from xyt_stream.streaming.codec import Codec
 BLOCK = 0.02  # seconds that microphones and loudspeakers take at once
 RESOLUTION = 0.001  # seconds, of envelopes
 _SMOOTH = 0.01  # seconds over which a codec smears a click
+_TRIES = 6  # while the server is busy
 _AFTER = 1.0  # seconds of silence after the recording, in which its end is heard
 
 
@@ -130,9 +132,21 @@ def travel(url: str, pcm: Pcm16, *, target: float = 0.1) -> Journey:
     Args:
         target: seconds that the jitter buffer has before it plays. While it does not run dry, the
             way is the same for all of the sound.
+
+    Raises:
+        ConnectionFailedError, ProtocolError: there is no server, or it is busy for long.
     """
     with ThreadPoolExecutor(1) as apart:  # from the event loop that a notebook runs in
-        return apart.submit(lambda: asyncio.run(_travel(url, pcm, target))).result()
+        for _ in range(_TRIES):
+            going = apart.submit(lambda: asyncio.run(_travel(url, pcm, target)))
+            try:
+                return going.result()
+            except ProtocolError as error:
+                if error.retry_after is None:
+                    raise
+                failure = error
+                time.sleep(error.retry_after)
+        raise failure
 
 
 async def _travel(url: str, pcm: Pcm16, target: float) -> Journey:
