@@ -346,7 +346,7 @@ def test_bench_precision_writes_its_figures(run: Run, fixtures: Path, tmp_path: 
     result = run("bench", "precision", "mini", fixtures / "speech.flac", "--json", path)
     assert result.status == 0, result.err
     types = [point["dtype"] for point in json.loads(path.read_text())["points"]]
-    assert types == ["float32", "bfloat16", "float16"]
+    assert types == ["float32", "bfloat16", "float16", "bfloat16 weights"]
 
 
 def test_bench_stream_writes_its_figures(run: Run, tmp_path: Path) -> None:

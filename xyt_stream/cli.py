@@ -108,6 +108,13 @@ class Precision(str, Enum):
     float16 = "float16"
 
 
+class Weights(str, Enum):
+    """What torch calls the types that a live model's weights may have."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 class LogLevel(str, Enum):
     """From which level on the server's log is written."""
 
@@ -123,7 +130,7 @@ Dtype = Annotated[
     ),
 ]
 
-LoadCodec = Callable[[], "Codec"]
+LoadCodec = Callable[..., "Codec"]  # takes its Weights, if not float32
 
 DEFAULT_PORT = 8765
 DEFAULT_URL = f"ws://127.0.0.1:{DEFAULT_PORT}"
@@ -154,10 +161,13 @@ def with_model(command: Callable[..., None], *, argument: bool = False) -> Calla
         device: Device = "cpu",
         **rest: Any,
     ) -> None:
-        def load() -> Codec:
+        def load(weights: Weights = Weights.float32) -> Codec:
+            import torch
+
             from xyt_stream import Codec
 
-            return Codec.load(model, device, config=config, revision=revision)
+            dtype = getattr(torch, weights.value)
+            return Codec.load(model, device, config=config, revision=revision, dtype=dtype)
 
         command(load, **rest)
 
@@ -332,6 +342,10 @@ def serve(
     drain_time: Annotated[
         float, typer.Option(min=0, help="Seconds to send what is left at shutdown.")
     ] = 5,
+    dtype: Annotated[
+        Weights,
+        typer.Option(help="What the model computes in; half is quicker and changes some codes."),
+    ] = Weights.float32,
     log_level: Annotated[LogLevel, typer.Option(help="What to log, as JSON lines.")] = (
         LogLevel.info
     ),
@@ -341,7 +355,7 @@ def serve(
     from xyt_stream.server.limits import Limits
 
     run_server(
-        load(),
+        load(dtype),
         host=host,
         port=port,
         max_sessions=max_sessions,
@@ -732,7 +746,7 @@ def bench_codec(
         full=full,
         threads=threads,
     )
-    console.print(result.table())
+    console.print(*result.tables(), sep="\n")
     for note in result.notes:
         _say(note)
     _write_json(json_file, result.flat())
@@ -798,12 +812,14 @@ def bench_offline(
 @bench_app.command("precision")
 @with_model_argument
 def bench_precision(load: LoadCodec, file: Source, json_file: Json = None) -> None:
-    """How many codes half precision changes, and what it does to sound and time, offline."""
+    """How many codes half precision changes, and what it does to sound and time: of the stacks
+    alone, and of the weights, too.
+    """
     from xyt_stream.bench.precision import measure
 
     codec = load()
     samples, _ = _read(file, codec)
-    result = measure(codec, samples)
+    result = measure(codec, load(Weights.bfloat16), samples)
     console.print(result.table())
     _write_json(json_file, result.flat())
 

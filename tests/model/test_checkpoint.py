@@ -95,3 +95,15 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path, other_mo
     with pytest.raises(ModelError, match=r"a\.safetensors cannot be written"):
         checkpoint.convert(source, tmp_path / "a.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_weights_may_be_halved(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(Tokenizer(mini()), path)
+    source = Source("test", path, None)
+    network, digest = checkpoint.load(source, dtype=torch.bfloat16)
+    assert digest == load(path).hash
+    assert network.decoder.stack.layers[0].fc1.weight.dtype == torch.bfloat16
+    assert network.quantizer.books.dtype == torch.float32
+    with pytest.raises(ModelError, match=r"float32 or bfloat16, not torch\.float16"):
+        checkpoint.load(source, dtype=torch.float16)

@@ -124,26 +124,30 @@ class Comparison:
                 figures[f"{result.key}ratio{suffix}"] = self.ratio(result)
         return figures
 
-    def table(self) -> Table:
-        """The figures for the terminal."""
-        table = Table(
-            *("codec", "streams", "encode, ms", "decode, ms", "both, ms", "p99, ms"),
-            *("a stream, ms", "arithmetic", "model, MiB", "a stream, MiB"),
-            title=f"one 80 ms step on {self.device}, {self.threads} threads: medians",
+    def tables(self) -> list[Table]:
+        """The figures for the terminal: times, and what they are made of."""
+        times = Table(
+            *("codec", "streams", "encode", "decode", "both", "p99", "a stream"),
+            title=f"one 80 ms step on {self.device}, {self.threads} threads: medians, ms",
         )
-        if any(result.kernels is not None for result in self.results):
-            table.add_column("kernels")
+        costs = Table(
+            *("codec", "streams", "arithmetic", "GFLOP/s", "kernels", "model", "a stream"),
+            title="share of the step that is arithmetic, its rate by itself; memory, MiB",
+        )
         for result in self.results:
+            who = (result.name, str(result.streams))
             both = result.both["median"]
-            times = (result.encode["median"], result.decode["median"], both, result.both["p99"])
-            share = "" if result.share is None else f"{result.share:.0%}"
-            table.add_row(
-                *(result.name, str(result.streams)),
-                *(f"{value:.2f}" for value in (*times, both / result.streams)),
-                *(share, f"{result.model_mib:.0f}", f"{result.stream_mib:.1f}"),
-                *([] if result.kernels is None else [str(result.kernels)]),
+            ms = (result.encode["median"], result.decode["median"], both, result.both["p99"])
+            times.add_row(*who, *(f"{value:.1f}" for value in (*ms, both / result.streams)))
+            costs.add_row(
+                *who,
+                "" if result.share is None else f"{result.share:.0%}",
+                "" if result.gigaflops is None else f"{result.gigaflops:.0f}",
+                "" if result.kernels is None else str(result.kernels),
+                f"{result.model_mib:.0f}",
+                f"{result.stream_mib:.1f}",
             )
-        return table
+        return [times, costs]
 
 
 def compare(

@@ -45,23 +45,26 @@ class Precisions(Fidelity[Point]):
         return table
 
 
-def measure(codec: Codec, samples: Samples) -> Precisions:
-    """Codes a recording in each precision.
+def measure(codec: Codec, halved: Codec, samples: Samples) -> Precisions:
+    """Codes a recording in each precision, offline.
 
     Args:
+        halved: the same model with weights in bfloat16.
         samples: float32 [n] at `codec.input_rate`.
     """
     reference = encode_clip(codec, samples, None)
     sound = decode_clip(codec, reference, None)
     points = []
-    for dtype in PRECISIONS:
-        encode = partial(encode_clip, codec, samples, None, dtype)
-        decode = partial(decode_clip, codec, reference, None, dtype)
+    ways = {str(dtype).removeprefix("torch."): (codec, dtype) for dtype in PRECISIONS}
+    ways["bfloat16 weights"] = (halved, torch.float32)
+    for name, (model, dtype) in ways.items():
+        encode = partial(encode_clip, model, samples, None, dtype)
+        decode = partial(decode_clip, model, reference, None, dtype)
         codes, encoding = timed(encode, codec.device)
         heard, decoding = timed(decode, codec.device)
         points.append(
             Point(
-                dtype=str(dtype).removeprefix("torch."),
+                dtype=name,
                 equal_codes=equal_shares(codes, reference),
                 snr_db=snr_db(heard, sound),
                 seconds=encoding + decoding,
