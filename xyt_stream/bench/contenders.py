@@ -55,7 +55,7 @@ def full_size(codec: Codec, streams: int, *, windows: int) -> Contender:
     """A bidirectional model, live, at a lookahead of 0.
 
     Args:
-        windows: that each stream is in, one or (a third of the time) two.
+        windows: that each stream is in, one or (from 20 s on half of the time) two.
     """
     in_words = ("one window", "two windows")[windows - 1]
     key = ("full_", "full_overlap_")[windows - 1]
