@@ -12,7 +12,10 @@
 
 const KEPT = 40; // values behind each figure
 
-/** The latest values of something, and their median. */
+/**
+ * The latest values of something, and their mean: that of a sum is the sum of theirs, however much
+ * one part gains and another loses from frame to frame.
+ */
 class Recent {
   #values = [];
 
@@ -22,9 +25,9 @@ class Recent {
   }
 
   /** @returns {number | null} null: nothing is known */
-  get median() {
-    const sorted = [...this.#values].sort((a, b) => a - b);
-    return sorted.length ? sorted[sorted.length >> 1] : null;
+  get mean() {
+    const sum = this.#values.reduce((total, value) => total + value, 0);
+    return this.#values.length ? sum / this.#values.length : null;
   }
 }
 
@@ -102,8 +105,8 @@ export class Ledger {
     const { send, receive, role } = this.ready;
     const speaks = send === 'pcm';
     const hears = receive.includes('pcm');
-    const roundTrip = this.#roundTrip.median;
-    const whole = this.#turnaround.median;
+    const roundTrip = this.#roundTrip.mean;
+    const whole = this.#turnaround.mean;
     const known = whole !== null && roundTrip !== null;
     const coding = known ? Math.max(0, whole - roundTrip - this.lookahead) : null;
     // Who only speaks or only hears has one way of it.
@@ -112,12 +115,12 @@ export class Ledger {
     const model = role === 'user' ? 'encode, model, decode' : 'encode, decode';
     return [
       speaks && { name: 'microphone', seconds: input },
-      speaks && { name: 'capture', seconds: this.#capture.median },
+      speaks && { name: 'capture', seconds: this.#capture.mean },
       speaks && { name: 'frame', seconds: this.frame + this.lookahead },
       { name: 'network', seconds: network },
       around && { name: model, seconds: coding },
-      around && { name: 'overlap', seconds: this.#overlap.median },
-      hears && { name: 'buffer', seconds: this.#wait.median },
+      around && { name: 'overlap', seconds: this.#overlap.mean },
+      hears && { name: 'buffer', seconds: this.#wait.mean },
       hears && { name: 'loudspeaker', seconds: output },
     ]
       .filter((part) => typeof part === 'object')

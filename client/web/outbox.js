@@ -1,6 +1,5 @@
 /** What a resumed session needs: media that are not acknowledged, and when to acknowledge. */
 
-const WINDOW = 1 << 20; // bytes of media beyond which nothing is sent before an acknowledgement
 const EVERY_MESSAGES = 16; // after so much the receiver says that it has it
 const EVERY_BYTES = 1 << 16;
 
@@ -35,8 +34,9 @@ export class Outbox {
     }
   }
 
-  get full() {
-    return this.#bytes >= WINDOW;
+  /** Of all that is kept. */
+  get bytes() {
+    return this.#bytes;
   }
 
   /** All that is kept, oldest first. */

@@ -22,7 +22,7 @@ const PATIENCE = 10; // seconds for a websocket to open and be answered
 const GIVE_UP = 300; // seconds after which a lost connection is no longer tried
 const FIRST_WAIT = 0.2; // seconds before the second attempt; each later one waits twice as long
 const LONGEST_WAIT = 5;
-const BEHIND = 1; // seconds of sound that may wait in the websocket; more is old, and left out
+const BEHIND = 1.5; // seconds of sound that may be on its way; then the latest is left out
 const LOST = 4000; // our close code for a connection that is given up, not a session
 
 /**
@@ -75,8 +75,8 @@ export class Session {
    * @returns {boolean} whether it was sent
    */
   sendPcm(samples) {
-    const behind = this.#socket?.bufferedAmount > BEHIND * 2 * (this.#ready?.send_rate ?? 0);
-    if (!this.open || behind || this.outbox.full) {
+    const late = Math.max(this.#socket?.bufferedAmount ?? 0, this.outbox.bytes);
+    if (!this.open || late > BEHIND * 2 * this.#ready.send_rate) {
       this.gap = this.sent > 0;
       return false;
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import re
 import shutil
 import time
@@ -95,16 +96,21 @@ class Visit:
     async def press(self) -> None:
         await self.page.click("#button")
 
-    async def begin(self) -> None:
-        """A call that goes well: a server on a busy machine may let nobody in for a while."""
+    async def begin(self, key: str | None = None) -> None:
+        """A call that goes well: a server on a busy machine may let nobody in for a while.
+
+        Args:
+            key: to be pressed where the focus is; None: the button is clicked.
+        """
         deadline = time.monotonic() + PATIENCE / 1e3
-        await self.press()
+        press = self.press if key is None else lambda: self.page.keyboard.press(key)
+        await press()
         while (state := await self.page.get_attribute("#button", "data-state")) != "live":
             said = await self.page.inner_text("#status")
             assert time.monotonic() < deadline, said
             if state == "idle":
                 assert "Server busy" in said
-                await self.press()
+                await press()
             await asyncio.sleep(0.2)
 
     async def says(self, text: str) -> None:
@@ -139,20 +145,24 @@ class Visit:
         rate = await self.page.evaluate("() => new AudioContext().sampleRate")
         return got["start"], to_float32(np.frombuffer(base64.b64decode(got["base64"]), "<i2")), rate
 
-    async def calm(self, seconds: float) -> None:
-        """Waits until sound has come for so long without the jitter buffer running dry.
+    async def calm(self, seconds: float) -> bool:
+        """Waits until for so long the jitter buffer has not run dry, nor the latency changed.
 
-        On a busy machine it must grow first.
+        On a busy machine it must grow first; on one that is too busy this does not come.
         """
-        deadline = time.monotonic() + PATIENCE / 1e3
-        before, since, frames = "", time.monotonic(), 0
+        deadline = time.monotonic() + 5 * seconds
+        before, since, frames = ("", 0), time.monotonic(), 0
         while time.monotonic() < since + seconds or len(self.codes(-1)) < frames + 12 * seconds:
-            assert time.monotonic() < deadline, before
+            if time.monotonic() > deadline or len(self.sockets) > 1:
+                return False
             await asyncio.sleep(0.2)
-            told = (await self.page.inner_text("#buffer")).partition("; ")[2]
-            if told != before or not told:
-                before, since = told, time.monotonic()
-                frames = len(self.codes(-1)) if told else 0
+            dry = (await self.page.inner_text("#buffer")).partition("; ")[2]
+            shown = await self.page.inner_text("#total")
+            total = int(shown) if shown.isdecimal() else 0
+            if dry != before[0] or abs(total - before[1]) > 40 or not total:
+                before, since = (dry, total), time.monotonic()
+                frames = len(self.codes(-1)) if total else 0
+        return True
 
     async def figures(self) -> dict[str, int]:
         """What is shown at one moment: ms by part, and "total"."""
@@ -276,7 +286,10 @@ async def test_one_hears_oneself_through_the_codec(serving, visit, clip, direct)
     """What is played is as good as what the codec makes without any wire; the latency is true."""
     call = await visit(serving.url)
     await call.begin()
-    await call.calm(CALM)
+    if not await call.calm(CALM):
+        if os.getloadavg()[0] > (os.cpu_count() or 1):
+            pytest.skip("this machine is too busy for live sound")
+        pytest.fail("the sound does not come to rest")
     thousand = re.compile(r"^(9[5-9]0|10[0-5]0)$")
     await playwright.expect(call.page.locator("#bits")).to_have_text(thousand, timeout=PATIENCE)
     figures = await call.figures()
@@ -291,12 +304,14 @@ async def test_one_hears_oneself_through_the_codec(serving, visit, clip, direct)
 
     total = figures.pop("total")
     assert total == sum(figures.values())
-    # The tail that is played after hanging up has no counterpart that was heard.
-    end = min(heard_at + len(heard), played_at + len(played))
-    late = [heard[: end - heard_at][-4 * rate :], played[: end - played_at][-4 * rate :]]
     between = total - figures["microphone"] - figures["loudspeaker"]
-    measured = int(np.argmax(lags(*late)[: 2 * rate])) / rate * 1e3
-    assert measured == pytest.approx(between, abs=40)
+    # The tail that is played after hanging up has no counterpart that was heard.
+    end, late = min(heard_at + len(heard), played_at + len(played)), round(CALM * rate)
+    latest = [heard[: end - heard_at][-late:], played[: end - played_at][-late:]]
+    measured = int(np.argmax(lags(*latest)[: 3 * rate])) / rate * 1e3
+    # What is heard repeats itself, so more than a period may be taken for less.
+    period = (len(clip) / RATE + PAUSE) * 1e3
+    assert (measured - between + period / 2) % period - period / 2 == pytest.approx(0, abs=40)
 
 
 async def test_what_is_drawn_is_what_was_sent(serving, visit):
@@ -304,8 +319,7 @@ async def test_what_is_drawn_is_what_was_sent(serving, visit):
     call = await visit(serving.url)
     for _ in range(2):  # the first stop is the switch, the second the button
         await call.page.keyboard.press("Tab")
-    await call.page.keyboard.press("Enter")
-    await call.says("you hear yourself")
+    await call.begin("Enter")
     await call.draws(30)
     await call.page.keyboard.press("Space")
     await call.idle()
