@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,19 +8,19 @@ import pytest
 from openai import AsyncOpenAI
 
 from xyt_stream.audio import resample, to_float32, to_int16
-from xyt_stream.server import service
 from xyt_stream.server.app import running
+from xyt_stream.server.limits import Limits
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
-def talking(codec, monkeypatch):
+def talking(codec):
     """A server with a model of its own, which sends nobody away because the machine is slow."""
-    monkeypatch.setattr(service, "OVERLOAD", math.inf)
 
     def talking(factory, **options):
-        return running(codec, **{"max_sessions": 4, "duplex": factory, **options})
+        limits = Limits(load=0)
+        return running(codec, **{"max_sessions": 4, "duplex": factory, "limits": limits, **options})
 
     return talking
 
