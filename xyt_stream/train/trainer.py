@@ -53,10 +53,10 @@ class Recipe:
         seed: of weights, crops and everything else drawn.
     """
 
-    steps: int = 3200
+    steps: int = 4300
     quantizer_start: int = 400
     fewer_books: float = 0.25
-    adversary_start: int = 2000
+    adversary_start: int = 3000
     adversary: float = 0.1
     judged: int = 8_000
     text: float = 0.05
