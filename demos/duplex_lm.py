@@ -30,7 +30,7 @@ WEIGHTS = Path(os.environ.get("XYT_DUPLEX_LM", Path(__file__).with_suffix(".safe
 WINDOW = 192  # steps that it sees
 REMEMBERED = 160  # frames of the user's that it goes on from
 LONGEST = 125  # frames that it babbles: 10 s
-PAUSE = 4  # frames that it may be silent: silence is what is most easily foreseen after silence
+PAUSE, AMONG = 4, 16  # so many frames of so many may be silent: that is easily foreseen for ever
 TEMPERATURE, LIKELIEST = 0.9, 60
 
 Codes = npt.NDArray[np.int64]
@@ -192,7 +192,7 @@ class Speaker:
         self._model = model
         self._memory = model.memory()
         self._random = torch.Generator().manual_seed(seed)
-        self._silent = 0  # frames
+        self._silent: collections.deque[bool] = collections.deque(maxlen=AMONG - 1)
         known = delayed(torch.from_numpy(heard)[None], model.nothing)
         begins = known.new_full((1, model.books, 1), model.nothing)
         rows = torch.cat([begins, known], dim=2)
@@ -213,7 +213,7 @@ class Speaker:
 
     def _advance(self) -> None:
         """One step: a code of each book, the k-th of which belongs k frames back."""
-        if self._silent >= PAUSE:
+        if sum(self._silent) >= PAUSE:
             self._logits[0, self._model.quiet] = -torch.inf
         likeliest, which = (self._logits / TEMPERATURE).topk(LIKELIEST, dim=-1)
         chosen = torch.multinomial(likeliest.softmax(-1), 1, generator=self._random)
@@ -222,7 +222,7 @@ class Speaker:
             known = self._partly.popleft()
             row = torch.where(known == self._model.nothing, row, known)
         self._latest.append(row)
-        self._silent = self._silent + 1 if self._model.quiet[row[0]] else 0
+        self._silent.append(bool(self._model.quiet[row[0]]))
         self._logits = self._model(row[None, :, None], self._memory)[0, :, -1]
 
 
