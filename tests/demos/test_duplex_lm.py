@@ -16,6 +16,7 @@ from xyt_stream.errors import ModelError, ServeError
 from xyt_stream.protocol.machine import Codes
 from xyt_stream.server.app import running
 from xyt_stream.server.duplex import build
+from xyt_stream.server.limits import Limits
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "demos"))
 import duplex_lm
@@ -149,7 +150,7 @@ async def test_it_goes_on_when_the_turn_has_ended(codec, clip, trained, monkeypa
     monkeypatch.setattr(Babbler, "_models", {})
     pause = np.zeros(40 * FRAME, np.int16)
     async with (
-        running(codec, max_sessions=2, duplex=Babbler) as server,
+        running(codec, max_sessions=2, duplex=Babbler, limits=Limits(load=0)) as server,
         connect(server.url, "user", receive=("codes",)) as user,
     ):
         await user.send_pcm(np.concatenate([clip, pause, clip, pause]))
