@@ -112,7 +112,7 @@ async def test_strangers_on_the_port_do_no_harm(server, capfd):
         with socket.create_connection(("127.0.0.1", server.port)) as stranger:
             stranger.sendall(junk)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await reader.readline()).startswith(b"HTTP/1.1 4")
     writer.close()
     assert capfd.readouterr().err == ""

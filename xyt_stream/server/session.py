@@ -184,7 +184,7 @@ class Session:
             return
         if self._untaken > _MOST_UNTAKEN:
             raise protocol_error("not_allowed", "Too much was sent without an acknowledgement.")
-        if isinstance(message, Pcm) and not self._role.in_room:
+        if isinstance(message, Pcm) and self._role.in_room == "no":
             # What waits behind something else waits for its turn, not for the server.
             self._frames.fill(len(message.samples), timed=not self._inbox)
         self._untaken += size
