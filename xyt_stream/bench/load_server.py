@@ -34,7 +34,7 @@ class _Nothing:
     def tail(self) -> Tensor:
         return self._result[:, :0].float()
 
-    def reset(self, mask: Tensor) -> None:
+    def reset(self, mask: Tensor | None = None) -> None:
         pass
 
     def move(self, source: int, target: int) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import ssl
+import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ _handshakes = logging.getLogger(f"{__name__}.handshakes")
 _handshakes.setLevel(logging.CRITICAL)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SWITCH_INTERVAL = 2e-4  # seconds that a thread may keep the interpreter while others wait
 TOKENS_VARIABLE = "XYT_TOKENS"  # of the environment: what a token file holds
 
 
@@ -104,6 +106,8 @@ async def running(
         proxies=Proxies(proxies),
         duplex=duplex,
     )
+
+    await asyncio.to_thread(service.engine.warm_up)
 
     async def handle(socket: ServerConnection) -> None:
         if realtime.is_for_it(socket.request):
@@ -218,8 +222,10 @@ def run_fast(main: Coroutine[Any, Any, None]) -> None:
     On the faster event loop where there is one: it also reads into one buffer for ever, while
     asyncio's own takes one of 256 KiB for every read, which leaves holes in memory. And what is
     there by now stays there: to look through all of it for garbage, as Python does now and then,
-    would hold everybody's sound up for a fifth of a second.
+    would hold everybody's sound up for a fifth of a second. The engine's thread wants the
+    interpreter back after each of a step's hundreds of operations: it shall not wait 5 ms for it.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
     gc.freeze()
     try:
