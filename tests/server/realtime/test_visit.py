@@ -94,10 +94,10 @@ async def test_sessions_of_one_address_are_counted(talking):
     async with (
         talking(Mute, limits=Limits(address_sessions=1)) as server,
         dial(server) as first,
-        dial(server) as second,
     ):
         assert json.loads(await first.recv())["type"] == "session.created"
-        (event,), code = await events_of(second)
+        async with dial(server) as second:
+            (event,), code = await events_of(second)
         assert (event["error"]["code"], code) == ("too_many", 4429)
 
 
