@@ -98,6 +98,25 @@ def test_what_ships_is_the_average_with_the_books_of_now(trainer):
     assert not torch.equal(weight, made.network.encoder.downsample.down_proj.weight)
 
 
+def test_codes_stay_what_they_are_once_they_are_final(trainer, tmp_path):
+    made = trainer()
+    made.recipe = dataclasses.replace(made.recipe, codes_final=24)
+    for _ in range(24):
+        made.step()
+    before = {name: x.clone() for name, x in made.shipped().state_dict().items()}
+    made.save(tmp_path / "state.pt")
+    assert made.step().keys() == {"mel", "adversary", "judges"}
+    resumed = trainer()
+    resumed.recipe = made.recipe
+    resumed.resume(tmp_path / "state.pt")
+    for trained in (made, resumed):
+        for _ in range(3):
+            trained.step()
+        after = trained.shipped().state_dict()
+        for name, x in before.items():
+            assert torch.equal(after[name], x) != name.startswith("decoder"), name
+
+
 def test_a_damaged_state_is_named(trainer, tmp_path):
     (tmp_path / "state.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(ModelError, match=r"state\.pt"):

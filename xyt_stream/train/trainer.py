@@ -49,16 +49,20 @@ class Recipe:
         adversary_start: steps before the judges join.
         adversary: weight of their loss.
         judged: samples of each crop that they are shown.
+        codes_final: steps before encoder and codebooks stand still, as averaged until then, and
+            only the decoder learns on, beside the judges (the paper's post-training). Codes made
+            from then on keep their meaning.
         text: weight of the text loss, where there is text.
         seed: of weights, crops and everything else drawn.
     """
 
-    steps: int = 4300
+    steps: int = 6500
     quantizer_start: int = 400
     fewer_books: float = 0.25
     adversary_start: int = 3000
     adversary: float = 0.1
     judged: int = 8_000
+    codes_final: int = 4300
     text: float = 0.05
     seed: int = 0
 
@@ -137,6 +141,8 @@ class Trainer:
         """One step; its losses."""
         if self.step_number == self.recipe.quantizer_start:
             self.start_codebooks()
+        if self.codes_are_final():
+            self.freeze()
         if self._crops is None:
             self._crops = self.batches(self.crops)
         wav = next(self._crops).to(self.device)
@@ -146,7 +152,8 @@ class Trainer:
         found = None
         if self.books.started:
             found = self.quantize(latent)
-            parts["commitment"] = COMMITMENT * (latent - found.total).square().mean()
+            if not self.codes_are_final():
+                parts["commitment"] = COMMITMENT * (latent - found.total).square().mean()
             coded = latent + (self.partial(latent, found) - latent).detach()
         hidden = self.network.quantizer.output_proj(coded)
         with precision(self.device, torch.bfloat16):
@@ -157,16 +164,27 @@ class Trainer:
             ours, theirs = self.adversary.piece(decoded, wav)
             losses["judges"] = self.adversary.learn(ours, theirs)
             parts["adversary"] = self.recipe.adversary * self.adversary.loss(ours, theirs)
-        if self.transcripts is not None and self.books.started:
+        if self.transcripts is not None and self.books.started and not self.codes_are_final():
             parts["text"] = self.recipe.text * self.text_loss(self.transcripts)
         torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.trained.parameters(), MAX_GRADIENT)
         self.optimizer.step(self.step_number)
-        if found is not None:
+        if found is not None and not self.codes_are_final():
             self.books.update(found)
         self.averaged.update_parameters(self.network)
         self.step_number += 1
         return {**{name: part.item() for name, part in parts.items()}, **losses}
+
+    def codes_are_final(self) -> bool:
+        """Whether only the decoder learns by now."""
+        return self.step_number >= self.recipe.codes_final
+
+    def freeze(self) -> None:
+        """From the first step of post-training on: codes are made as `shipped` makes them."""
+        if self.step_number == self.recipe.codes_final:
+            self.network.load_state_dict(self.shipped().state_dict())
+        self.network.encoder.requires_grad_(False)
+        self.network.quantizer.requires_grad_(False)
 
     def quantize(self, latent: Tensor) -> Quantized:
         """As the quantizer does, without gradients."""
