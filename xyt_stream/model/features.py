@@ -62,7 +62,7 @@ class LogMel(Tailed):
 
     @full_precision
     def forward(self, wav: Tensor, timeline: Timeline) -> Tensor:
-        """[batch, samples + ahead] -> [batch, bins, 8 * frames], and 1 more if centred.
+        """[batch, samples + ahead] -> [batch, 8 * frames, bins], and 1 more if centred.
 
         A centred clip without samples ahead fills its 30 s window: the published code mirrors its
         end, and its convolutions see zeros beyond.
@@ -70,15 +70,15 @@ class LogMel(Tailed):
         closed = wav.shape[1] - timeline.frames * FRAME_SAMPLES < self.ahead
         if closed:
             wav = F.pad(wav, (0, self.ahead), mode="reflect")
-        wav = timeline.extend(self, wav[:, None])[:, 0]
+        wav = timeline.extend(self, wav[:, :, None])[:, :, 0]
         spectrum = torch.fft.rfft(wav.unfold(-1, MEL_WINDOW, MEL_HOP) * self.window)
         power = spectrum.real.square() + spectrum.imag.square()
-        mel: Tensor = (power @ self.filters).transpose(1, 2)
+        mel: Tensor = power @ self.filters
         if self.causal:
             return _scale(mel.clamp(min=CAUSAL_FLOOR).log10())
         mel = mel.clamp(min=CENTRED_FLOOR).log10()
         mel = _scale(torch.maximum(mel, timeline.loudest(mel) - RANGE))
-        return F.pad(mel[..., :-1], (0, 1)) if closed else mel
+        return F.pad(mel[:, :-1], (0, 0, 0, 1)) if closed else mel
 
 
 def _scale(log_mel: Tensor) -> Tensor:

@@ -9,18 +9,7 @@ from torch import Tensor, nn
 from xyt_stream.model.linear import Linear, Packable
 from xyt_stream.model.timeline import Tailed, Timeline
 
-SHORT = 32  # positions
-ENOUGH_ROWS = 4
-
-
-def many_rows(rows: Tensor) -> Tensor:
-    """[n, width], filled up with zeros to at least ENOUGH_ROWS rows.
-
-    The libraries behind torch multiply one to three rows in an order of their own. From four rows
-    on, a row's product is the same to the bit however many are beside it, and so are the codes
-    that come of it: live or offline, alone or among other streams.
-    """
-    return F.pad(rows, (0, 0, 0, max(0, ENOUGH_ROWS - len(rows))))
+SHORT = 16  # positions
 
 
 class Windowed(Tailed):
@@ -68,10 +57,9 @@ class Conv(Windowed, Packable):
         return self.weight.flatten(1), self.bias
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """[batch, channels, length + ahead] -> [batch, out_channels, length / stride]."""
-        x = timeline.extend(self, x)
-        windows = x.unfold(2, self.weight.shape[2], self.stride)  # [batch, channels, out, kernel]
-        return self.map(windows.transpose(1, 2).flatten(2)).transpose(1, 2)
+        """[batch, length + ahead, channels] -> [batch, length / stride, out_channels]."""
+        windows = timeline.extend(self, x).unfold(1, self.weight.shape[2], self.stride)
+        return self.map(windows.flatten(2))  # of [batch, out, channels, kernel]
 
 
 class DepthwiseConv(Windowed):
@@ -85,14 +73,16 @@ class DepthwiseConv(Windowed):
         self.weight, self.bias = conv.weight, conv.bias
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """[batch, channels, length] -> the same."""
-        x = timeline.extend(self, x)
-        if len(x) == 1 and x.shape[2] <= SHORT:
-            # One frame of one stream: a plain product takes a third of conv1d's time.
-            windows = x.unfold(2, self.weight.shape[2], 1)
-            products = torch.matmul(windows, self.weight.transpose(1, 2))
-            return products.squeeze(3) + self.bias[:, None]
-        return F.conv1d(x, self.weight, self.bias, groups=self.channels)
+        """[batch, length, channels] -> the same."""
+        long, x = x.shape[1], timeline.extend(self, x)
+        if long > SHORT:
+            x = F.conv1d(x.transpose(1, 2), self.weight, self.bias, groups=self.channels)
+            return x.transpose(1, 2)
+        # For a frame or two it is quicker to add up one product for each place in the kernel.
+        out = self.bias
+        for place, weight in enumerate(self.weight[:, 0].unbind(1)):
+            out = torch.addcmul(out, x[:, place : place + long], weight)
+        return out
 
 
 class Deconv(Tailed, Packable):
@@ -122,10 +112,10 @@ class Deconv(Tailed, Packable):
         return weight.flatten(2).flatten(0, 1), self.bias.repeat(self.stride)
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """[batch, channels, length] -> [batch, out_channels, length * stride]."""
-        windows = timeline.extend(self, x).unfold(2, self.left + 1, 1)
-        out = self.map(windows.transpose(1, 2).flatten(2))  # [batch, length, stride * out_channels]
-        return out.view(len(x), -1, self.out_channels).transpose(1, 2)
+        """[batch, length, channels] -> [batch, length * stride, out_channels]."""
+        windows = timeline.extend(self, x).unfold(1, self.left + 1, 1)
+        out = self.map(windows.flatten(2))  # [batch, length, stride * out_channels]
+        return out.view(x.shape[0], -1, self.out_channels)
 
 
 class Downsample(nn.Module):
@@ -136,19 +126,19 @@ class Downsample(nn.Module):
         joined = width * factor
         self.factor = factor
         # Stride equals kernel, so the two convolutions are linear maps of the joined positions.
-        self.gate_proj = Linear(joined, joined, bias=False)
-        self.up_proj = Linear(joined, joined, bias=False)
-        self.down_proj = Linear(joined, joined, bias=False)
+        self.gate_proj = Linear(joined, joined, bias=False, few=True)
+        self.up_proj = Linear(joined, joined, bias=False, few=True)
+        self.down_proj = Linear(joined, joined, bias=False, few=True)
         self.layer_norm = nn.LayerNorm(joined)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, length, width] -> [batch, length / factor, width * factor]."""
         batch, length, width = x.shape
         frames = length // self.factor
-        rows = many_rows(x.reshape(batch * frames, self.factor * width))
+        rows = x.reshape(batch * frames, self.factor * width)
         gated = F.silu(self.gate_proj(rows)) * self.up_proj(rows)
         out: Tensor = self.layer_norm(self.down_proj(gated) + rows)
-        return out[: batch * frames].view(batch, frames, self.factor * width)
+        return out.view(batch, frames, self.factor * width)
 
 
 class Upsample(nn.Module):

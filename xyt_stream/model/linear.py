@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import textwrap
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +17,7 @@ from torch import Tensor, nn
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 
 ROWS = 4  # that the layout is chosen for: the 50 Hz positions of one frame
+SPARE_ROWS = 3
 
 
 def pack_weight(weight: Tensor) -> Tensor | None:
@@ -26,9 +30,40 @@ def pack_weight(weight: Tensor) -> Tensor | None:
 
 def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
     """As F.linear, and F.gelu after it in the same pass."""
+    if torch._C._get_tracing_state() is not None:
+        recorded: Tensor = _pointwise()[gelu](x, packed, bias)
+        return recorded
     after = "gelu" if gelu else "none"
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, after, [], "none")
     return out
+
+
+def few_rows(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """As F.linear of [..., n, in], but to the bit the same however many rows there are.
+
+    The libraries behind torch multiply one to three rows in an order of their own. From four rows
+    on, a row's product does not depend on the others, and so do the codes that come of it not: live
+    or offline, alone or among other streams.
+    """
+    return F.linear(F.pad(rows, (0, 0, 0, SPARE_ROWS)), weight, bias)[..., : rows.shape[-2], :]
+
+
+@functools.cache
+def _pointwise() -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """The packed map without and with gelu, as a recording wants them.
+
+    It cannot note the operation's empty list of numbers by itself.
+    """
+    source = """
+    def {name}(x: Tensor, packed: Tensor, bias: Optional[Tensor]) -> Tensor:
+        numbers: List[Optional[number]] = []
+        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "{name}", numbers, "none")
+    """
+    names = ("none", "gelu")
+    unit = torch.jit.CompilationUnit(
+        "".join(textwrap.dedent(source).format(name=name) for name in names)
+    )
+    return unit.none, unit.gelu
 
 
 class Packable(nn.Module):
@@ -40,11 +75,12 @@ class Packable(nn.Module):
 
     Args:
         gelu: whether F.gelu follows.
+        few: whether it is given one to three rows as well.
     """
 
-    def __init__(self, *, gelu: bool = False) -> None:
+    def __init__(self, *, gelu: bool = False, few: bool = False) -> None:
         super().__init__()
-        self.gelu = gelu
+        self.gelu, self.few = gelu, few
         self.packed: tuple[Tensor, Tensor | None] | None = None
 
     def plain(self) -> tuple[Tensor, Tensor | None]:
@@ -61,7 +97,7 @@ class Packable(nn.Module):
         """[..., in] -> [..., out]."""
         if self.packed is not None and not torch.is_autocast_enabled(rows.device.type):
             return packed_linear(rows, *self.packed, gelu=self.gelu)
-        out = F.linear(rows, *self.plain())
+        out = (few_rows if self.few else F.linear)(rows, *self.plain())
         return F.gelu(out) if self.gelu else out
 
 
@@ -69,9 +105,15 @@ class Linear(Packable):
     """nn.Linear that can be packed."""
 
     def __init__(
-        self, in_features: int, out_features: int, *, bias: bool = True, gelu: bool = False
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        gelu: bool = False,
+        few: bool = False,
     ) -> None:
-        super().__init__(gelu=gelu)
+        super().__init__(gelu=gelu, few=few)
         plain = nn.Linear(in_features, out_features, bias=bias)
         self.in_features, self.out_features = in_features, out_features
         self.weight, self.bias = plain.weight, plain.bias

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import QuantizerConfig
-from xyt_stream.model.layers import many_rows
-from xyt_stream.model.linear import Linear, pack_weight, packed_linear
+from xyt_stream.model.linear import Linear, few_rows, pack_weight, packed_linear
 from xyt_stream.model.precision import full_precision
 
 
@@ -41,7 +40,7 @@ class ResidualQuantizer(nn.Module):
     def __init__(self, config: QuantizerConfig, width: int) -> None:
         super().__init__()
         self.config = config
-        self.input_proj = Linear(width, config.dim)
+        self.input_proj = Linear(width, config.dim, few=True)
         self.output_proj = Linear(config.dim, width)
         books = torch.randn(config.codebooks, config.codebook_size, config.dim)
         self.register_buffer("books", books)
@@ -69,7 +68,7 @@ class ResidualQuantizer(nn.Module):
             residuals.append(residual)
             # |c|^2 / 2 - r.c: half of |r - c|^2, without |r|^2, which is the same for every code
             if packed is None:
-                distance = torch.addmm(offset, residual, book.t(), alpha=-1)
+                distance = offset - few_rows(residual, book, None)
             else:
                 distance = packed_linear(residual, packed, offset)
             code = distance.argmin(1)
@@ -88,9 +87,8 @@ class ResidualQuantizer(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """[batch, frames, width] -> codes, int64 [batch, codebooks, frames]."""
         batch, frames, _ = x.shape
-        rows = self.input_proj(many_rows(x.float().flatten(0, 1)))
-        codes = self.quantize(rows[None]).codes[:, 0, : batch * frames]
-        return codes.view(-1, batch, frames).transpose(0, 1)
+        rows = self.input_proj(x.float().flatten(0, 1))
+        return self.quantize(rows[None]).codes.view(-1, batch, frames).transpose(0, 1)
 
     @full_precision
     def decode(self, codes: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class Timeline(Protocol):
     frames: int  # code frames at hand
 
     def extend(self, layer: Tailed, x: Tensor) -> Tensor:
-        """[batch, channels, length] -> [batch, channels, left + length + pad]."""
+        """[batch, length, channels] -> [batch, left + length + pad, channels]."""
         ...
 
     def positions(self, length: int) -> Tensor:
@@ -71,7 +71,7 @@ class Timeline(Protocol):
         ...
 
     def loudest(self, mel: Tensor) -> Tensor:
-        """The greatest value of [batch, bins, length] that each clip has shown: [batch, 1, 1]."""
+        """The greatest value of [batch, length, bins] that each clip has shown: [batch, 1, 1]."""
         ...
 
     def overlap_add(self, layer: Overlapping, windows: Tensor) -> Tensor:
@@ -125,11 +125,10 @@ class Clip:
         self._masks: dict[int, Tensor | None] = {}
 
     def extend(self, layer: Tailed, x: Tensor) -> Tensor:
-        inside = self._inside(x.shape[-1]) if layer.pad else None
-        if inside is not None:
-            x = x * inside[:, None]
+        if layer.pad:
+            x = self.valid(x)
         mode = "reflect" if layer.reflects else "constant"
-        return F.pad(x, (layer.left, layer.pad), mode=mode)
+        return F.pad(x.transpose(1, 2), (layer.left, layer.pad), mode=mode).transpose(1, 2)
 
     def positions(self, length: int) -> Tensor:
         return torch.arange(length, device=self.device)[None]

@@ -26,9 +26,9 @@ class Tower(nn.Module):
         self.stack = Stack(stack, STEPS_PER_FRAME, window(config, STEPS_PER_FRAME))
 
     def forward(self, mel: Tensor, timeline: Timeline) -> Tensor:
-        """[batch, mels, length (+ 1)] -> [batch, length / 2, width]."""
+        """[batch, length (+ 1), mels] -> [batch, length / 2, width]."""
         x = self.conv2(self.conv1(mel, timeline), timeline)
-        out: Tensor = self.stack(x.transpose(1, 2), timeline)
+        out: Tensor = self.stack(x, timeline)
         return out
 
 
@@ -56,7 +56,7 @@ class Encoder(nn.Module):
         self.downsample = Downsample(config.pre_rvq_adapter.width, STEPS_PER_FRAME)
 
     def forward(self, mel: Tensor, timeline: Timeline) -> Tensor:
-        """[batch, mels, 8 * frames (+ 1)] -> [batch, frames, 4 * width]."""
+        """[batch, 8 * frames (+ 1), mels] -> [batch, frames, 4 * width]."""
         mel = mel.to(self.semantic.conv1.weight.dtype)
         semantic = self.semantic_adapter(self.semantic(mel, timeline), timeline)
         acoustic = self.acoustic(mel, timeline)
@@ -86,10 +86,10 @@ class Decoder(nn.Module):
         self.vocoder = Vocoder(config.vocoder, config.mels, causal=config.causal)
 
     def features(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """[batch, frames, 4 * width] -> what the vocoder hears, [batch, mels, 8 * frames]."""
+        """[batch, frames, 4 * width] -> what the vocoder hears, [batch, 8 * frames, mels]."""
         x = x.to(self.deconv1.weight.dtype)
         x = self.stack(self.upsample(self.post_rvq_adapter(x, timeline)), timeline)
-        out: Tensor = self.deconv2(self.deconv1(x.transpose(1, 2), timeline), timeline)
+        out: Tensor = self.deconv2(self.deconv1(x, timeline), timeline)
         return out
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:

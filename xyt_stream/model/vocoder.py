@@ -27,11 +27,9 @@ class ConvNeXt(nn.Module):
         self.gamma = nn.Parameter(torch.full((config.width,), 1 / config.blocks))
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """[batch, width, length] -> the same."""
-        y = self.norm(self.dwconv(x, timeline).transpose(1, 2))
-        y = self.gamma * self.pwconv2(self.pwconv1(y))
-        out: Tensor = x + y.transpose(1, 2)
-        return out
+        """[batch, length, width] -> the same."""
+        y = self.pwconv2(self.pwconv1(self.norm(self.dwconv(x, timeline))))
+        return torch.addcmul(x, self.gamma, y)
 
 
 class ISTFTHead(Overlapping):
@@ -64,9 +62,9 @@ class Vocoder(nn.Module):
         self.head = ISTFTHead(config)
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """[batch, channels, length] -> samples [batch, length * hop]."""
-        x = self.norm(self.embed(x, timeline).transpose(1, 2)).transpose(1, 2)
+        """[batch, length, channels] -> samples [batch, length * hop]."""
+        x = self.norm(self.embed(x, timeline))
         for block in self.blocks:
             x = block(x, timeline)
-        out: Tensor = self.head(self.final_layer_norm(x.transpose(1, 2)), timeline)
+        out: Tensor = self.head(self.final_layer_norm(x), timeline)
         return out

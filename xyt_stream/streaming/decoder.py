@@ -9,6 +9,7 @@ from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.graphs import CudaCapture, Graphs
 from xyt_stream.streaming.inputs import Codes, check_codes
+from xyt_stream.streaming.recordings import Recordings
 from xyt_stream.streaming.steps import Feed, Steps
 
 
@@ -61,6 +62,10 @@ class StreamDecoder:
         self._feed: Feed | None = None
         self._started = False
         self._graphs: Graphs | None = None
+        self._recordings: Recordings | None = None
+        if config.causal and frames == 1 and self.steps.device.type == "cpu":
+            parts = [network.decoder, network.quantizer]
+            self._recordings = Recordings(self.run, parts, self.steps.stream.all)
         if graphs and frames == 1 and self.steps.device.type == "cuda":
             codes = torch.zeros(slots, config.quantizer.codebooks, dtype=torch.int64)
             codes = codes.to(self.steps.device)
@@ -83,6 +88,8 @@ class StreamDecoder:
         whole = codes.ndim == 2 and codes.shape[1] == self.network.config.quantizer.codebooks
         if self._graphs and whole and chosen is None:
             return self._graphs(codes, active)
+        if self._recordings and whole and self._recordings.serves(active, chosen):
+            return self._recordings(codes, active, chosen)
         return self.run(codes, active, chosen, self.steps.sole_lane(active))
 
     @torch.inference_mode()

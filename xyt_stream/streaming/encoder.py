@@ -9,6 +9,7 @@ from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.graphs import CudaCapture, Graphs
 from xyt_stream.streaming.inputs import Samples, check_samples
+from xyt_stream.streaming.recordings import Recordings
 from xyt_stream.streaming.steps import Feed, Steps
 
 
@@ -47,6 +48,10 @@ class StreamEncoder:
         self.delay = (FRAME_SAMPLES + self.lead) / INPUT_RATE
         self._feed: Feed | None = None
         self._graphs: Graphs | None = None
+        self._recordings: Recordings | None = None
+        if network.config.causal and self.steps.device.type == "cpu":
+            parts = [network.encoder, network.mel, network.quantizer]
+            self._recordings = Recordings(self.run, parts, self.steps.stream.all)
         if graphs and self.steps.device.type == "cuda":
             pcm = torch.zeros(slots, FRAME_SAMPLES, device=self.steps.device)
             self._graphs = Graphs(self.run, pcm, CudaCapture(self.steps.device))
@@ -66,6 +71,8 @@ class StreamEncoder:
         """
         if self._graphs and chosen is None:
             return self._graphs(pcm, active)
+        if self._recordings and self._recordings.serves(active, chosen):
+            return self._recordings(pcm, active, chosen)
         return self.run(pcm, active, chosen, self.steps.sole_lane(active))
 
     @torch.inference_mode()

@@ -23,7 +23,7 @@ class State:
         frames: frames each slot has given out since its reset, int64 [slots].
         ends: frames after which a slot's stream is over, int64 [slots]; OPEN while it goes on.
         loudest: greatest log mel each slot has heard, float32 [slots].
-        tails: for each convolution, [slots, channels, left].
+        tails: for each convolution, [slots, left, channels].
         keys, values: for each attention a ring, [slots, heads, capacity, head_dim].
         carries: for each overlap-add what later windows add to, [slots, n_fft - hop].
     """
@@ -60,26 +60,21 @@ class State:
             lanes,
         )
 
-    def copy_without_rings(self) -> State:
-        """Its like, for `gather`; keys and values are these very ones."""
+    def gather(self, slots: Tensor) -> State:
+        """A copy of what some slots (int64 [rows]) remember; of keys and values these very ones."""
 
-        def copies(group: dict[nn.Module, Tensor]) -> dict[nn.Module, Tensor]:
-            return {layer: tensor.clone() for layer, tensor in group.items()}
+        def chosen(group: dict[nn.Module, Tensor]) -> dict[nn.Module, Tensor]:
+            return {layer: tensor.index_select(0, slots) for layer, tensor in group.items()}
 
         return State(
-            self.frames.clone(),
-            self.ends.clone(),
-            self.loudest.clone(),
-            copies(self.tails),
+            self.frames.index_select(0, slots),
+            self.ends.index_select(0, slots),
+            self.loudest.index_select(0, slots),
+            chosen(self.tails),
             self.keys,
             self.values,
-            copies(self.carries),
+            chosen(self.carries),
         )
-
-    def gather(self, slots: Tensor, into: State) -> None:
-        """Copy what some slots (int64 [rows]) remember, but keys and values, into rows."""
-        for tensor, rows in zip(self._light(), into._light(), strict=True):
-            torch.index_select(tensor, 0, slots, out=rows)
 
     def scatter(self, slots: Tensor, rows: State) -> None:
         """Undo `gather`: what the rows remember goes back into their slots."""
@@ -138,7 +133,7 @@ def init_state(
         loudest=torch.full((slots,), -torch.inf, device=device),
         tails={
             layer: torch.zeros(
-                slots, layer.channels, layer.left, dtype=_dtype(layer), device=device
+                slots, layer.left, layer.channels, dtype=_dtype(layer), device=device
             )
             for layer in layers
             if isinstance(layer, Tailed)

@@ -55,15 +55,12 @@ class Stream:
         self.all = init_state(modules, slots, self.capacity, device, lanes)
         self.state = self.all
         self.active = torch.ones(slots, dtype=torch.bool, device=device)
+        self._everybody = torch.arange(slots, device=device)
+        self._rows = self._everybody  # which slots the rows of this step are
+        self._picks = False  # whether they may be any, and not only the first ones
         self._states: dict[int, State] = {slots: self.all}
-        self._chosen: Tensor | None = None  # which slots the rows of this step are, if any may be
-        self._rows: State | None = None  # room for what they remember, made when it is needed
-        self._row_states: dict[int, State] = {}
         self._views: dict[int, View] = {}
-        # Scratch and constants by layer and length, made in the first step of each length.
-        self._extended: dict[tuple[nn.Module, int], Tensor] = {}
         self._envelopes: dict[tuple[nn.Module, int], Tensor] = {}
-        self._gathered: dict[torch.Size, tuple[Tensor, Tensor]] = {}
 
     def begin(self, active: Tensor, frames: int, given: int, chosen: Tensor | None = None) -> None:
         """Start a step of the first len(active) slots, for those that are True.
@@ -71,19 +68,16 @@ class Stream:
         Args:
             chosen: int64 [rows]: instead of the first slots these, each at most once.
         """
-        count = len(active)
-        self._chosen = chosen
+        self._picks = chosen is not None
         if chosen is None:
+            count = len(active)
             if count not in self._states:
                 self._states[count] = self.all.first(count)
             self.state = self._states[count]
+            self._rows = self._everybody[:count]
         else:
-            if self._rows is None:
-                self._rows = self.all.copy_without_rings()
-            if count not in self._row_states:
-                self._row_states[count] = self._rows.first(count)
-            self.state = self._row_states[count]
-            self.all.gather(chosen, self.state)
+            self.state = self.all.gather(chosen)
+            self._rows = chosen
         self.active = active
         self.frames, self.given = frames, given
         self._views.clear()
@@ -91,28 +85,22 @@ class Stream:
     def finish(self) -> None:
         """End the step: time moves on for active slots."""
         self.state.frames.add_(self.active * self.given)
-        if self._chosen is not None:
-            self.all.scatter(self._chosen, self.state)
+        if self._picks:
+            self.all.scatter(self._rows, self.state)
 
     def extend(self, layer: Tailed, x: Tensor) -> Tensor:
         tail = self.state.tails[layer]
-        length, left = x.shape[-1], layer.left
-        key = (layer, length)
-        if key not in self._extended:
-            shape = (self.slots, x.shape[1], left + length + layer.pad)
-            self._extended[key] = x.new_zeros(shape)
-        out = self._extended[key][: len(x)]
+        length, left = x.shape[1], layer.left
         before = tail
         if layer.reflects:
             first = (self.state.frames == 0)[:, None, None]
-            before = torch.where(first, x[..., 1 : left + 1].flip(-1), tail)
-        out[..., :left] = before
-        if layer.pad and not self.causal:
-            x = x * self.view(length).inside[:, None]
-        out[..., left : left + length] = x
+            before = torch.where(first, x[:, 1 : left + 1].flip(1), tail)
+        if layer.pad:
+            x = self.valid(x)
+        out = torch.cat([before, x], dim=1)
         moved = (length - layer.ahead) // self.frames * self.given
-        torch.where(self.active[:, None, None], out[..., moved : moved + left], tail, out=tail)
-        return out
+        torch.where(self.active[:, None, None], out[:, moved : moved + left], tail, out=tail)
+        return F.pad(out, (0, 0, 0, layer.pad)) if layer.pad else out
 
     def view(self, length: int) -> View:
         """Where this step stands at a rate of length / frames positions a frame."""
@@ -124,30 +112,18 @@ class Stream:
         return self.view(length).positions
 
     def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        rings = self.state if self._chosen is None else self.all
-        keys, values = rings.keys[layer], rings.values[layer]
+        keys, values = self.all.keys[layer], self.all.values[layer]
         view = self.view(k.shape[2])
+        where = (self._rows[:, None], view.ring)
         # Under autocast keys and values may be narrower than the ring.
-        k, v = k.to(keys.dtype), v.to(values.dtype)
-        if self._chosen is None:
-            index = view.ring[:, None, :, None].expand_as(k)
-            keys.scatter_(2, index, k)
-            values.scatter_(2, index, v)
+        for ring, new in ((keys, k), (values, v)):
+            ring.transpose(1, 2).index_put_(where, new.to(ring.dtype).transpose(1, 2))
+        if self._picks:
+            keys, values = keys.index_select(0, self._rows), values.index_select(0, self._rows)
         else:
-            place = (self._chosen[:, None], slice(None), view.ring)
-            keys[place], values[place] = k.transpose(1, 2), v.transpose(1, 2)
-            keys, values = self._gather(self._chosen, keys, values)
+            keys, values = self.state.keys[layer], self.state.values[layer]
         keys, values = keys.to(q.dtype), values.to(q.dtype)
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=view.mask)
-
-    def _gather(self, chosen: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The rings of some slots, in scratch that all layers of one size share."""
-        if keys.shape not in self._gathered:
-            self._gathered[keys.shape] = (torch.empty_like(keys), torch.empty_like(values))
-        scratch = self._gathered[keys.shape]
-        for ring, rows in zip((keys, values), scratch, strict=True):
-            torch.index_select(ring, 0, chosen, out=rows[: len(chosen)])
-        return scratch[0][: len(chosen)], scratch[1][: len(chosen)]
 
     def valid(self, x: Tensor) -> Tensor:
         return x if self.causal else x * self.view(x.shape[1]).inside[:, :, None]
