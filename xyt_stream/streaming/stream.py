@@ -90,7 +90,7 @@ class Stream:
 
     def extend(self, layer: Tailed, x: Tensor) -> Tensor:
         tail = self.state.tails[layer]
-        length, left = x.shape[1], layer.left
+        length, left = int(x.shape[1]), layer.left
         before = tail
         if layer.reflects:
             first = (self.state.frames == 0)[:, None, None]
@@ -104,6 +104,7 @@ class Stream:
 
     def view(self, length: int) -> View:
         """Where this step stands at a rate of length / frames positions a frame."""
+        length = int(length)  # in a recording it is a tensor, which no dictionary finds again
         if length not in self._views:
             self._views[length] = View(self, length)
         return self._views[length]
@@ -135,8 +136,8 @@ class Stream:
 
     def overlap_add(self, layer: Overlapping, windows: Tensor) -> Tensor:
         carry = self.state.carries[layer]
-        windows = windows[:, : windows.shape[1] // self.frames * self.given]
-        count = windows.shape[1]
+        count = int(windows.shape[1]) // self.frames * self.given
+        windows = windows[:, :count]
         ready = count * layer.hop
         total = overlap(windows, layer.hop)
         total[:, : carry.shape[1]] += carry
