@@ -15,8 +15,10 @@ import torch
 from xyt_stream import Codec
 from xyt_stream.audio import read_audio, scaled_length
 from xyt_stream.cli import main
+from xyt_stream.cli.server import LimitOptions
 from xyt_stream.evaluate.listen import encode_clip
 from xyt_stream.protocol.code_file import CodeFile
+from xyt_stream.server.limits import Limits
 
 CLIPS = ["speech.flac", "speech.ogg", "speech.mp3", "stereo44k.wav"]
 
@@ -354,6 +356,10 @@ def test_bench_stream_writes_its_figures(run: Run, tmp_path: Path) -> None:
     assert result.status == 0, result.err
     step = json.loads((tmp_path / "bench.json").read_text())["step_ms"]
     assert 0 < step["median"] <= step["p99"]
+
+
+def test_a_server_without_options_has_the_limits_of_the_library() -> None:
+    assert Limits(**vars(LimitOptions())) == Limits()
 
 
 def test_help_comes_without_waiting_for_torch() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from xyt_stream.cli import DEFAULT_PORT
+from xyt_stream.cli.options import DEFAULT_PORT
 from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError
 

@@ -1,4 +1,4 @@
-"""The three programs: mic, play and loopback. Each blocks until its sound ends, or Ctrl-C."""
+"""The programs mic, play, loopback and talk. Each runs until its sound ends, or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Source: TypeAlias = Microphone | FileSource
 Sink: TypeAlias = Loudspeaker | FileSink
 
 
-def run_mic(
+async def run_mic(
     url: str,
     room: str,
     *,
@@ -36,10 +36,13 @@ def run_mic(
     Raises:
         XYTError: one sentence says what is wrong.
     """
-    asyncio.run(_mic(url, room, token, input_device, input_file))
+    with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
+        async with connect(url, "mic", room=room, send_rate=INPUT_RATE, token=token) as connection:
+            with Meters(f"mic in {room}", source.seconds) as meters:
+                await _alongside(_silence(connection, meters), _speak(connection, source, meters))
 
 
-def run_play(
+async def run_play(
     url: str,
     room: str,
     *,
@@ -52,10 +55,18 @@ def run_play(
     Raises:
         XYTError: one sentence says what is wrong.
     """
-    asyncio.run(_play(url, room, token, output_device, output_file))
+    stop = asyncio.Event()
+    with _interruptible(stop.set):
+        async with connect(url, "speaker", room=room, token=token) as connection:
+            rate = connection.ready.receive_rate
+            with (
+                closing(_sink(output_device, output_file, rate)) as sink,
+                Meters(f"speaker in {room}", None) as meters,
+            ):
+                await _alongside(_hear(connection, sink, meters), _leave(connection, stop))
 
 
-def run_loopback(
+async def run_loopback(
     url: str,
     *,
     token: str | None = None,
@@ -69,62 +80,6 @@ def run_loopback(
     Raises:
         XYTError: one sentence says what is wrong.
     """
-    return asyncio.run(_loopback(url, token, input_device, output_device, input_file, output_file))
-
-
-def run_talk(
-    url: str,
-    room: str | None,
-    *,
-    token: str | None = None,
-    input_device: str | None = None,
-    output_device: str | None = None,
-    input_file: Path | None = None,
-    output_file: Path | None = None,
-    listen: float = 0.0,
-) -> None:
-    """Talks with a model: in a room, or without one with the server's own.
-
-    Args:
-        listen: seconds of silence after the input file, in which the model is heard on.
-
-    Raises:
-        XYTError: one sentence says what is wrong.
-    """
-    devices = (input_device, output_device)
-    asyncio.run(_talk(url, room, token, *devices, input_file, output_file, listen))
-
-
-async def _mic(
-    url: str, room: str, token: str | None, device: str | None, file: Path | None
-) -> None:
-    with closing(_source(device, file)) as source, _interruptible(source.stop):
-        async with connect(url, "mic", room=room, send_rate=INPUT_RATE, token=token) as connection:
-            with Meters(f"mic in {room}", source.seconds) as meters:
-                await _alongside(_silence(connection, meters), _speak(connection, source, meters))
-
-
-async def _play(
-    url: str, room: str, token: str | None, device: str | None, file: Path | None
-) -> None:
-    stop = asyncio.Event()
-    with _interruptible(stop.set):
-        async with connect(url, "speaker", room=room, token=token) as connection:
-            with (
-                closing(_sink(device, file, connection.ready.receive_rate)) as sink,
-                Meters(f"speaker in {room}", None) as meters,
-            ):
-                await _alongside(_hear(connection, sink, meters), _leave(connection, stop))
-
-
-async def _loopback(
-    url: str,
-    token: str | None,
-    input_device: str | None,
-    output_device: str | None,
-    input_file: Path | None,
-    output_file: Path | None,
-) -> LoopbackReport:
     with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
         async with connect(
             url, "loopback", receive=("pcm", "codes"), send_rate=INPUT_RATE, token=token
@@ -143,20 +98,30 @@ async def _loopback(
                 return recorder.report(sink.buffer, output)
 
 
-async def _talk(
+async def run_talk(
     url: str,
     room: str | None,
-    token: str | None,
-    input_device: str | None,
-    output_device: str | None,
-    input_file: Path | None,
-    output_file: Path | None,
-    listen: float,
+    *,
+    token: str | None = None,
+    input_device: str | None = None,
+    output_device: str | None = None,
+    input_file: Path | None = None,
+    output_file: Path | None = None,
+    listen: float = 0.0,
 ) -> None:
+    """Talks with a model: in a room, or without one with the server's own.
+
+    Args:
+        listen: seconds of silence after the input file, in which the model is heard on.
+
+    Raises:
+        XYTError: one sentence says what is wrong.
+    """
     with closing(_source(input_device, input_file, listen)) as source, _interruptible(source.stop):
         async with connect(url, "user", room=room, send_rate=INPUT_RATE, token=token) as connection:
+            rate = connection.ready.receive_rate
             with (
-                closing(_sink(output_device, output_file, connection.ready.receive_rate)) as sink,
+                closing(_sink(output_device, output_file, rate)) as sink,
                 Meters("talk", source.seconds) as meters,
             ):
                 await _alongside(

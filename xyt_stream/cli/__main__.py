@@ -1,0 +1,5 @@
+"""`python -m xyt_stream.cli`, which is `xyt-stream`."""
+
+from xyt_stream.cli import main
+
+main()

@@ -1,0 +1,173 @@
+"""Measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xyt_stream.cli import bench_load
+from xyt_stream.cli.groups import ModelOptions, NamedModel, grouped
+from xyt_stream.cli.options import Device, Json, Lookahead, Lookaheads, Plot, Source, Weights
+from xyt_stream.cli.terminal import console, progress, read_sound, say, write_json
+
+app = typer.Typer(help="Measure speed and fidelity on this machine.", no_args_is_help=True)
+app.add_typer(bench_load.app)
+
+
+@app.command("stream")
+@grouped
+def bench_stream(
+    minutes: Annotated[float, typer.Option(min=0.5, help="Of sound to stream.")] = 10,
+    lookahead: Lookahead = None,
+    json_file: Json = None,
+    *,
+    model: ModelOptions,
+) -> None:
+    """One stream's time per step and memory, early and after minutes of sound."""
+    from xyt_stream.bench.stream import measure
+
+    result = measure(model.load(), minutes=minutes, lookahead=lookahead or 0)
+    console.print(result.table())
+    write_json(json_file, result.flat())
+
+
+@app.command("codec")
+@grouped
+def bench_codec(
+    streams: Annotated[
+        str, typer.Option(help="How many side by side; several numbers with commas between.")
+    ] = "1",
+    frames: Annotated[int, typer.Option(min=10, help="To time, after warm-up.")] = 200,
+    threads: Annotated[int, typer.Option(min=1, help="That torch may use.")] = 1,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="The published size, too, live and without a cache: gigabytes, minutes."
+        ),
+    ] = False,
+    lookahead: Lookahead = None,
+    plot: Plot = None,
+    json_file: Json = None,
+    *,
+    model: ModelOptions,
+) -> None:
+    """Time per step, memory, and the share of arithmetic, beside Mimi on the same machine."""
+    from xyt_stream.bench.codec import compare
+
+    if plot:
+        from xyt_stream.bench.plot import draw_steps
+    result = compare(
+        model.load(),
+        streams=_numbers(streams),
+        frames=frames,
+        lookahead=lookahead or 0,
+        full=full,
+        threads=threads,
+    )
+    console.print(*result.tables(), sep="\n")
+    for note in result.notes:
+        say(note)
+    write_json(json_file, result.flat())
+    if plot:
+        draw_steps(result, plot)
+
+
+@app.command("lookahead")
+@grouped
+def bench_lookahead(
+    file: Source,
+    lookahead: Lookaheads = None,
+    plot: Plot = None,
+    json_file: Json = None,
+    *,
+    model: NamedModel,
+) -> None:
+    """Fidelity against latency. For each lookahead: its delay; of each codebook, the share of live
+    codes that are the offline ones; the SNR of live against offline sound, both decoded from the
+    offline codes; time per step.
+    """
+    from xyt_stream.bench.lookahead import measure
+    from xyt_stream.streaming.summary import default_lookaheads
+
+    if plot:
+        from xyt_stream.bench.plot import draw
+    codec = model.load()
+    samples, _ = read_sound(file, codec)
+    result = measure(
+        codec,
+        samples,
+        lookahead or default_lookaheads(codec.network.config),
+        progress=progress("streaming"),
+    )
+    console.print(*result.tables(), sep="\n")
+    write_json(json_file, result.flat())
+    if plot:
+        draw(result, plot)
+
+
+@app.command("offline")
+def bench_offline(
+    seconds: Annotated[float, typer.Option(min=0.1, max=30, help="Of sound to code.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Of each way, after warm-up.")] = 3,
+    device: Device = "cpu",
+    json_file: Json = None,
+) -> None:
+    """A clip through a model of the published size with random weights, beside the published way:
+    every clip padded to 30 s, attention written out, a full mask made anew in every layer.
+    """
+    from xyt_stream.bench.offline import compare, random_network
+    from xyt_stream.model.config import published
+    from xyt_stream.streaming.codec import check_device
+
+    network = random_network(published("XY-Tokenizer", 16_000), check_device(device))
+    result = compare(network, seconds=seconds, repeats=repeats)
+    console.print(result.table())
+    say(result.note)
+    write_json(json_file, result.flat())
+
+
+@app.command("precision")
+@grouped
+def bench_precision(file: Source, json_file: Json = None, *, model: NamedModel) -> None:
+    """How many codes half precision changes, and what it does to sound and time: of the stacks
+    alone, and of the weights, too.
+    """
+    from xyt_stream.bench.precision import measure
+
+    codec = model.load()
+    samples, _ = read_sound(file, codec)
+    result = measure(codec, model.load(Weights.bfloat16), samples)
+    console.print(result.table())
+    write_json(json_file, result.flat())
+
+
+@app.command("text")
+@grouped
+def bench_text(
+    data: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Speech with a metadata.csv.")
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="Of training each reader.")] = 1500,
+    json_file: Json = None,
+    *,
+    model: NamedModel,
+) -> None:
+    """How much of what is said can be read off the codes alone (extra `train`)."""
+    from xyt_stream.bench.text import measure
+
+    result = measure(model.load(), data, steps=steps)
+    console.print(result.table())
+    write_json(json_file, result.flat())
+
+
+def _numbers(text: str) -> list[int]:
+    """ "1,8,32" as numbers, each of them 1 or more."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [0]
+    if min(numbers) < 1:
+        raise typer.BadParameter(f"{text!r} is no list of numbers like 1,8,32")
+    return numbers

@@ -1,0 +1,86 @@
+"""Measurements of a whole server with many clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xyt_stream.cli.options import MODEL_HELP, Device, Json, Lookahead, Model, Token
+from xyt_stream.cli.terminal import console, say, write_json
+
+app = typer.Typer()
+
+Speech = Annotated[Path | None, typer.Option(help="What the clients say; else noise.")]
+
+
+@app.command("load")
+def bench_load(
+    sessions: Annotated[int, typer.Option(min=1, help="Clients at once, in real time.")] = 8,
+    seconds: Annotated[float, typer.Option(min=1, help="Of sound that each sends.")] = 30,
+    url: Annotated[
+        str | None, typer.Option(help="The server; else one is started on this machine.")
+    ] = None,
+    find: Annotated[
+        bool, typer.Option("--find-capacity", help="Search for the most that all go well.")
+    ] = False,
+    speech: Speech = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of the server that is started.")] = 1,
+    token: Token = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help=f"{MODEL_HELP} 'none' computes nothing: the server's own time."),
+    ] = None,
+    device: Device = "cpu",
+    lookahead: Lookahead = None,
+    json_file: Json = None,
+) -> None:
+    """Many clients of one server: turnaround of a frame, late and lost frames, and the limit."""
+    from xyt_stream.bench.load import LATE, Load, Target, find_capacity, measure, own_server
+    from xyt_stream.bench.load_clients import speech_or_noise
+
+    pcm = speech_or_noise(speech)
+
+    def run(count: int) -> Load:
+        if url is not None:
+            result = measure(Target(url), pcm, sessions=count, seconds=seconds, token=token)
+        else:
+            with own_server(
+                model, slots=count, device=device, lookahead=lookahead or 0, threads=threads
+            ) as target:
+                result = measure(target, pcm, sessions=count, seconds=seconds)
+        if find:
+            say(result.line)
+        return result
+
+    if not find:
+        result = run(sessions)
+        console.print(result.table())
+        write_json(json_file, result.flat())
+        return
+    best = find_capacity(run, sessions)
+    capacity = best.sessions if best.good else 0
+    console.print(best.table())
+    say(f"capacity: {capacity} (no frame lost, 99 of 100 back within {LATE * 1e3:.0f} ms)")
+    write_json(json_file, {**best.flat(), "capacity": capacity})
+
+
+@app.command("soak")
+def bench_soak(
+    minutes: Annotated[float, typer.Option(min=2, help="In all.")] = 30,
+    sessions: Annotated[int, typer.Option(min=1, help="That come and go, at most at once.")] = 4,
+    speech: Speech = None,
+    model: Model = None,
+    device: Device = "cpu",
+    json_file: Json = None,
+) -> None:
+    """Sessions coming and going for long: memory, descriptors and slots must not grow."""
+    from xyt_stream.bench.load import own_server
+    from xyt_stream.bench.load_clients import speech_or_noise
+    from xyt_stream.bench.soak import soak
+
+    with own_server(model, slots=sessions, device=device) as target:
+        result = soak(target, speech_or_noise(speech), sessions=sessions, minutes=minutes)
+    console.print(result.table())
+    write_json(json_file, result.flat())

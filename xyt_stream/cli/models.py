@@ -1,0 +1,77 @@
+"""What models are, and the files they lie in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Column, Table
+
+from xyt_stream.cli.groups import ModelOptions, grouped
+from xyt_stream.cli.options import Config, Json, Lookaheads, ModelArgument, Revision
+from xyt_stream.cli.terminal import console, say, write_json
+
+app = typer.Typer()
+
+
+@app.command()
+@grouped
+def info(lookahead: Lookaheads = None, json_file: Json = None, *, model: ModelOptions) -> None:
+    """What the model is: its parts and rates, and what each lookahead costs a live stream."""
+    from xyt_stream.streaming.summary import summarize
+
+    codec = model.load()
+    summary = summarize(codec.network.config, lookahead)
+    table = Table(Column(), Column(overflow="fold"), title=codec.name, show_header=False)
+    for name, value in {
+        "hash": codec.hash,
+        "hears": f"{summary.input_rate} Hz",
+        "speaks": f"{summary.output_rate} Hz",
+        "frame": f"{summary.frame_ms:g} ms",
+        "codes": f"{summary.codebooks} of {summary.codebook_size} values a frame",
+        "bits a second": f"{summary.bits_per_second:g}",
+        "attention": f"{'causal' if summary.causal else 'bidirectional'}, "
+        f"{summary.context_seconds:g} s",
+    }.items():
+        table.add_row(name, value)
+    parts = Table("part", Column("parameters", justify="right"))
+    for name, count in summary.parts.items():
+        parts.add_row(name, f"{count:,}")
+    parts.add_section()
+    parts.add_row("all", f"{summary.parameters:,}")
+    live = Table(
+        *(
+            "lookahead, frames",
+            "delay, ms",
+            "encoder",
+            "decoder",
+            "memory, MB",
+            "encoder",
+            "decoder",
+        ),
+        title="one live stream",
+    )
+    for row in summary.live:
+        delays = (row.delay_ms, row.encoder_delay_ms, row.decoder_delay_ms)
+        sizes = (row.state_bytes, row.encoder_state_bytes, row.decoder_state_bytes)
+        cells = (*(f"{ms:g}" for ms in delays), *(f"{size / 1e6:.1f}" for size in sizes))
+        live.add_row(str(row.lookahead), *cells)
+    console.print(table, parts, live, sep="\n")
+    write_json(json_file, {"name": codec.name, "hash": codec.hash, **summary.flat()})
+
+
+@app.command()
+def convert(
+    model: ModelArgument,
+    target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    config: Config = None,
+    revision: Revision = None,
+) -> None:
+    """Any checkpoint to one .safetensors file with its config inside, which loads much faster and
+    is the same model by the same hash: the same codes, the same sound.
+    """
+    from xyt_stream.model import checkpoint, sources
+
+    checkpoint.convert(sources.find(model, config=config, revision=revision), target)
+    say(f"{target}: {target.stat().st_size / 1e6:.0f} MB")

@@ -1,0 +1,93 @@
+"""How good a model is, and how it becomes better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xyt_stream.cli.groups import NamedModel, grouped
+from xyt_stream.cli.options import Device, Json, Lookahead, Offline, live_lookahead
+from xyt_stream.cli.terminal import console, progress, say, write_json
+
+app = typer.Typer()
+
+
+@app.command("eval")
+@grouped
+def evaluate_command(
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Searched for sound files.")
+    ],
+    offline: Offline = False,
+    lookahead: Lookahead = None,
+    codebooks: Annotated[
+        int | None, typer.Option(min=1, help="Decode the first so many codebooks only.")
+    ] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Score Codec2 and Opus beside it, where installed.")
+    ] = False,
+    json_file: Json = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", dir_okay=False, help="Write the scores of each file.")
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for spectrograms and use of the codes."),
+    ] = None,
+    *,
+    model: NamedModel,
+) -> None:
+    """Score a model on recordings: intelligibility, quality and use of its codes."""
+    from xyt_stream.evaluate.peers import PEERS
+    from xyt_stream.evaluate.report import evaluate
+
+    codec = model.load()
+    ahead = live_lookahead(offline, lookahead)
+    for peer in PEERS if peers else ():
+        if not peer.installed:
+            say(f"{peer.name} is left out: its programs come with Debian's {peer.package}")
+    report = evaluate(
+        codec,
+        folder,
+        lookahead=ahead,
+        codebooks=codebooks,
+        peers=[peer for peer in PEERS if peers and peer.installed],
+        progress=progress("scoring"),
+    )
+    console.print(*report.tables(), sep="\n")
+    for name, reason in report.scores.skipped.items():
+        say(f"{name} was not judged: {reason}")
+    write_json(json_file, report.flat())
+    if csv_file is not None:
+        report.write_csv(csv_file)
+    if plots is not None:
+        from xyt_stream.evaluate.plots import draw_codes, draw_spectrograms
+
+        plots.mkdir(parents=True, exist_ok=True)
+        draw_codes(report.counts, plots / "codes.png")
+        for file in report.scores.files:
+            picture = plots / f"{file.name.replace('/', '-')}.png"
+            draw_spectrograms(codec, folder / file.name, picture, ahead)
+
+
+@app.command()
+def train(
+    data: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="Speech, searched for sound files.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where checkpoints go; goes on from what is there.")],
+    valid: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Speech to score on.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train the default model from nothing."""
+    from xyt_stream.train.run import train as run_training
+    from xyt_stream.train.trainer import Recipe
+
+    recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps)
+    run_training(data, out, valid=valid, recipe=recipe, device=device)
