@@ -65,3 +65,23 @@ def test_devices_are_listed_and_found_by_name_or_number(pulse):
     for device in ("no such thing", "9999"):
         said = outcome("", f"devices.Microphone({device!r})", pulse)
         assert said.startswith(f"DeviceError there is no microphone {device!r} that works")
+
+
+SKIPPING = """
+async def heard_after_a_second(first, second):
+    microphone = devices.Microphone("pulse")
+    blocks = microphone.blocks()
+    await anext(blocks)
+    await asyncio.sleep(1)
+    first(microphone), second(microphone)
+    return len([block async for block in blocks])
+"""
+
+
+def test_what_a_microphone_heard_meanwhile_can_be_left_out(pulse):
+    def heard(first, second):
+        steps = (f"devices.Microphone.{step}" for step in (first, second))
+        return int(outcome(SKIPPING, f"await heard_after_a_second({', '.join(steps)})", pulse))
+
+    assert heard("stop", "stop") > 0
+    assert heard("skip", "stop") == heard("stop", "skip") == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import time
 
 import numpy as np
@@ -29,6 +30,20 @@ async def test_it_can_be_stopped_in_the_middle(fixtures):
         if count == 3:
             source.stop()
     assert count == 3
+
+
+async def test_what_a_microphone_would_have_heard_meanwhile_can_be_left_out(tmp_path):
+    soundfile.write(tmp_path / "ramp.wav", np.arange(16_000, dtype=np.int16), 16_000)
+    source = FileSource(tmp_path / "ramp.wav")
+    blocks = source.blocks()
+    await anext(blocks)
+    await asyncio.sleep(0.5)
+    source.skip()
+    first = (await anext(blocks))[0]
+    assert first >= 8_000 - BLOCK
+    assert first % BLOCK == 0
+    source.skip()  # nothing waits
+    assert (await anext(blocks))[0] >= first + BLOCK
 
 
 async def test_any_sound_file_becomes_16_khz_mono(fixtures):

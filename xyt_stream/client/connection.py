@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -16,7 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from xyt_stream.audio import to_int16
-from xyt_stream.client.link import failures, open_link, refusal, waits
+from xyt_stream.client.link import failures, open_link, persist, refusal
 from xyt_stream.errors import AudioError, ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
@@ -328,7 +327,8 @@ class Connection:
         self._put(Notice(name="interrupted", message="The connection was lost: trying again."))
         await self._sending.acquire()
         try:
-            websocket, ready = await self._try_again()
+            self._machine.interrupted()
+            websocket, ready = await persist(self._link, self._resume_seconds)
         except BaseException:
             self._sending.release()
             raise
@@ -364,20 +364,6 @@ class Connection:
     async def _try_to_send(websocket: ClientConnection, data: str) -> None:
         with suppress(ConnectionClosed):
             await websocket.send(data)
-
-    async def _try_again(self) -> tuple[ClientConnection, Ready]:
-        """Tries until the time to resume is over."""
-        deadline = time.monotonic() + self._resume_seconds
-        self._machine.interrupted()
-        for wait in waits():
-            try:
-                return await self._link()
-            except (ConnectionFailedError, ProtocolError) as error:
-                hopeless = isinstance(error, ProtocolError) and error.retry_after is None
-                if hopeless or time.monotonic() + wait > deadline:
-                    raise
-            await asyncio.sleep(wait)
-        raise AssertionError("there is always another wait")
 
     async def _link(self) -> tuple[ClientConnection, Ready]:
         assert self.ready.resume is not None

@@ -70,6 +70,12 @@ class Microphone:
         while (block := await self._queue.get()) is not None:
             yield to_int16(self._resampler.push(to_float32(block)))
 
+    def skip(self) -> None:
+        """What was heard by now, and was not taken, is left out."""
+        waiting = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        if any(block is None for block in waiting):
+            self.stop()
+
     def stop(self) -> None:
         """No more blocks after those that were heard already."""
         self._queue.put_nowait(None)

@@ -35,20 +35,28 @@ class FileSource:
         samples, _ = read_audio(path, INPUT_RATE)
         after = np.zeros(round(silence * INPUT_RATE), np.int16)
         self._pcm = np.concatenate([to_int16(samples), after])
+        self._start = 0.0
+        self._next = 0  # sample
         self._stopped = asyncio.Event()
         self.seconds: float | None = len(self._pcm) / INPUT_RATE
 
     async def blocks(self) -> AsyncIterator[Pcm16]:
         """int16 [up to BLOCK] at INPUT_RATE, each when a microphone would have heard its end."""
-        start = time.monotonic()
-        for begin in range(0, len(self._pcm), BLOCK):
-            block = self._pcm[begin : begin + BLOCK]
-            due = start + (begin + len(block)) / INPUT_RATE
+        self._start = time.monotonic()
+        while self._next < len(self._pcm):
+            block = self._pcm[self._next : self._next + BLOCK]
+            self._next += len(block)
+            due = self._start + self._next / INPUT_RATE
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), max(0.0, due - time.monotonic()))
             if self._stopped.is_set():
                 return
             yield block
+
+    def skip(self) -> None:
+        """What a microphone has heard by now, and was not taken, is left out."""
+        now = int((time.monotonic() - self._start) * INPUT_RATE)
+        self._next = max(self._next, now // BLOCK * BLOCK)
 
     def stop(self) -> None:
         """No more blocks."""

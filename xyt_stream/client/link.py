@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
@@ -20,6 +23,8 @@ from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL, Error, Hello,
 _FIRST_WAIT = 0.2  # seconds before the second attempt; each later one waits twice as long
 _LONGEST_WAIT = 5.0
 _FAREWELL = 2.0  # seconds that a closing websocket waits for the other end
+
+T = TypeVar("T")
 
 
 async def open_link(
@@ -61,12 +66,26 @@ async def open_link(
     return websocket, event
 
 
-def waits() -> Iterator[float]:
-    """Seconds to wait before each attempt after the first: longer and longer, and never in step."""
-    wait = _FIRST_WAIT
+async def persist(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """Attempts it again and again, as long as the server may come back: longer and longer waits,
+    and never in step with other clients'.
+
+    Raises:
+        ConnectionFailedError: the server was not reached in so many seconds.
+        ProtocolError: it does not want us, or not within that time.
+    """
+    deadline = time.monotonic() + seconds
+    longest = _FIRST_WAIT
     while True:
-        yield random.uniform(0.5, 1.0) * wait
-        wait = min(2 * wait, _LONGEST_WAIT)
+        wait = random.uniform(0.5, 1.0) * longest
+        try:
+            return await attempt()
+        except (ConnectionFailedError, ProtocolError) as error:
+            hopeless = isinstance(error, ProtocolError) and error.retry_after is None
+            if hopeless or time.monotonic() + wait > deadline:
+                raise
+        await asyncio.sleep(wait)
+        longest = min(2 * longest, _LONGEST_WAIT)
 
 
 def refusal(error: Error) -> ProtocolError:

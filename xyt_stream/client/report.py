@@ -11,9 +11,10 @@ import numpy as np
 from rich.table import Table
 
 from xyt_stream.client.jitter import JitterBuffer
+from xyt_stream.client.live import RESTARTED
 from xyt_stream.protocol.frame_clock import FrameClock
 from xyt_stream.protocol.machine import Codes, Event, Pcm
-from xyt_stream.protocol.messages import End, Ready, StepTimes
+from xyt_stream.protocol.messages import End, Notice, Ready, StepTimes
 from xyt_stream.protocol.packing import code_bits, frame_bytes
 
 
@@ -32,7 +33,13 @@ class Latency:
 
     def __init__(self, frame_samples: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.values: list[float] = []  # seconds, in the order of the frames
-        self._frames = FrameClock(frame_samples, clock)
+        self._clock = clock
+        self._frame_samples = frame_samples
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """A new session: frames count from 0."""
+        self._frames = FrameClock(self._frame_samples, self._clock)
 
     def sent(self, samples: int) -> None:
         """So many more samples are being sent now."""
@@ -111,6 +118,8 @@ class Recorder:
         elif isinstance(event, Pcm):
             self._latency.arrived(event.frame)
             self._depths.append(buffer.depth)
+        elif isinstance(event, Notice) and event.name == RESTARTED:
+            self._latency.begin_anew()
         elif isinstance(event, End):
             self._step_ms = event.step_ms
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from xyt_stream.audio import INPUT_RATE
-from xyt_stream.client.connection import Connection, connect
 from xyt_stream.client.devices import Loudspeaker, Microphone
 from xyt_stream.client.files import FileSink, FileSource
+from xyt_stream.client.live import LiveConnection, live
 from xyt_stream.client.meters import Meters
 from xyt_stream.client.report import LoopbackReport, Recorder
-from xyt_stream.errors import ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import Clear, Notice
 
@@ -37,7 +36,7 @@ async def run_mic(
         XYTError: one sentence says what is wrong.
     """
     with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
-        async with connect(url, "mic", room=room, send_rate=INPUT_RATE, token=token) as connection:
+        async with live(url, "mic", room=room, send_rate=INPUT_RATE, token=token) as connection:
             with Meters(f"mic in {room}", source.seconds) as meters:
                 await _alongside(_silence(connection, meters), _speak(connection, source, meters))
 
@@ -57,7 +56,7 @@ async def run_play(
     """
     stop = asyncio.Event()
     with _interruptible(stop.set):
-        async with connect(url, "speaker", room=room, token=token) as connection:
+        async with live(url, "speaker", room=room, token=token) as connection:
             rate = connection.ready.receive_rate
             with (
                 closing(_sink(output_device, output_file, rate)) as sink,
@@ -81,7 +80,7 @@ async def run_loopback(
         XYTError: one sentence says what is wrong.
     """
     with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
-        async with connect(
+        async with live(
             url, "loopback", receive=("pcm", "codes"), send_rate=INPUT_RATE, token=token
         ) as connection:
             ready = connection.ready
@@ -118,7 +117,7 @@ async def run_talk(
         XYTError: one sentence says what is wrong.
     """
     with closing(_source(input_device, input_file, listen)) as source, _interruptible(source.stop):
-        async with connect(url, "user", room=room, send_rate=INPUT_RATE, token=token) as connection:
+        async with live(url, "user", room=room, send_rate=INPUT_RATE, token=token) as connection:
             rate = connection.ready.receive_rate
             with (
                 closing(_sink(output_device, output_file, rate)) as sink,
@@ -130,20 +129,20 @@ async def run_talk(
 
 
 async def _speak(
-    connection: Connection, source: Source, meters: Meters, recorder: Recorder | None = None
+    connection: LiveConnection, source: Source, meters: Meters, recorder: Recorder | None = None
 ) -> None:
     """Sends the source to its end. When the connection fails it is `_hear` that learns why."""
-    with suppress(ConnectionFailedError, ProtocolError):
-        async for block in source.blocks():
-            if recorder is not None:
-                recorder.sent(len(block))
-            await connection.send_pcm(block)
-            meters.sound(block, INPUT_RATE)
-        await connection.end()
+    async for block in source.blocks():
+        if recorder is not None:
+            recorder.sent(len(block))
+        if not await connection.send_pcm(block):
+            source.skip()
+        meters.sound(block, INPUT_RATE)
+    await connection.end()
 
 
 async def _hear(
-    connection: Connection, sink: Sink, meters: Meters, recorder: Recorder | None = None
+    connection: LiveConnection, sink: Sink, meters: Meters, recorder: Recorder | None = None
 ) -> None:
     """Plays what comes until its end."""
     async for event in connection:
@@ -163,17 +162,16 @@ async def _hear(
     await sink.drain()
 
 
-async def _silence(connection: Connection, meters: Meters) -> None:
+async def _silence(connection: LiveConnection, meters: Meters) -> None:
     """Waits for the end of a session that hears nothing."""
     async for event in connection:
         if isinstance(event, Notice):
             meters.notice(event.message)
 
 
-async def _leave(connection: Connection, stop: asyncio.Event) -> None:
+async def _leave(connection: LiveConnection, stop: asyncio.Event) -> None:
     await stop.wait()
-    with suppress(ConnectionFailedError, ProtocolError):
-        await connection.end()
+    await connection.end()
 
 
 async def _alongside(main: Coroutine[Any, Any, None], helper: Coroutine[Any, Any, None]) -> None:
