@@ -17,6 +17,7 @@ from xyt_stream.errors import ConnectionFailedError, ServeError
 from xyt_stream.protocol.error_table import ERRORS
 from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.server.app import running
+from xyt_stream.server.engine import Engine
 from xyt_stream.server.limits import Limits
 
 HELLO = '{"type":"hello","role":"loopback"}'
@@ -118,10 +119,42 @@ async def test_strangers_on_the_port_do_no_harm(server, capfd):
     assert capfd.readouterr().err == ""
 
 
-async def test_a_port_in_use_is_named(codec, server):
+async def test_a_port_in_use_is_named_before_the_model_is_touched(server):
     with pytest.raises(ServeError, match=f"port {server.port} is in use"):
-        async with running(codec, port=server.port, max_sessions=1):
+        async with running(None, port=server.port, max_sessions=1):
             pass
+
+
+async def test_who_comes_while_the_model_warms_up_waits(codec, monkeypatch):
+    """Its connection is there, and is answered once the server is ready."""
+    early = []
+    warm_up = Engine.warm_up
+
+    def slowly(engine):
+        early.append(socket.create_connection(("127.0.0.1", port), 5))
+        early[0].sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        warm_up(engine)
+        early[0].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            early[0].recv(1)
+
+    monkeypatch.setattr(Engine, "warm_up", slowly)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with running(codec, port=port, max_sessions=1):
+        reader, writer = await asyncio.open_connection(sock=early[0])
+        assert await asyncio.wait_for(reader.readline(), 30) == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+
+
+async def test_a_server_that_cannot_be_made_gives_its_port_back(codec):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(ServeError, match="somewhere"):
+        async with running(codec, port=port, proxies=["somewhere"]):
+            pass
+    async with running(codec, port=port, max_sessions=1) as server:
+        assert server.port == port
 
 
 async def test_an_address_of_another_machine_is_named(codec):

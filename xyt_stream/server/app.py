@@ -97,17 +97,6 @@ async def running(
     """
     access, limits = access or Access(), limits or Limits()
     check_bind(host, access, public=public)
-    service = Service(
-        codec,
-        max_sessions=max_sessions or capacity(codec, lookahead=lookahead),
-        lookahead=lookahead,
-        access=access,
-        limits=limits,
-        proxies=Proxies(proxies),
-        duplex=duplex,
-    )
-
-    await asyncio.to_thread(service.engine.warm_up)
 
     async def handle(socket: ServerConnection) -> None:
         if realtime.is_for_it(socket.request):
@@ -139,6 +128,21 @@ async def running(
         )
     except OSError as error:
         raise ServeError(_why_not(error, host, port)) from None
+    # The loop is ours until the model is warm: who connects meanwhile waits in the backlog.
+    try:
+        service = Service(
+            codec,
+            max_sessions=max_sessions or capacity(codec, lookahead=lookahead),
+            lookahead=lookahead,
+            access=access,
+            limits=limits,
+            proxies=Proxies(proxies),
+            duplex=duplex,
+        )
+        service.engine.warm_up()
+    except BaseException:
+        server.close()
+        raise
     service.start()
     caretaker = asyncio.create_task(service.look_after())
     try:
