@@ -8,10 +8,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import pytest_asyncio
+import soundfile
+
+from xyt_stream import Codec
+from xyt_stream.audio import Pcm16, resample, to_float32
+from xyt_stream.server import web
+from xyt_stream.server.app import Running, running
+
+from ..server.proxy import Proxy
+
+if TYPE_CHECKING:
+    from .page import Visit
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,3 +162,52 @@ def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         process.terminate()
         process.wait(30)
         log.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(clip: Pcm16, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
+    """A Chromium; its microphone hears the clip again and again."""
+    from .page import PAUSE, RATE, chromium
+
+    speech = tmp_path_factory.mktemp("web") / "speech.wav"
+    sound = resample(np.pad(to_float32(clip), (0, round(PAUSE * RATE))), RATE, 48_000)
+    soundfile.write(speech, sound, 48_000, subtype="PCM_16")
+    async with chromium(
+        "--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={speech}"
+    ) as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def visit(
+    browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., Awaitable[Visit]]]:
+    """Opens the page of a server, in the browser or in another one."""
+    from .page import Visit
+
+    # A worklet of the tests' own: browsers let nobody stand in between for it but the server.
+    tap = (Path(__file__).parent / "tap-worklet.js").read_bytes()
+    monkeypatch.setitem(web._FILES, "/tap-worklet.js", ("text/javascript", tap))
+    visits = []
+
+    async def visit(url: str, *, browser: Any = browser, **options: Any) -> Visit:
+        visits.append(await Visit.to(browser, url, **options))
+        return visits[-1]
+
+    yield visit
+    for each in visits:
+        await each.page.context.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def serving(codec: Codec) -> AsyncIterator[Running]:
+    """A server for all tests of a module."""
+    async with running(codec, max_sessions=4) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def proxy(serving: Running) -> AsyncIterator[Proxy]:
+    """A bad network before it."""
+    async with Proxy(serving.port) as proxy:
+        yield proxy

@@ -1,0 +1,206 @@
+"""The browser client's page in a real Chromium, as tests use it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xyt_stream.audio import to_float32
+from xyt_stream.protocol.messages import Kind, Media, read
+from xyt_stream.protocol.packing import unpack_codes
+
+playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+RATE = 16_000  # of the recording that it hears
+PAUSE = 1.0  # seconds of silence between repetitions of it
+PATIENCE = 90_000  # ms; the machine may be busy with something else
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--host-resolver-rules=MAP page.test 127.0.0.1",
+)
+
+
+@asynccontextmanager
+async def chromium(*flags: str) -> AsyncIterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@dataclass
+class Visit:
+    """A page, and all that went over its websockets.
+
+    Attributes:
+        page: playwright's.
+        complaints: of the page, on the browser's console.
+        requests: addresses that it asked for.
+        sockets: for each websocket, the media that came.
+    """
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    sockets: list[list[Media]] = field(default_factory=list)
+
+    @classmethod
+    async def to(
+        cls,
+        browser: Any,
+        url: str,
+        *,
+        permissions: tuple[str, ...] = ("microphone",),
+        **options: Any,
+    ) -> Visit:
+        """Opens the page of the server at a websocket's url; `options` are a context's."""
+        options.setdefault("viewport", {"width": 1280, "height": 900})
+        context = await browser.new_context(permissions=permissions, **options)
+        await context.add_init_script(path=Path(__file__).parent / "tap.js")
+        page = await context.new_page()
+        visit = cls(page)
+
+        def connected(websocket: Any) -> None:
+            media: list[Media] = []
+            visit.sockets.append(media)
+
+            def came(data: str | bytes) -> None:
+                message = read(data)
+                if isinstance(message, Media):
+                    media.append(message)
+
+            websocket.on("framereceived", came)
+
+        page.on("websocket", connected)
+        page.on("console", lambda message: visit.complaints.append(message.text))
+        page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        page.on("request", lambda request: visit.requests.append(request.url))
+        await page.goto(url.replace("ws", "http", 1) + "/")
+        return visit
+
+    async def press(self) -> None:
+        await self.page.click("#button")
+
+    async def begin(self, key: str | None = None) -> None:
+        """A call that goes well: a server on a busy machine may let nobody in for a while.
+
+        Args:
+            key: to be pressed where the focus is; None: the button is clicked.
+        """
+        deadline = time.monotonic() + PATIENCE / 1e3
+        press = self.press if key is None else lambda: self.page.keyboard.press(key)
+        await press()
+        while (state := await self.page.get_attribute("#button", "data-state")) != "live":
+            said = await self.page.inner_text("#status")
+            assert time.monotonic() < deadline, said
+            if state == "idle":
+                assert "Server busy" in said
+                await press()
+            await asyncio.sleep(0.2)
+
+    async def says(self, text: str) -> None:
+        status = self.page.locator("#status")
+        await playwright.expect(status).to_contain_text(text, timeout=PATIENCE)
+
+    async def draws(self, frames: int) -> None:
+        """Waits until so many frames of codes have come on the latest websocket."""
+        deadline = time.monotonic() + PATIENCE / 1e3
+        while not self.sockets or len(self.codes(-1)) < frames:
+            said = await self.page.inner_text("#status")
+            assert time.monotonic() < deadline, (said, [len(media) for media in self.sockets])
+            await asyncio.sleep(0.05)
+
+    def codes(self, socket: int) -> list[np.ndarray]:
+        """The frames of codes that came over a websocket, each [codebooks]."""
+        media = [each for each in self.sockets[socket] if each.kind == Kind.CODES]
+        return [codes for each in media for codes in unpack_codes(each.payload, 8).T]
+
+    async def hang_up(self) -> None:
+        """Stops, and waits until all is over."""
+        await self.press()
+        await self.idle()
+
+    async def idle(self) -> None:
+        button = self.page.locator("#button")
+        await playwright.expect(button).to_have_attribute("data-state", "idle", timeout=PATIENCE)
+
+    async def recording(self, name: str) -> tuple[int, np.ndarray, int]:
+        """(number of the first sample, float32 [samples], Hz) of what was tapped, see tap.js."""
+        got = await self.page.evaluate("name => recording(name)", name)
+        rate = await self.page.evaluate("() => new AudioContext().sampleRate")
+        return got["start"], to_float32(np.frombuffer(base64.b64decode(got["base64"]), "<i2")), rate
+
+    async def calm(self, seconds: float) -> bool:
+        """Waits until for so long the jitter buffer has not run dry, nor the latency changed.
+
+        On a busy machine it must grow first; on one that is too busy this does not come.
+        """
+        deadline = time.monotonic() + 5 * seconds
+        before, since, frames = ("", 0), time.monotonic(), 0
+        while time.monotonic() < since + seconds or len(self.codes(-1)) < frames + 12 * seconds:
+            if time.monotonic() > deadline or len(self.sockets) > 1:
+                return False
+            await asyncio.sleep(0.2)
+            dry = (await self.page.inner_text("#buffer")).partition("; ")[2]
+            shown = await self.page.inner_text("#total")
+            total = int(shown) if shown.isdecimal() else 0
+            if dry != before[0] or abs(total - before[1]) > 40 or not total:
+                before, since = (dry, total), time.monotonic()
+                frames = len(self.codes(-1)) if total else 0
+        return True
+
+    async def figures(self) -> dict[str, int]:
+        """What is shown at one moment: ms by part, and "total"."""
+        shown: dict[str, str] = await self.page.evaluate(
+            """() => {
+              const text = (element) => element.textContent;
+              const parts = [...document.querySelectorAll('#parts div')];
+              const total = document.getElementById('total');
+              const rows = parts.map((row) => [...row.children].map(text));
+              return Object.fromEntries([...rows, ['total', text(total)]]);
+            }"""
+        )
+        return {name: int(text.removesuffix(" ms")) for name, text in shown.items()}
+
+    async def picture(self) -> np.ndarray:
+        """The codes that can be seen, read back from the picture's pixels: int64 [8, columns]."""
+        return np.array(
+            await self.page.evaluate(
+                """async () => {
+                  const { colourOf } = await import('/picture.js');
+                  const canvas = document.getElementById('picture');
+                  const { width, height } = canvas;
+                  const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
+                  return Array.from({ length: 8 }, (_, row) => {
+                    const codes = Array.from({ length: 1024 }, (_, code) => code);
+                    const known = new Map(codes.map((code) => [colourOf(row, code).join(), code]));
+                    return Array.from({ length: Math.floor(width / 8) }, (_, column) => {
+                      const y = Math.round(((row + 0.5) * height) / 8);
+                      const at = 4 * (y * width + column * 8 + 3);
+                      return known.get(data.slice(at, at + 3).join()) ?? -1;
+                    });
+                  });
+                }"""
+            )
+        )

@@ -1,0 +1,123 @@
+"""The page in a real Chromium when something is wrong: what it says, and how it goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xyt_stream.client import connect
+from xyt_stream.protocol.messages import Kind
+from xyt_stream.server.access import Access, Token
+from xyt_stream.server.app import running
+
+from ..server.proxy import Proxy
+from .page import chromium, playwright
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_lost_connection_is_resumed(serving, proxy, visit):
+    call = await visit(proxy.url)
+    await call.begin()
+    await call.draws(10)
+    proxy.refuses = True
+    proxy.cut()
+    await call.says("Connection lost, resuming")
+    proxy.refuses = False
+    await call.says("The connection is back: the call goes on.")
+    await call.draws(10)
+    await call.hang_up()
+    media = [each for socket in call.sockets for each in socket]
+    assert [each.seq for each in media] == list(range(len(media)))
+    frames = [each.frame for each in media if each.kind == Kind.CODES]
+    assert frames == list(range(len(frames)))
+    drawn = await call.picture()
+    sent = np.array(
+        [codes for socket in range(len(call.sockets)) for codes in call.codes(socket)]
+    ).T
+    shown = min(drawn.shape[1], sent.shape[1])
+    np.testing.assert_array_equal(drawn[:, -shown:], sent[:, -shown:])
+
+
+async def test_after_a_restart_a_new_call_begins(codec, visit):
+    async with running(codec, max_sessions=1) as first, Proxy(first.port) as proxy:
+        call = await visit(proxy.url)
+        await call.begin()
+        await call.draws(10)
+        async with running(codec, max_sessions=1) as second:
+            proxy.target = second.port
+            proxy.cut()
+            await call.says("a new call has begun")
+            await call.draws(10)
+            await call.hang_up()
+    assert call.codes(-1)
+
+
+async def test_a_server_that_stops_in_order_is_waited_for(codec, visit):
+    async with running(codec, max_sessions=1) as first, Proxy(first.port) as proxy:
+        call = await visit(proxy.url)
+        await call.begin()
+        await call.draws(5)
+        async with running(codec, max_sessions=1) as second:
+            proxy.target = second.port
+            await first.service.drain()
+            await call.says("Connection lost, resuming")
+            await call.says("a new call has begun")
+            await call.draws(5)
+            await call.hang_up()
+
+
+async def test_permission_denied(serving, visit):
+    call = await visit(serving.url, permissions=())
+    await call.press()
+    await call.says("Permission denied")
+    await call.idle()
+    assert call.sockets == []  # nobody's slot is taken
+    assert serving.engine.free_slots == 4
+
+
+async def test_no_microphone(serving, visit):
+    async with chromium("--disable-audio-input") as deaf:
+        call = await visit(serving.url, browser=deaf)
+        await call.press()
+        await call.says("No microphone")
+        await call.idle()
+
+
+async def test_not_https(serving, visit):
+    call = await visit(f"ws://page.test:{serving.port}", permissions=())
+    await call.says("Not https")
+    await call.press()
+    await call.says("Not https")
+
+
+async def test_server_busy(codec, visit):
+    async with running(codec, max_sessions=1) as server:
+        async with connect(server.url, "encode"):
+            call = await visit(server.url)
+            await call.press()
+            await call.says("Server busy")
+            await call.idle()
+        await call.begin()
+        await call.says("you hear yourself")
+
+
+async def test_nobody_answers(codec, visit):
+    async with running(codec, max_sessions=1) as server:
+        call = await visit(server.url)
+    await call.press()
+    await call.says("There is no answer")
+
+
+async def test_a_token_is_asked_for(codec, visit):
+    async with running(codec, max_sessions=1, access=Access([Token("s3cret")])) as server:
+        call = await visit(server.url)
+        field = call.page.get_by_label("Token")
+        await playwright.expect(field).to_be_visible()
+        await field.fill("guess")
+        await call.press()
+        await call.says("wants a token")
+        await playwright.expect(field).to_be_focused()
+        await field.fill("s3cret")
+        await call.page.keyboard.press("Enter")
+        await call.says("you hear yourself")
