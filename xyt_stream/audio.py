@@ -19,7 +19,6 @@ from xyt_stream.errors import AudioError
 
 INPUT_RATE = 16_000  # Hz, what every encoder hears
 FRAME_SAMPLES = 1_280  # samples at INPUT_RATE in one code frame
-FRAME_RATE = INPUT_RATE / FRAME_SAMPLES  # 12.5 code frames a second
 FRAME_SECONDS = FRAME_SAMPLES / INPUT_RATE  # 0.08 s
 
 FILE_RATES = range(1_000, 768_001)  # Hz, of recordings; beyond, it is no sound or a trap

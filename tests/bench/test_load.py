@@ -7,8 +7,8 @@ import json
 import pytest
 
 from xyt_stream.bench.load import Load, find_capacity, measure, own_server
-from xyt_stream.bench.load_clients import speech_or_noise
 from xyt_stream.bench.soak import Held, Soak
+from xyt_stream.bench.speech import speech_or_noise
 from xyt_stream.errors import ServeError
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from xyt_stream.audio import INPUT_RATE, Pcm16, Samples, to_float32, to_int16
+from xyt_stream.bench.speech import BLOCK_SECONDS, in_real_time
 from xyt_stream.bench.timing import Times, summary, timed, warm_up
 from xyt_stream.client import Connection, connect
 from xyt_stream.client.jitter import JitterBuffer
@@ -28,7 +29,6 @@ from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import Ready
 from xyt_stream.streaming.codec import Codec
 
-BLOCK = 0.02  # seconds that microphones and loudspeakers take at once
 RESOLUTION = 0.001  # seconds, of envelopes
 _SMOOTH = 0.01  # seconds over which a codec smears a click
 _TRIES = 6  # while the server is busy
@@ -100,7 +100,6 @@ class _Ear:
         self.buffered: list[float] = []
         self.device: list[float] = []
         self._rate = rate
-        self._began = began
         self._heard: list[Pcm16] = []
         self._next_block = began
         self._plays = False
@@ -114,13 +113,13 @@ class _Ear:
 
     async def play(self) -> None:
         """Never returns."""
-        count = round(BLOCK * self._rate)
+        count = round(BLOCK_SECONDS * self._rate)
         while True:
             await asyncio.sleep(max(0.0, self._next_block - time.monotonic()))
             block = self.buffer.pull(count)
             self._plays = len(block) == count
             self._heard.append(np.pad(block, (0, count - len(block))))
-            self._next_block += BLOCK
+            self._next_block += BLOCK_SECONDS
 
     def heard(self) -> Samples:
         return to_float32(np.concatenate(self._heard))
@@ -172,11 +171,7 @@ async def _travel(url: str, pcm: Pcm16, target: float) -> Journey:
 
 async def _speak(connection: Connection, pcm: Pcm16, latency: Latency, began: float) -> None:
     pcm = np.concatenate([pcm, np.zeros(round(_AFTER * INPUT_RATE), np.int16)])
-    size = round(BLOCK * INPUT_RATE)
-    for start in range(0, len(pcm), size):
-        block = pcm[start : start + size]
-        due = began + (start + len(block)) / INPUT_RATE
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
+    async for block in in_real_time(pcm, began):
         latency.sent(len(block))
         await connection.send_pcm(block)
     await connection.end()

@@ -6,19 +6,17 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Pcm16, read_audio, to_int16
+from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Pcm16
+from xyt_stream.bench.speech import in_real_time
 from xyt_stream.client import Connection, connect
 from xyt_stream.client.report import Latency
 from xyt_stream.errors import ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import End
-
-_BLOCK = INPUT_RATE // 50  # samples, 20 ms, as a microphone gives them
 
 
 @dataclass
@@ -37,13 +35,6 @@ class Heard:
     turnaround: list[float] = field(default_factory=list)
     step_ms: dict[str, float] | None = None
     error: str | None = None
-
-
-def speech_or_noise(path: Path | None) -> Pcm16:
-    """A recording to say, int16 [samples]; ten seconds of noise without one."""
-    if path is not None:
-        return to_int16(read_audio(path)[0])
-    return to_int16(np.random.default_rng(0).normal(0, 0.05, 10 * INPUT_RATE))
 
 
 def run_clients(
@@ -87,12 +78,9 @@ async def _client(url: str, token: str | None, pcm: Pcm16, moment: float, second
 
 async def _speak(connection: Connection, pcm: Pcm16, latency: Latency, moment: float) -> None:
     """Says it in real time, beginning within the first second."""
-    start = time.monotonic() + moment
+    began = time.monotonic() + moment
     with suppress(ConnectionFailedError, ProtocolError):  # whoever listens hears of it, too
-        for begin in range(0, len(pcm), _BLOCK):
-            block = pcm[begin : begin + _BLOCK]
-            due = start + (begin + len(block)) / INPUT_RATE
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        async for block in in_real_time(pcm, began):
             latency.sent(len(block))
             await connection.send_pcm(block)
         await connection.end()

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from xyt_stream.audio import INPUT_RATE, Pcm16
 from xyt_stream.bench.load import Target, info, process_of
+from xyt_stream.bench.speech import in_real_time
 from xyt_stream.client import Connection, connect
 from xyt_stream.errors import ConnectionFailedError, ProtocolError
 
@@ -24,7 +25,6 @@ FIRST = 60.0  # seconds after which the server has all that it needs
 TOLERANCE = 0.02
 _LONGEST_VISIT = 15.0  # seconds
 _VANISH = 0.2  # of the visits end without a word
-_BLOCK = INPUT_RATE // 50
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,11 @@ async def _visits(url: str, pcm: Pcm16, deadline: float) -> list[bool]:
 async def _visit(url: str, pcm: Pcm16, seconds: float) -> None:
     role = random.choice(("loopback", "encode"))
     async with connect(url, role, send_rate=INPUT_RATE) as connection:
-        start = time.monotonic()
         said = np.resize(pcm, round(seconds * INPUT_RATE))
         listening = asyncio.create_task(_listen(connection))
         try:
-            for begin in range(0, len(said), _BLOCK):
-                await connection.send_pcm(said[begin : begin + _BLOCK])
-                await asyncio.sleep(max(0.0, start + begin / INPUT_RATE - time.monotonic()))
+            async for block in in_real_time(said, time.monotonic()):
+                await connection.send_pcm(block)
             if random.random() > _VANISH:
                 await connection.end()
                 await listening

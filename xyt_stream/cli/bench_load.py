@@ -38,7 +38,7 @@ def bench_load(
 ) -> None:
     """Many clients of one server: turnaround of a frame, late and lost frames, and the limit."""
     from xyt_stream.bench.load import LATE, Load, Target, find_capacity, measure, own_server
-    from xyt_stream.bench.load_clients import speech_or_noise
+    from xyt_stream.bench.speech import speech_or_noise
 
     pcm = speech_or_noise(speech)
 
@@ -77,8 +77,8 @@ def bench_soak(
 ) -> None:
     """Sessions coming and going for long: memory, descriptors and slots must not grow."""
     from xyt_stream.bench.load import own_server
-    from xyt_stream.bench.load_clients import speech_or_noise
     from xyt_stream.bench.soak import soak
+    from xyt_stream.bench.speech import speech_or_noise
 
     with own_server(model, slots=sessions, device=device) as target:
         result = soak(target, speech_or_noise(speech), sessions=sessions, minutes=minutes)

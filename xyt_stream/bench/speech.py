@@ -1,0 +1,35 @@
+"""What clients say while they are measured."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+
+from xyt_stream.audio import INPUT_RATE, Pcm16, read_audio, to_int16
+
+BLOCK_SECONDS = 0.02  # as microphones give them
+_BLOCK = round(BLOCK_SECONDS * INPUT_RATE)
+
+
+def speech_or_noise(path: Path | None) -> Pcm16:
+    """A recording to say, int16 [samples]; ten seconds of noise without one."""
+    if path is not None:
+        return to_int16(read_audio(path)[0])
+    return to_int16(np.random.default_rng(0).normal(0, 0.05, 10 * INPUT_RATE))
+
+
+async def in_real_time(pcm: Pcm16, began: float) -> AsyncIterator[Pcm16]:
+    """Blocks of BLOCK_SECONDS of int16 [samples], each when a microphone has heard its end.
+
+    Args:
+        began: when its first sample is spoken, by `time.monotonic`.
+    """
+    for start in range(0, len(pcm), _BLOCK):
+        block = pcm[start : start + _BLOCK]
+        due = began + (start + len(block)) / INPUT_RATE
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        yield block
