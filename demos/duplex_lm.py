@@ -1,16 +1,22 @@
 """A small language model over the eight code streams: it goes on speaking where the user has ended.
 
-    python demos/train_duplex_lm.py FOLDER_OF_SPEECH     # writes duplex_lm.safetensors, here
     xyt-stream serve --duplex demos.duplex_lm:Babbler    # in the folder above this one
+    python demos/train_duplex_lm.py FOLDER_OF_SPEECH     # for another codec than the default one
 
 It knows no words: it babbles in the voice that it heard. It is here to show a model that generates
 at the endpoint. Codebook k lags k frames behind (the delay pattern of XY-Tokenizer's LLMs), so that
 each code of a frame is chosen knowing the ones before it, in one step of the network a frame.
+
+So small a network knows a little of how speech goes on, and nothing of whose it is. A code is one
+of its choice, or one out of a continuous cache (Grave et al., 2017, arXiv 1612.04426) of what was
+heard; the deeper the book, the likelier the cache: the first books hold more of the sounds, and all
+of them the voice.
 """
 
 from __future__ import annotations
 
 import collections
+import hashlib
 import os
 from pathlib import Path
 
@@ -32,6 +38,10 @@ REMEMBERED = 160  # frames of the user's that it goes on from
 LONGEST = 125  # frames that it babbles: 10 s
 PAUSE, AMONG = 4, 16  # so many frames of so many may be silent: that is easily foreseen for ever
 TEMPERATURE, LIKELIEST = 0.9, 60
+TRUST, FADING = 0.4, 0.5  # how often a first code is the network's; how much less each next book's
+PAST = (1.0, 0.7, 0.5)  # what it counts to be like a frame heard, now and so many frames ago
+ALIKE, NEAR = 16.0, 12.0  # how much likelier alike frames are, and codes near to them
+COPIED = 3  # first codes in a row that may be those of frames heard in a row
 
 Codes = npt.NDArray[np.int64]
 
@@ -119,13 +129,15 @@ class CodeModel(nn.Module):
         width: int = 160,
         layers: int = 5,
         heads: int = 5,
-        dropout: float = 0.1,
+        dropout: float = 0.15,
     ) -> None:
         super().__init__()
         self.books, self.size, self.heads = books, size, heads
         self.nothing = size  # stands where a book has not begun
         self.register_buffer("quiet", torch.zeros(size, dtype=torch.bool))
+        self.dropout = dropout
         self.embed = nn.Parameter(torch.randn(books, size + 1, width) * 0.02)
+        self.often = nn.Parameter(torch.zeros(books, 1, size))
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
         self.mix = nn.Linear(width, books * width, bias=False)
@@ -137,6 +149,7 @@ class CodeModel(nn.Module):
         """Delayed codes [batch, books, steps] -> logits [batch, books, steps, size] of the next."""
         books = torch.arange(self.books)[:, None]
         x = self.embed[books, codes].sum(1) * self.books**-0.5
+        x = F.dropout(x, self.dropout, self.training)
         steps, size = x.shape[1], x.shape[2] // self.heads
         first = 0 if memory is None else memory.steps
         # Double: a stream may go on for days.
@@ -150,18 +163,19 @@ class CodeModel(nn.Module):
             memory.steps += steps
         mixed = self.mix(self.norm(x)).view(*x.shape[:2], self.books, -1)
         # The same vectors say what a code is when it is read and when it is chosen.
-        return torch.einsum("bskw,kcw->bksc", mixed, self.embed[:, : self.size])
+        return torch.einsum("bskw,kcw->bksc", mixed, self.embed[:, : self.size]) + self.often
 
     def memory(self) -> Memory:
         width = self.embed.shape[-1]
         return Memory(len(self.blocks), self.heads, width // self.heads)
 
-    def save(self, path: Path, codec_hash: str) -> None:
-        """Half-precision weights, and which codec's codes they know."""
+    def save(self, path: Path, codes: str) -> None:
+        """Half-precision weights, and which codes they know, by `codes_hash`."""
         shape = {"books": self.books, "size": self.size, "width": self.embed.shape[-1]}
         shape |= {"layers": len(self.blocks), "heads": self.heads}
-        about = {"codec": codec_hash} | {name: str(value) for name, value in shape.items()}
+        about = {"codes": codes} | {name: str(value) for name, value in shape.items()}
         save_file({name: x.half() for name, x in self.state_dict().items()}, path, about)
+        path.chmod(0o644)  # it comes as its owner's alone
 
     @classmethod
     def load(cls, path: Path, codec: Codec) -> CodeModel:
@@ -172,33 +186,106 @@ class CodeModel(nn.Module):
         with safe_open(path, "pt") as file:
             about = dict(file.metadata())
         weights = {name: x.float() for name, x in load_file(path).items()}
-        if about.pop("codec") != codec.hash:
+        if about.pop("codes") != codes_hash(codec):
             raise ModelError(f"{path} knows the codes of another codec: {train}")
         model = cls(**{name: int(value) for name, value in about.items()})
         model.load_state_dict(weights)
         return model.eval()
 
 
+def codes_hash(codec: Codec) -> str:
+    """What its codes are known by: their vectors, whatever makes sound of them (hex SHA-256)."""
+    books = codec.network.quantizer.books.cpu().half()
+    return hashlib.sha256(books.numpy().tobytes()).hexdigest()
+
+
+class Voice:
+    """The frames that were heard, and what the voice in them would say next.
+
+    Near vectors of a codec's are near sounds, and each book adds its own to those before it. When
+    book k is to be chosen for a frame, the frames heard are weighed by how far they were, after k
+    books, from what the frame is now, and likewise those before them from those before it. One of
+    them is drawn, and a code that comes close to what the frame still lacks to be like it.
+
+    Args:
+        vectors: the codec's, float32 [books, size, dim].
+        heard: int64 [books, frames].
+        random: of its choices.
+
+    Attributes:
+        rows: how many steps back it looks.
+    """
+
+    def __init__(self, vectors: Tensor, heard: Tensor, random: torch.Generator) -> None:
+        self._books = len(vectors)
+        self._each = torch.arange(self._books)
+        self._vectors = F.pad(vectors, (0, 0, 0, 1))  # nothing adds nothing
+        self._firsts, self._random = heard[0], random
+        self._energy = vectors.square().sum(2)
+        # Row n of these: after n books, which is what a frame has n steps after its first.
+        self.rows = self._books + len(PAST) - 1
+        reached = torch.arange(self.rows).clamp(max=self._books)
+        made = F.pad(vectors[self._each[:, None], heard].cumsum(0), (0, 0, 0, 0, 1, 0))
+        self._made = made[reached]  # [rows, frames, dim]
+        middle = self._made.mean(1, keepdim=True)
+        self._spread = (self._made - middle).square().sum(2).mean(1).clamp(min=1e-6)
+        self._now = torch.zeros_like(self._made[:, 0])
+        self._copied = torch.zeros_like(self._firsts)  # first codes said like those before it
+
+    def add(self, row: Tensor) -> None:
+        """A step has been made: delayed codes [books]."""
+        self._now[: self._books] += self._vectors[self._each, row]
+        self._now = self._now.roll(1, 0)
+        self._now[0] = 0.0
+        copied = torch.where(self._firsts == row[0], self._copied + 1, 0)
+        self._copied = F.pad(copied[:-1], (1, 0))
+
+    def copies(self) -> Tensor:
+        """First codes with which too much would be said again as it was heard."""
+        return self._firsts[self._copied >= COPIED]
+
+    def draw(self, never: Tensor) -> Tensor:
+        """A code of each book, int64 [books]; `never`, bool [size], of the first one."""
+        far = (self._now[:, None] - self._made).square().sum(2) / self._spread[:, None]
+        unlike = torch.zeros_like(far[: self._books])
+        for age, weight in enumerate(PAST):
+            unlike[:, age:] += weight * far[age : age + self._books, : far.shape[1] - age]
+            unlike[:, :age] += weight * 2  # which is how far any two are on average
+        unlike[0, never[self._firsts]] += 1e3
+        like = torch.multinomial((-ALIKE * unlike).softmax(-1), 1, generator=self._random)[:, 0]
+        lacks = self._made[-1, like] - self._now[: self._books]
+        near = 2 * torch.einsum("kd,kcd->kc", lacks, self._vectors[:, :-1]) - self._energy
+        near[0, never] = -torch.inf
+        likely = (NEAR * near / self._energy.mean(1, keepdim=True)).softmax(-1)
+        return torch.multinomial(likely, 1, generator=self._random)[:, 0]
+
+
 class Speaker:
     """Goes on from frames that were heard.
 
     Args:
+        vectors: the codec's, float32 [books, size, dim].
         heard: int64 [books, frames].
         seed: of its choices.
     """
 
     @torch.inference_mode()
-    def __init__(self, model: CodeModel, heard: Codes, seed: int = 0) -> None:
+    def __init__(self, model: CodeModel, vectors: Tensor, heard: Codes, seed: int = 0) -> None:
         self._model = model
         self._memory = model.memory()
         self._random = torch.Generator().manual_seed(seed)
+        self._trust = TRUST * FADING ** torch.arange(model.books)
         self._silent: collections.deque[bool] = collections.deque(maxlen=AMONG - 1)
-        known = delayed(torch.from_numpy(heard)[None], model.nothing)
+        frames = torch.from_numpy(heard)
+        self._voice = Voice(vectors, frames, self._random)
+        known = delayed(frames[None], model.nothing)
         begins = known.new_full((1, model.books, 1), model.nothing)
         rows = torch.cat([begins, known], dim=2)
         whole = heard.shape[1] + 1  # steps of which all is known; of the others, some books
         self._partly = collections.deque(rows[0, :, whole:].T)
         self._latest = collections.deque(rows[0, :, :whole].T, maxlen=model.books)
+        for row in rows[0, :, 1:whole].T[-self._voice.rows :]:
+            self._voice.add(row)
         self._logits = model(rows[:, :, :whole], self._memory)[0, :, -1]
         for _ in range(model.books - 1):
             self._advance()
@@ -213,15 +300,20 @@ class Speaker:
 
     def _advance(self) -> None:
         """One step: a code of each book, the k-th of which belongs k frames back."""
+        never = torch.zeros_like(self._model.quiet)
         if sum(self._silent) >= PAUSE:
-            self._logits[0, self._model.quiet] = -torch.inf
+            never |= self._model.quiet
+        never[self._voice.copies()] = True
+        self._logits[0, never] = -torch.inf
         likeliest, which = (self._logits / TEMPERATURE).topk(LIKELIEST, dim=-1)
         chosen = torch.multinomial(likeliest.softmax(-1), 1, generator=self._random)
-        row = which.gather(-1, chosen)[:, 0]
+        own = torch.rand(self._model.books, generator=self._random) < self._trust
+        row = torch.where(own, which.gather(-1, chosen)[:, 0], self._voice.draw(never))
         if self._partly:
             known = self._partly.popleft()
             row = torch.where(known == self._model.nothing, row, known)
         self._latest.append(row)
+        self._voice.add(row)
         self._silent.append(bool(self._model.quiet[row[0]]))
         self._logits = self._model(row[None, :, None], self._memory)[0, :, -1]
 
@@ -238,6 +330,7 @@ class Babbler:
         if codec.hash not in self._models:
             self._models[codec.hash] = CodeModel.load(WEIGHTS, codec)
         self._model = self._models[codec.hash]
+        self._vectors = codec.network.quantizer.books.cpu().float()
         self._decoder = codec.stream_decoder()
         self._ear = Ear(codec.output_rate)
 
@@ -256,7 +349,7 @@ class Babbler:
             self._speaker = None
         if turn is not None:
             self._heard.extend(turn.T)
-            self._speaker = Speaker(self._model, np.stack(self._heard, axis=1))
+            self._speaker = Speaker(self._model, self._vectors, np.stack(self._heard, axis=1))
             self._left = LONGEST
         if self._speaker is None or not self._left:
             return None

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from duplex_lm import WEIGHTS, WINDOW, CodeModel, delayed
+from duplex_lm import WEIGHTS, WINDOW, CodeModel, codes_hash, delayed
 from rich.progress import track
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from xyt_stream import Codec
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Samples, resample, to_float32
@@ -39,7 +40,7 @@ NO_LABEL = -100
 
 def clips_as_codes(folder: Path, codec: Codec, work: Path) -> tuple[list[Tensor], Tensor]:
     """Each clip at each speed, [books, frames], and the first book's quiet codes; made once."""
-    path = work / f"codes-{codec.hash[:16]}.safetensors"
+    path = work / f"codes-{codes_hash(codec)[:16]}.safetensors"
     if not path.is_file():
         made, levels, counts = {}, *np.zeros((2, codec.codebook_size))
         for number, clip in enumerate(track(find_clips(folder), "coding", transient=True)):
@@ -96,10 +97,40 @@ class Batches:
         return padded[:, :, :-1], labels.masked_fill(labels == self.nothing, NO_LABEL)
 
 
-def loss_of(model: CodeModel, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Mean over all codes, in nats."""
-    inputs, labels = batch
-    return F.cross_entropy(model(inputs).flatten(0, 2), labels.flatten(), ignore_index=NO_LABEL)
+class Learner(nn.Module):
+    """The model while it learns: what a code is to it, it makes out of the codec's vector of it.
+
+    What it learns of a code holds for all that sound like it, and less is learnt by heart.
+    """
+
+    vectors: Tensor
+
+    def __init__(self, vectors: Tensor) -> None:
+        super().__init__()
+        books, size, dim = vectors.shape
+        self.model = CodeModel(books, size)
+        width = self.model.embed.shape[-1]
+        self.model.embed.requires_grad_(False)
+        even = vectors - vectors.mean(1, keepdim=True)
+        even = even / even.square().mean((1, 2), keepdim=True).sqrt()
+        self.register_buffer("vectors", even, persistent=False)
+        self.project = nn.Parameter(torch.randn(books, dim, width) * 0.03 * dim**-0.5)
+        self.nothing = nn.Parameter(torch.zeros(books, 1, width))
+
+    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Mean loss over all codes, in nats."""
+        inputs, labels = batch
+        logits = functional_call(self.model, {"embed": self.embed()}, inputs)
+        return F.cross_entropy(logits.flatten(0, 2), labels.flatten(), ignore_index=NO_LABEL)
+
+    def embed(self) -> Tensor:
+        """[books, size + 1, width]."""
+        return torch.cat([self.vectors @ self.project, self.nothing], dim=1)
+
+    @torch.no_grad()
+    def save(self, out: Path, codes: str) -> None:
+        self.model.embed.copy_(self.embed())
+        self.model.save(out, codes)
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -123,34 +154,35 @@ def train(folder: Path, out: Path, work: Path, steps: int, model_name: str | Non
     held = [clip for n, clip in enumerate(clips) if n // each % HELD_OUT == HELD_OUT - 1]
     kept = [clip for n, clip in enumerate(clips) if n // each % HELD_OUT != HELD_OUT - 1]
     torch.manual_seed(0)
-    model = CodeModel(codec.num_codebooks, codec.codebook_size)
-    model.quiet.copy_(quiet)
+    learner = Learner(codec.network.quantizer.books.float())
+    learner.model.quiet.copy_(quiet)
+    parameters = [each for each in learner.parameters() if each.requires_grad]
     print(
-        f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(kept)} clips",
+        f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters, {len(kept)} clips",
         flush=True,
     )
-    optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.05)
-    saved, first, best = work / f"training-{codec.hash[:16]}.pt", 0, float("inf")
+    optimizer = torch.optim.AdamW(parameters, RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    saved, first, best = work / f"training-{codes_hash(codec)[:16]}.pt", 0, float("inf")
     if saved.is_file():
         state = torch.load(saved, weights_only=True)
-        model.load_state_dict(state["model"])
+        learner.load_state_dict(state["learner"])
         optimizer.load_state_dict(state["optimizer"])
         first, best = state["step"], state["best"]
-    batches = Batches(kept, model.nothing)
-    checks = Batches(held or kept, model.nothing)
+    batches = Batches(kept, learner.model.nothing)
+    checks = Batches(held or kept, learner.model.nothing)
     started = time.monotonic()
     for step in range(first, steps):
         torch.manual_seed(step)  # dropout, too, is the same after a stop
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(model, batches[step])
+            loss = learner(batches[step])
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         if (step + 1) % SAVED_EVERY == 0 or step + 1 == steps:
-            check = validate(model, checks)
+            check = validate(learner, checks)
             pace = (time.monotonic() - started) / (step + 1 - first)
             bits, step_time = loss.item() / np.log(2), f"{pace:.2f} s a step"
             print(
@@ -159,19 +191,19 @@ def train(folder: Path, out: Path, work: Path, steps: int, model_name: str | Non
             )
             if check < best:
                 best = check
-                model.save(out, codec.hash)
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                learner.save(out, codes_hash(codec))
+            state = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save({**state, "step": step + 1, "best": best}, saved.with_suffix(".new"))
             saved.with_suffix(".new").replace(saved)  # a stop in between costs nothing
     return best
 
 
 @torch.inference_mode()
-def validate(model: CodeModel, batches: Batches) -> float:
+def validate(learner: Learner, batches: Batches) -> float:
     """Bits a code."""
-    model.eval()
-    losses = [loss_of(model, batches[number]).item() for number in range(4)]
-    model.train()
+    learner.eval()
+    losses = [learner(batches[number]).item() for number in range(4)]
+    learner.train()
     return float(np.mean(losses) / np.log(2))
 
 
@@ -180,7 +212,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, help="of speech, any sound files")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--work", type=Path, default=Path("runs/duplex_lm"))
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--model", help="the codec: a name or a file; else the default one")
     options = parser.parse_args()
     train(options.folder, options.out, options.work, options.steps, options.model)

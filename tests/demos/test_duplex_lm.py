@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from xyt_stream import Codec
+from xyt_stream.audio import read_audio
 from xyt_stream.client import connect
 from xyt_stream.errors import ModelError, ServeError
 from xyt_stream.protocol.machine import Codes
@@ -21,7 +23,7 @@ from xyt_stream.server.limits import Limits
 sys.path.insert(0, str(Path(__file__).parents[2] / "demos"))
 import duplex_lm
 import train_duplex_lm
-from duplex_lm import WINDOW, Babbler, CodeModel, Speaker, delayed
+from duplex_lm import WEIGHTS, WINDOW, Babbler, CodeModel, Speaker, delayed
 
 FRAME = 1280
 
@@ -35,6 +37,13 @@ def model():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.2)
     return model
+
+
+@pytest.fixture
+def vectors():
+    """Smaller from book to book, as a residual quantizer's."""
+    each = torch.randn(8, 1024, 16, generator=torch.Generator().manual_seed(4))
+    return each * 0.2 ** torch.arange(8)[:, None, None]
 
 
 @pytest.fixture
@@ -71,10 +80,12 @@ def test_step_by_step_it_is_the_same_network(model, random_codes):
 
 
 @torch.inference_mode()
-def test_it_goes_on_after_the_last_frame_heard(model, random_codes, monkeypatch):
+def test_it_goes_on_after_the_last_frame_heard(model, vectors, random_codes, monkeypatch):
     """With the likeliest code only, each is what the network says after all that came before."""
     monkeypatch.setattr(duplex_lm, "LIKELIEST", 1)
-    speaker = Speaker(model, random_codes)
+    monkeypatch.setattr(duplex_lm, "TRUST", 1)
+    monkeypatch.setattr(duplex_lm, "FADING", 1)
+    speaker = Speaker(model, vectors, random_codes)
     said = np.stack([speaker.next() for _ in range(5)], axis=1)
     codes = torch.from_numpy(np.concatenate([random_codes, said], axis=1))
     begins = torch.full((1, 8, 1), model.nothing)
@@ -91,8 +102,8 @@ def test_it_goes_on_after_the_last_frame_heard(model, random_codes, monkeypatch)
 
 
 @torch.inference_mode()
-def test_it_goes_on_longer_than_it_remembers(model, random_codes):
-    speaker = Speaker(model, random_codes)
+def test_it_goes_on_longer_than_it_remembers(model, vectors, random_codes):
+    speaker = Speaker(model, vectors, random_codes)
     for _ in range(WINDOW + 20):
         frame = speaker.next()
         assert frame.shape == (8,)
@@ -101,14 +112,79 @@ def test_it_goes_on_longer_than_it_remembers(model, random_codes):
 
 
 @torch.inference_mode()
-def test_it_does_not_fall_asleep(model, random_codes):
+def test_it_does_not_fall_asleep(model, vectors, random_codes):
     model.quiet[:1000] = True  # nearly all
-    speaker = Speaker(model, random_codes)
+    speaker = Speaker(model, vectors, random_codes)
     silent = [speaker.next()[0] < 1000 for _ in range(100)]
     for start in range(85):
         assert sum(silent[start : start + duplex_lm.AMONG]) <= duplex_lm.PAUSE
     assert sum(silent) > 10  # and yet it pauses
     assert model.quiet.sum() == 1000
+
+
+def test_what_comes_next_is_what_came_next(model, vectors, random_codes, monkeypatch):
+    """With trust in the cache alone, and in what is most alike, it goes on as it once did."""
+    monkeypatch.setattr(duplex_lm, "TRUST", 0)
+    monkeypatch.setattr(duplex_lm, "ALIKE", 1e4)
+    monkeypatch.setattr(duplex_lm, "NEAR", 1e4)
+    again = np.concatenate([random_codes, random_codes[:, :3]], axis=1)
+
+    def said(copied):
+        monkeypatch.setattr(duplex_lm, "COPIED", copied)
+        speaker = Speaker(model, vectors, again)
+        return np.stack([speaker.next() for _ in range(6)], axis=1)
+
+    np.testing.assert_array_equal(said(9), random_codes[:, 3:9])
+    cut = said(5)  # three of them were in what was heard
+    np.testing.assert_array_equal(cut[:, :2], random_codes[:, 3:5])
+    assert cut[0, 2] != random_codes[0, 5]
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_little_is_enough_to_go_on_from(model, vectors, random_codes, frames):
+    speaker = Speaker(model, vectors, random_codes[:, :frames])
+    assert all(len(set(speaker.next())) > 1 for _ in range(20))
+
+
+@torch.inference_mode()
+def test_it_does_not_play_back(model, codec, clip):
+    """However sure of it the cache is."""
+    heard = codec.encode(clip.astype(np.float32) / 32768).numpy()
+    speaker = Speaker(model, codec.network.quantizer.books, heard)
+    firsts = np.array([speaker.next()[0] for _ in range(200)])
+    for length in range(1, duplex_lm.COPIED + 2):
+        rows = {tuple(row) for row in np.lib.stride_tricks.sliding_window_view(heard[0], length)}
+        said = [tuple(row) for row in np.lib.stride_tricks.sliding_window_view(firsts, length)]
+        assert any(row in rows for row in said) == (length <= duplex_lm.COPIED)
+
+
+def test_it_speaks_in_the_voice_that_it_heard(codec, fixtures):
+    """The weights beside the demo, in two seconds of either of two voices."""
+    pytest.importorskip("resemblyzer", exc_type=ImportError)
+    from xyt_stream.evaluate.similarity import speaker_similarity
+
+    model = CodeModel.load(WEIGHTS, codec)
+    demo = fixtures.parents[1] / "demos" / "speech.flac"
+    clips = [read_audio(path)[0][: 26 * FRAME] for path in (fixtures / "speech.flac", demo)]
+    heard = [codec.encode(clip) for clip in clips]
+    voices = [codec.decode(codes).numpy() for codes in heard]
+    for own, codes in enumerate(heard):
+        speaker = Speaker(model, codec.network.quantizer.books, codes.numpy())
+        said = codec.decode(np.stack([speaker.next() for _ in range(100)], axis=1)).numpy()
+        alike = [speaker_similarity(voice, said) for voice in voices]
+        assert alike[own] > 0.8
+        assert alike[own] > alike[1 - own] + 0.1
+        loudness = [np.sqrt(np.square(sound).mean()) for sound in (voices[own], said)]
+        assert 0.5 < loudness[1] / loudness[0] < 2
+
+
+def test_it_knows_the_codes_of_whatever_decoder(codec):
+    changed = Codec.load()
+    with torch.no_grad():
+        for parameter in changed.network.decoder.parameters():
+            parameter.zero_()
+    changed.hash = "0" * 64
+    assert isinstance(CodeModel.load(WEIGHTS, changed), CodeModel)
 
 
 def test_training_learns(trained, codec):
