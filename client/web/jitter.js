@@ -6,16 +6,21 @@
 const FADE = 0.005; // seconds over which one sound becomes another
 const CONCEALED = 0.04; // seconds that stand in for sound that is late, fading away
 const GROWTH = 0.04; // seconds that are held back more after running dry
-const CALM = 4; // seconds without running dry after which less will do
+const CALM = 5; // seconds without running dry after which less will do
+const WARY = 32; // seconds that this grows to where it comes to run dry again
 const SPARE = 0.04; // seconds that are never given up
 const STEP = 0.02; // seconds that are given up at once
+const PACE = 0.1; // seconds between two steps
+const LATELY = 1; // seconds after which what waited in all of them, beyond the target, is too much
 
 /**
  * Holds sound back for a while, as long as its arrivals need, and plays it evenly.
  *
  * It begins to play when `target` seconds wait. When it runs dry, what was heard last fades away
- * backwards, and it holds back more than before; after a calm time it gives up what was never
- * needed, a little at a time. Where sound was lost on the way, one side fades into the other.
+ * backwards, and it holds back more than before; after a calm time it gives up half of what was
+ * never needed, a little at a time, and what is beyond the target (all that a stall of the network
+ * let through at once) sooner. If it soon runs dry again, it takes back what it gave up, and waits
+ * for a longer calm from then on. Where sound was lost on the way, one side fades into the other.
  *
  * Nothing is allocated after its making: it runs on the thread that must never wait.
  */
@@ -31,8 +36,15 @@ export class JitterBuffer {
   #playing = false;
   #fadesIn = false;
   #finished = false;
-  #lowest = 0; // samples that waited at least, in this calm time
+  #patience = CALM; // seconds
+  #tried = 0; // samples that it last gave up after a calm time
   #calm = 0; // samples played without running dry
+  #lowest = 0; // samples that waited at least, in this calm time
+  #seen = 0; // samples played since it was last seen whether too much waits
+  #lately = 0; // samples that waited at least since then
+  #stepped = 0; // samples played since the last step
+  #spare = 0; // samples still to be given up after a calm time
+  #excess = 0; // samples still to be given up as too much
 
   /**
    * @param {number} rate Hz
@@ -99,15 +111,17 @@ export class JitterBuffer {
     const waiting = this.#pushed - this.#pulled;
     if (!this.#playing && (waiting >= this.target * this.rate || this.#finished)) {
       this.#playing = true;
-      this.#calm = 0;
-      this.#lowest = waiting;
+      this.#calm = this.#seen = this.#stepped = this.#spare = this.#excess = 0;
+      this.#lowest = this.#lately = waiting;
     }
     if (!this.#playing) return this.#standIn(out, 0);
     const count = Math.min(out.length, waiting);
     this.#take(out, count);
     if (count < out.length && !this.#finished) {
       this.underruns += 1;
-      this.target = Math.min(this.most, this.target + GROWTH);
+      this.target = Math.min(this.most, this.target + GROWTH + this.#tried / this.rate);
+      if (this.#tried) this.#patience = Math.min(WARY, 2 * this.#patience);
+      this.#tried = 0;
       this.#playing = false;
       this.#fadesIn = true;
       this.#fadeAway();
@@ -161,25 +175,54 @@ export class JitterBuffer {
     }
   }
 
-  /** After a calm time, gives up some of what was never needed. */
+  /** Gives up some of what is not needed: see `LATELY` and `CALM`. */
   #settle(count) {
+    const waiting = this.#pushed - this.#pulled;
+    const never = Math.round(SPARE * this.rate);
     this.#calm += count;
-    this.#lowest = Math.min(this.#lowest, this.#pushed - this.#pulled);
-    if (this.#finished || this.#calm < CALM * this.rate) return;
-    const spare = this.#lowest - Math.round(SPARE * this.rate);
-    const step = Math.min(spare, Math.round(STEP * this.rate));
-    if (step > this.#fade) {
-      const ring = this.#ring;
-      for (let i = 0; i < this.#fade; i++) {
-        const after = (this.#pulled + step + i) % ring.length;
-        ring[after] = cross(ring[(this.#pulled + i) % ring.length], ring[after], i, this.#fade);
+    this.#seen += count;
+    this.#stepped += count;
+    this.#lowest = Math.min(this.#lowest, waiting);
+    this.#lately = Math.min(this.#lately, waiting);
+    if (this.#finished) return;
+    if (this.#calm >= this.#patience * this.rate) {
+      const spare = Math.floor((this.#lowest - never) / 2);
+      if (spare > this.#fade) {
+        this.#spare = this.#tried = spare;
+        this.target = Math.max(SPARE, this.target - spare / this.rate);
+      } else {
+        this.#patience = Math.max(CALM, this.#patience / 2);
+        this.#tried = 0;
       }
-      this.#pulled += step;
-      this.givenUp += step;
-      this.target = Math.max(SPARE, this.target - step / this.rate);
+      this.#calm = 0;
+      this.#lowest = waiting;
     }
-    this.#calm = 0;
-    this.#lowest = this.#pushed - this.#pulled;
+    if (this.#seen >= LATELY * this.rate) {
+      this.#excess = Math.max(0, this.#lately - Math.round(this.target * this.rate));
+      this.#seen = 0;
+      this.#lately = waiting;
+    }
+    if (this.#stepped >= PACE * this.rate) {
+      const most = Math.min(Math.round(STEP * this.rate), this.#lately - never);
+      this.#giveUp(Math.min(most, Math.max(this.#spare, this.#excess)));
+      this.#stepped = 0;
+    }
+  }
+
+  /** Leaves out the next samples, so many that wait, unless it is not worth a fade. */
+  #giveUp(step) {
+    if (step <= this.#fade) return;
+    const ring = this.#ring;
+    for (let i = 0; i < this.#fade; i++) {
+      const after = (this.#pulled + step + i) % ring.length;
+      ring[after] = cross(ring[(this.#pulled + i) % ring.length], ring[after], i, this.#fade);
+    }
+    this.#pulled += step;
+    this.givenUp += step;
+    this.#lowest -= step;
+    this.#lately -= step;
+    this.#spare = Math.max(0, this.#spare - step);
+    this.#excess = Math.max(0, this.#excess - step);
   }
 
   /** What was played last, backwards and softer and softer, is to stand in. */

@@ -147,14 +147,38 @@ def test_recorded_networks(fixtures, network, underruns, silent, depth):
     assert longest_jump(played) < 9000  # the tone's own steps are up to 691; a cut makes 16,000
 
 
-def test_what_a_stall_lets_through_at_once_does_not_stay_as_delay():
-    """A second and a half of nothing, then all of it; half a minute later that is over."""
-    stall = np.where(np.arange(600) == 100, 1500.0, 5.0)
-    jitter, played, depths = simulate(even(600, stall))
-    assert depths[500:520].max() > 1.0
-    assert depths[-100:].mean() < 0.25
+@pytest.mark.parametrize(("stall", "back"), [(0.3, 2), (0.6, 3), (1.5, 8)])
+def test_what_a_stall_lets_through_at_once_does_not_stay_as_delay(stall, back):
+    """Nothing for a while, then all of it; so many seconds later that is nearly over."""
+    late = np.where(np.arange(600) == 100, stall * 1000, 5.0)
+    jitter, played, depths = simulate(even(600, late))
+    before = depths[300:400].mean()
+    over = round((8 + stall) * 50)
+    assert depths[over : over + 20].max() > stall - 0.2
+    assert depths[over + back * 50 : over + back * 50 + 50].mean() < before + 0.1
+    assert depths[-100:].mean() < before + 0.05
     assert jitter.underruns == 1
     assert longest_jump(played) < 3000
+
+
+def test_steady_jitter_is_learnt_and_not_forgotten():
+    """Packets that come by threes and fours, or up to 200 ms late, throughout."""
+    dribble = np.tile([240.0, 160.0, 80.0, 0.0], 1000)
+    uneven = np.random.default_rng(2).uniform(0, 200, 4000)
+    for late, underruns in ((dribble, 0), (uneven, 2)):
+        jitter, _, depths = simulate(even(4000, late))
+        assert jitter.underruns <= underruns
+        assert np.median(depths) < 0.2
+
+
+def test_stalls_that_come_again_are_learnt():
+    """0.4 s, each ten seconds for ten minutes: it gives up too early a few times, then no more."""
+    late = np.where(np.arange(7500) % 125 == 0, 400.0, 5.0)
+    half, _, _ = simulate(even(3750, late[:3750]))
+    whole, _, depths = simulate(even(7500, late))
+    assert half.underruns <= 12
+    assert whole.underruns <= half.underruns + 3
+    assert np.median(depths) < 0.5
 
 
 def test_calm_arrivals_end_with_little_delay():

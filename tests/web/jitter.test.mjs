@@ -117,6 +117,39 @@ for (const [name, late, underruns] of [
   });
 }
 
+for (const [stall, back] of [
+  [0.3, 2],
+  [0.6, 3],
+  [1.5, 8],
+]) {
+  test(`what a stall of ${stall} s lets through does not stay as delay`, () => {
+    const late = Array.from({ length: 600 }, (_, i) => (i === 100 ? stall * 1000 : 5));
+    const { jitter, played, depths } = simulate(even(late));
+    const before = mean(depths.slice(300, 400));
+    const over = Math.round((8 + stall) * 50);
+    const after = over + back * 50;
+    assert.ok(Math.max(...depths.slice(over, over + 20)) > stall - 0.2);
+    assert.ok(mean(depths.slice(after, after + 50)) < before + 0.1);
+    assert.ok(mean(depths.slice(-100)) < before + 0.05);
+    assert.equal(jitter.underruns, 1);
+    assert.ok(jump(played) < 3000);
+  });
+}
+
+test('steady jitter is learnt and not forgotten', () => {
+  const { jitter, depths } = simulate(even(repeated([240, 160, 80, 0], 4000)));
+  assert.equal(jitter.underruns, 0);
+  assert.ok(mean(depths) < 0.2);
+});
+
+test('stalls that come again are learnt', () => {
+  const late = Array.from({ length: 7500 }, (_, i) => (i % 125 ? 5 : 400));
+  const half = simulate(even(late.slice(0, 3750))).jitter.underruns;
+  const { jitter } = simulate(even(late));
+  assert.ok(half <= 12);
+  assert.ok(jitter.underruns <= half + 3);
+});
+
 test('calm arrivals end with little delay', () => {
   const { jitter, played, depths } = simulate(even(repeated([0], 1500)));
   assert.equal(jitter.underruns, 0);

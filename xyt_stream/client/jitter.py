@@ -11,19 +11,23 @@ from xyt_stream.audio import Pcm16
 _FADE = 0.005  # seconds over which one sound becomes another
 _CONCEALED = 0.04  # seconds that stand in for sound that is late, fading away
 _GROWTH = 0.04  # seconds that are held back more after running dry
-_CALM = 4.0  # seconds without running dry after which less will do
+_CALM = 5.0  # seconds without running dry after which less will do
+_WARY = 32.0  # seconds that this grows to where it comes to run dry again
 _SPARE = 0.04  # seconds that are never given up
 _STEP = 0.02  # seconds that are given up at once
-_HURRY = 0.5  # seconds between two steps while more than the target waits
+_PACE = 0.1  # seconds between two steps
+_LATELY = 1.0  # seconds after which what waited in all of them, beyond the target, is too much
 
 
 class JitterBuffer:
     """Holds sound back for a while, as long as its arrivals need, and plays it evenly.
 
     It begins to play when `target` seconds wait. When it runs dry, what was heard last fades away
-    backwards, and it holds back more than before; after a calm time it gives up what was never
-    needed, a little at a time, and what is beyond the target (all that a stall of the network let
-    through at once) sooner. Where sound was lost on the way, one side fades into the other.
+    backwards, and it holds back more than before; after a calm time it gives up half of what was
+    never needed, a little at a time, and what is beyond the target (all that a stall of the network
+    let through at once) sooner. If it soon runs dry again, it takes back what it gave up, and waits
+    for a longer calm from then on.
+    Where sound was lost on the way, one side fades into the other.
 
     `push` and `pull` may be called from different threads: a sound card pulls from its own.
 
@@ -59,10 +63,15 @@ class JitterBuffer:
         self._playing = False
         self._fades_in = False
         self._finished = False
+        self._patience = _CALM  # seconds
+        self._tried = 0  # samples that it last gave up after a calm time
         self._calm = 0  # samples played without running dry
         self._lowest = 0  # samples that waited at least, in this calm time
-        self._hurry = 0  # samples played since it was last seen whether too much waits
+        self._seen = 0  # samples played since it was last seen whether too much waits
         self._lately = 0  # samples that waited at least since then
+        self._stepped = 0  # samples played since the last step
+        self._spare = 0  # samples still to be given up after a calm time
+        self._excess = 0  # samples still to be given up as too much
         self._lock = threading.Lock()
 
     @property
@@ -100,14 +109,17 @@ class JitterBuffer:
             waiting = self._pushed - self._pulled
             if not self._playing and (waiting >= self.target * self.rate or self._finished):
                 self._playing = True
-                self._calm = self._hurry = 0
+                self._calm = self._seen = self._stepped = self._spare = self._excess = 0
                 self._lowest = self._lately = waiting
             if not self._playing:
                 return self._stand_in(count)
             out = self._take(min(count, waiting))
             if len(out) < count and not self._finished:
                 self.underruns += 1
-                self.target = min(self._most, self.target + _GROWTH)
+                grown = self.target + _GROWTH + self._tried / self.rate
+                self.target = min(self._most, grown)
+                if self._tried:
+                    self._patience, self._tried = min(_WARY, 2 * self._patience), 0
                 self._playing = False
                 self._fades_in = True
                 self._rest = self._fading_away()
@@ -145,34 +157,44 @@ class JitterBuffer:
         return out
 
     def _settle(self, count: int) -> None:
-        """Gives up some of what is not needed: see `_HURRY` and `_CALM`."""
+        """Gives up some of what is not needed: see `_LATELY` and `_CALM`."""
         waiting = self._pushed - self._pulled
         self._calm += count
-        self._hurry += count
+        self._seen += count
+        self._stepped += count
         self._lowest = min(self._lowest, waiting)
         self._lately = min(self._lately, waiting)
         if self._finished:
             return
-        if self._hurry >= _HURRY * self.rate:
-            self._give_up(self._lately - round(self.target * self.rate))
-            self._hurry, self._lately = 0, self._pushed - self._pulled
-        if self._calm >= _CALM * self.rate:
-            given = self._give_up(self._lowest - round(_SPARE * self.rate))
-            self.target = max(_SPARE, self.target - given / self.rate)
-            self._calm, self._lowest = 0, self._pushed - self._pulled
+        if self._calm >= self._patience * self.rate:
+            spare = (self._lowest - round(_SPARE * self.rate)) // 2
+            if spare > self._fade:
+                self._spare = self._tried = spare
+                self.target = max(_SPARE, self.target - spare / self.rate)
+            else:
+                self._patience, self._tried = max(_CALM, self._patience / 2), 0
+            self._calm, self._lowest = 0, waiting
+        if self._seen >= _LATELY * self.rate:
+            self._excess = max(0, self._lately - round(self.target * self.rate))
+            self._seen, self._lately = 0, waiting
+        if self._stepped >= _PACE * self.rate:
+            most = min(round(_STEP * self.rate), self._lately - round(_SPARE * self.rate))
+            self._give_up(min(most, max(self._spare, self._excess)))
+            self._stepped = 0
 
-    def _give_up(self, spare: int) -> int:
-        """Leaves out a step of so many spare samples; how many it was."""
-        step = min(spare, round(_STEP * self.rate))
+    def _give_up(self, step: int) -> None:
+        """Leaves out the next samples, so many that wait, unless it is not worth a fade."""
         if step <= self._fade:
-            return 0
+            return
         fading = (self._pulled + np.arange(self._fade)) % len(self._ring)
         after = (fading + step) % len(self._ring)
         self._ring[after] = self._crossed(self._ring[fading], self._ring[after])
         self._pulled += step
         self.given_up += step
         self._lowest -= step
-        return step
+        self._lately -= step
+        self._spare = max(0, self._spare - step)
+        self._excess = max(0, self._excess - step)
 
     def _fading_away(self) -> Pcm16:
         """What was played last, backwards and softer and softer."""
