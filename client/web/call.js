@@ -105,7 +105,7 @@ export class Call {
         this.sound.play(message);
       },
       codes: ({ frames }) => this.watcher.codes(frames),
-      pong: (roundTrip) => this.ledger.pong(roundTrip),
+      pong: (roundTrip, coding) => this.ledger.pong(roundTrip, coding),
       notice: (text) => this.watcher.say(text),
       clear: () => this.sound.clear(),
       interrupted: (why) => this.watcher.say(why ? `${why.message} ${RESUMING}` : RESUMING),

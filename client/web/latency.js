@@ -8,6 +8,9 @@
  *
  *     (s - c) capture  +  frame  +  (a - s) network, encoding, decoding
  *             +  overlap  +  what waited in the buffer before it  +  the devices
+ *
+ * Of (a - s) a ping tells the network's part, and its pong the time that the server encodes and
+ * decodes for; what is left the frame has waited for its turn, or for the model.
  */
 
 const KEPT = 40; // values behind each figure
@@ -41,6 +44,8 @@ export class Ledger {
   #capture = new Recent();
   #roundTrip = new Recent();
   #turnaround = new Recent();
+  #encode = new Recent();
+  #decode = new Recent();
   #overlap = new Recent();
   #wait = new Recent();
   #sentAt = new Map(); // by frame
@@ -92,9 +97,14 @@ export class Ledger {
     this.#wait.add(seconds);
   }
 
-  /** @param {number} seconds of a ping and its pong */
-  pong(seconds) {
+  /**
+   * @param {number} seconds of a ping and its pong
+   * @param {{encode: ?number, decode: ?number} | null} coding ms of the server's latest steps
+   */
+  pong(seconds, coding) {
     this.#roundTrip.add(seconds);
+    if (typeof coding?.encode === 'number') this.#encode.add(coding.encode / 1e3);
+    if (typeof coding?.decode === 'number') this.#decode.add(coding.decode / 1e3);
   }
 
   /**
@@ -108,17 +118,21 @@ export class Ledger {
     const roundTrip = this.#roundTrip.mean;
     const whole = this.#turnaround.mean;
     const known = whole !== null && roundTrip !== null;
-    const coding = known ? Math.max(0, whole - roundTrip - this.lookahead) : null;
+    const inServer = known ? Math.max(0, whole - roundTrip - this.lookahead) : null;
+    const [encode, decode, rest] = split(inServer, this.#encode.mean, this.#decode.mean);
     // Who only speaks or only hears has one way of it.
     const around = speaks && hears;
     const network = roundTrip !== null && !around ? roundTrip / 2 : roundTrip;
-    const model = role === 'user' ? 'encode, model, decode' : 'encode, decode';
+    const waits = around && { name: role === 'user' ? 'model' : 'queue', seconds: rest };
     return [
       speaks && { name: 'microphone', seconds: input },
       speaks && { name: 'capture', seconds: this.#capture.mean },
       speaks && { name: 'frame', seconds: this.frame + this.lookahead },
       { name: 'network', seconds: network },
-      around && { name: model, seconds: coding },
+      role !== 'user' && waits,
+      around && { name: 'encode', seconds: encode },
+      role === 'user' && waits,
+      around && { name: 'decode', seconds: decode },
       around && { name: 'overlap', seconds: this.#overlap.mean },
       hears && { name: 'buffer', seconds: this.#wait.mean },
       hears && { name: 'loudspeaker', seconds: output },
@@ -126,4 +140,14 @@ export class Ledger {
       .filter((part) => typeof part === 'object')
       .map(({ name, seconds }) => ({ name, ms: seconds === null ? null : seconds * 1e3 }));
   }
+}
+
+/**
+ * Parts of a whole, as long as they say, or shorter where they say more than there is.
+ * @returns {(number | null)[]} the two parts and what is left
+ */
+function split(whole, one, other) {
+  if (whole === null || one === null || other === null) return [null, null, null];
+  const share = Math.min(1, whole / (one + other || 1));
+  return [one * share, other * share, whole - (one + other) * share];
 }

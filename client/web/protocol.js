@@ -64,6 +64,8 @@ const model = object({
   causal: [truth],
 });
 
+const coding = object({ encode: [maybe(number), null], decode: [maybe(number), null] });
+
 const CONTROL = {
   hello: object({
     role: [text],
@@ -104,7 +106,10 @@ const CONTROL = {
   }),
   ack: object({ received: [whole] }),
   ping: object({ time: [number] }),
-  pong: object({ time: [number] }),
+  pong: object({
+    time: [number],
+    coding_ms: [maybe(coding), null],
+  }),
   notice: object({ name: [text], message: [text] }),
   error: object({
     name: [text],

@@ -30,7 +30,7 @@ const LOST = 4000; // our close code for a connection that is given up, not a se
  * @property {(ready: any, restarted: boolean) => void} ready the session begins, at first or anew
  * @property {(message: {frame: number, samples: Int16Array, gap: boolean}) => void} pcm
  * @property {(message: {frame: number, frames: Uint16Array[]}) => void} codes
- * @property {(roundTrip: number) => void} pong
+ * @property {(roundTrip: number, coding: {encode: ?number, decode: ?number} | null) => void} pong
  * @property {(message: string) => void} notice
  * @property {() => void} clear what was not played is to be dropped; answer with `cleared`
  * @property {(why: ProtocolError | null) => void} interrupted the connection was lost
@@ -163,8 +163,9 @@ export class Session {
     if (message?.type === 'ready' && !this.#open) this.#opened(message);
     else if (message?.type === 'error') this.#refused(message);
     else if (message?.type === 'ack') this.outbox.acknowledged(message.received);
-    else if (message?.type === 'pong') this.listener.pong(performance.now() / 1e3 - message.time);
-    else if (message?.type === 'notice') this.listener.notice(message.message);
+    else if (message?.type === 'pong') {
+      this.listener.pong(performance.now() / 1e3 - message.time, message.coding_ms);
+    } else if (message?.type === 'notice') this.listener.notice(message.message);
     else if (message?.type === 'clear') this.listener.clear();
     else if (message?.type === 'end') {
       this.close();

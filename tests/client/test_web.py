@@ -141,7 +141,10 @@ async def test_one_talks_with_a_model_and_interrupts_it(codec, serving, visit):
         await call.draws(25)
         _, played, _ = await call.recording("played")
         assert np.abs(played).max() > 0.02
-        assert (await call.figures())["encode, model, decode"] > 0
+        figures = await call.figures()
+        assert list(figures)[3:7] == ["network", "encode", "model", "decode"]
+        assert figures["encode"] > 0
+        assert figures["decode"] > 0
         await call.page.get_by_role("button", name="Interrupt").click()
         bits = call.page.locator("#bits")
         await playwright.expect(bits).to_have_text("0", timeout=PATIENCE)

@@ -10,6 +10,7 @@ import pytest
 from xyt_stream.audio import StreamResampler, fit_length, resample, to_float32, to_int16
 from xyt_stream.client import connect
 from xyt_stream.errors import CodeError, ProtocolError
+from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import RATES, Pong
 from xyt_stream.server.access import Access, Token
 from xyt_stream.server.app import running
@@ -154,7 +155,20 @@ async def test_ready_tells_what_the_codec_is(server, codec):
 async def test_ping_comes_back(server):
     async with connect(server.url, "loopback") as connection:
         await connection.ping(12.25)
-        assert await anext(aiter(connection)) == Pong(time=12.25)
+        assert (await anext(aiter(connection))).time == 12.25
+
+
+async def test_a_pong_tells_how_long_coding_takes(server, clip):
+    async with connect(server.url, "loopback") as connection:
+        await connection.send_pcm(clip[: 5 * 1280])
+        events = aiter(connection)
+        while not isinstance(await anext(events), Pcm):
+            pass
+        await connection.ping(1.5)
+        while not isinstance(pong := await anext(events), Pong):
+            pass
+        assert pong.coding_ms.encode > 0
+        assert pong.coding_ms.decode > 0
 
 
 async def test_bad_codes_never_leave_the_client(server):

@@ -117,10 +117,18 @@ class Ping(Control, frozen=True, tag="ping"):
     time: float
 
 
+class CodingTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step has lately taken on average, in ms, by its two halves; None: there was none."""
+
+    encode: float | None = None
+    decode: float | None = None
+
+
 class Pong(Control, frozen=True, tag="pong"):
     """Answers a `ping`."""
 
     time: float
+    coding_ms: CodingTimes | None = None
 
 
 class Notice(Control, frozen=True, tag="notice"):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SECONDS, Samples
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.messages import StepTimes
+from xyt_stream.protocol.messages import CodingTimes, StepTimes
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.slots import Ints, Mask, Slots, Work
 from xyt_stream.streaming.codec import Codec
@@ -77,6 +77,7 @@ class _Batch:
     codes: CodeArray  # [rows, codebooks]
     sound: Samples | None  # [rows, frame_samples_out]; only of those that were decoded
     tail: Samples | None  # [slots, delay_samples]
+    times: tuple[float, float, float]  # seconds: before encoding, after it, and after decoding
 
 
 class Engine:
@@ -108,6 +109,8 @@ class Engine:
         self._tenants: list[Tenant | None] = [None] * slots
         self._step_ms: collections.deque[float] = collections.deque(maxlen=_STEPS_KEPT)
         self._recent: collections.deque[tuple[float, float]] = collections.deque(maxlen=_RECENT)
+        self._encode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
+        self._decode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
 
         pinned = codec.device.type == "cuda"
         self._pcm = torch.zeros(slots, codec.frame_samples_in, pin_memory=pinned)
@@ -192,6 +195,12 @@ class Engine:
             return None
         median, p99 = np.percentile(np.array(self._step_ms), (50, 99))
         return StepTimes(median=float(median), p99=float(p99))
+
+    def coding_ms(self) -> CodingTimes | None:
+        """How long the latest steps encoded and decoded; None before the first."""
+        if not self._step_ms:
+            return None
+        return CodingTimes(encode=_mean(self._encode_ms), decode=_mean(self._decode_ms))
 
     @property
     def load(self) -> float:
@@ -290,15 +299,18 @@ class Engine:
             self._encoder.move(source, target)
             self._decoder.move(source, target)
         codes = self._codes[: len(work.slots)]
+        began = time.monotonic()
         if work.encoded.any():
             self._encode(work, codes)
+        encoded = time.monotonic()  # the codes are here: no device is still at it
         self._hear(work, codes)
         sound = tail = None
         if work.decoded.any():
             sound = self._decode(work)
+        times = began, encoded, time.monotonic()
         if work.ended.any():
             tail = self._decoder.tail().cpu().numpy()
-        return _Batch(codes.numpy().copy(), sound, tail)
+        return _Batch(codes.numpy().copy(), sound, tail, times)
 
     def _encode(self, work: Work, codes: Tensor) -> None:
         """Puts the codes of the rows that are encoded into [rows, codebooks]."""
@@ -375,6 +387,11 @@ class Engine:
         if work.stepped.any():
             self._step_ms.append(seconds * 1e3)
             self._recent.append((time.monotonic(), seconds))
+            began, encoded, decoded = batch.times
+            if work.encoded.any():
+                self._encode_ms.append((encoded - began) * 1e3)
+            if work.decoded.any():
+                self._decode_ms.append((decoded - encoded) * 1e3)
             waited = time.monotonic() - work.waited_since[work.stepped]
             self._on_step(Step(seconds, len(waited), waited.tolist()))
         for row, tenant in self._tenants_of(work, work.stepped | work.decoded):
@@ -388,6 +405,10 @@ class Engine:
     def _fail(self, work: Work) -> None:
         for _, tenant in self._tenants_of(work, work.stepped | work.decoded | work.ended):
             tenant.failed()
+
+
+def _mean(values: collections.deque[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _choose(rows: Tensor, active: Tensor, chosen: Tensor | None) -> Tensor:

@@ -89,7 +89,7 @@ async def _attend(
     """Carries messages until the session is over, or the connection lost."""
     again = session.outbox.unsent()
     await socket.send(session.ready())
-    work = [_read(session, socket), _write(service, session, socket, again)]
+    work = [_read(service, session, socket), _write(service, session, socket, again)]
     if session.resumable:
         work.append(_acknowledge(session, socket))
     tasks = [asyncio.create_task(each) for each in work]
@@ -115,7 +115,7 @@ async def _attend(
         session.lost()  # nobody knows whether the end arrived
 
 
-async def _read(session: Session, socket: ServerConnection) -> None:
+async def _read(service: Service, session: Session, socket: ServerConnection) -> None:
     machine = session.machine
     while True:
         await session.room()
@@ -123,7 +123,8 @@ async def _read(session: Session, socket: ServerConnection) -> None:
         message = machine.receive(data)
         session.heard()
         if isinstance(message, Ping):
-            await socket.send(machine.control(Pong(time=message.time)))
+            pong = Pong(time=message.time, coding_ms=service.engine.coding_ms())
+            await socket.send(machine.control(pong))
         elif isinstance(message, Ack):
             session.outbox.acknowledged(message.received)
         elif isinstance(message, Clear):
