@@ -163,13 +163,14 @@ class Conversation:
         self._put(codes if self._decided >= self._mute_before else None)
         self._end_if_all_is_said()
 
-    def clear(self, dropped: int = 0) -> Cutoff:
+    def clear(self, dropped: int = 0, played: int | None = None) -> Cutoff:
         """What the model has said so far and nobody has heard is dropped.
 
         A model elsewhere is told when `unheard` says what became of it, or nobody has in time.
 
         Args:
             dropped: frames of the model's that have not come as far as this.
+            played: frames of the model's that the user has heard in all; None: all that were sent.
         """
         dropped += len(self._queue) + len(self._spoken)
         last = self._cutoffs.last
@@ -181,7 +182,7 @@ class Conversation:
         self._spoken.clear()
         self._hears_model.clear()
         if self._seat is not None:
-            self._seat.clear(self.played)
+            self._seat.clear(self.played if played is None else played)
         else:
             self._cutoffs.add(cutoff, self._tell_model)
         self._moved.set()

@@ -32,7 +32,8 @@ class DuplexModel(Protocol):
     """One conversation at a time; there is an object for each that goes on.
 
     It may also have a method `clear(played: int)`: the user wants it to be quiet now, and has heard
-    so many frames of what it said in this conversation. What it said since is dropped.
+    so many frames of what it said in this conversation. What it said since is dropped. A client may
+    tell later how much it really played: then it is called again, with fewer.
     """
 
     def open(self, session: str) -> None:

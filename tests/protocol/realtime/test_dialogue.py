@@ -38,8 +38,18 @@ class Told(Dialogue):
     """Keeps what it sends, every event proved to be one of the SDK's."""
 
     def __init__(self):
-        self.sent, self.hushed = [], 0
-        super().__init__(model="Parrot", rate=16_000, send=self._keep, hush=self._count)
+        self.sent, self.hushed, self.played = [], [], 0
+        super().__init__(
+            model="Parrot",
+            rate=16_000,
+            send=self._keep,
+            hush=self.hushed.append,
+            played=lambda: self.played,
+        )
+
+    def said(self, samples):
+        self.played += 1
+        super().said(samples)
 
     def _keep(self, text):
         event = json.loads(text)
@@ -48,9 +58,6 @@ class Told(Dialogue):
         # Nothing is sent that the SDK does not know.
         assert not getattr(parsed, "model_extra", None)
         self.sent.append(event)
-
-    def _count(self):
-        self.hushed += 1
 
     def take(self):
         events, self.sent = self.sent, []
@@ -153,7 +160,7 @@ def test_the_users_voice_cuts_the_model_off(dialogue):
     assert response["status"] == "cancelled"
     assert response["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
     assert response["output"][0]["status"] == "incomplete"
-    assert dialogue.hushed == 1
+    assert dialogue.hushed == [None]
     # One that speaks on is not heard until it has been silent, or the turn is over.
     dialogue.said(FRAME)
     assert dialogue.types() == []
@@ -168,7 +175,7 @@ def test_unless_it_must_not_be(dialogue):
     dialogue.take()
     dialogue.speech_started(0)
     assert dialogue.types() == ["input_audio_buffer.speech_started"]
-    assert dialogue.hushed == 0
+    assert dialogue.hushed == []
 
 
 def test_one_that_never_stops_is_heard_again_after_the_users_turn(dialogue):
@@ -246,6 +253,33 @@ def test_truncation_is_checked_against_what_was_said(dialogue):
     for wrong in ({"audio_end_ms": 401}, {"audio_end_ms": 1, "item_id": "item_other"}):
         with pytest.raises(EventError):
             dialogue.does("conversation.item.truncate", **{**place, **wrong})
+
+
+def test_truncation_tells_how_many_frames_were_played(dialogue):
+    def truncate(item, ms):
+        place = {"item_id": item, "content_index": 0}
+        dialogue.does("conversation.item.truncate", audio_end_ms=ms, **place)
+        return dialogue.hushed[-1] if dialogue.hushed else None
+
+    def says(*parts):
+        for part in parts:
+            (dialogue.said if part is FRAME else dialogue.said_nothing)(part)
+        return next(
+            event["item"]["id"] for event in dialogue.take() if event["type"] == REPLY_BEGINS[1]
+        )
+
+    first = says(*[FRAME] * 5, SILENCE, *[FRAME] * 2, *[SILENCE] * 4)
+    assert [truncate(first, ms) for ms in (640, 639, 480, 430, 400, 399, 80, 0)] == [
+        *(7, 6, 5, 5, 5, 4, 1, 0)
+    ]
+    second = says(*[FRAME] * 3)
+    assert truncate(second, 170) == 7 + 2  # while it goes on
+    assert truncate(first, 80) == 9  # of what is past it is not told
+    for _ in range(4):
+        dialogue.said_nothing(SILENCE)
+    assert truncate(second, 90) == 7 + 1
+    dialogue.does("response.create")
+    assert truncate(second, 0) == 8  # nor while it is to speak
 
 
 def test_errors(dialogue):

@@ -29,6 +29,22 @@ class Mute(Stubborn):
         return None
 
 
+class Told(Stubborn):
+    """Speaks for ten frames, is silent for two, speaks for ten, and keeps what it is told."""
+
+    told: list[int] = []  # noqa: RUF012 - of all conversations
+
+    def open(self, session):
+        self._frame = 0
+
+    def step(self, codes):
+        self._frame += 1
+        return self._codes if self._frame <= 22 and self._frame not in (11, 12) else None
+
+    def clear(self, played):
+        self.told.append(played)
+
+
 class Fails(Stubborn):
     def step(self, codes):
         raise RuntimeError("a bug in somebody's model")

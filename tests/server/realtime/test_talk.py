@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from realtime_models import Mute, Stubborn
+from realtime_models import Mute, Stubborn, Told
 
 from xyt_stream.audio import resample, to_float32, to_int16
 from xyt_stream.protocol.realtime import g711
@@ -47,6 +47,16 @@ async def until(connection, kind):
 def sound(events):
     deltas = [event.delta for event in events if event.type == "response.output_audio.delta"]
     return b"".join(map(base64.b64decode, deltas))
+
+
+@pytest.fixture
+def until_told(until):
+    """Waits until a model has been told that so many frames were played."""
+
+    async def wait(frames):
+        await until(lambda: Told.told[-1:] == [frames])
+
+    return wait
 
 
 @pytest.fixture
@@ -171,6 +181,20 @@ async def test_who_speaks_cuts_it_off(talking, sdk, speech):
         await say(connection, QUIET)
         events = await until(connection, "response.done")
         assert events[-1].response.status == "completed"
+
+
+async def test_the_model_is_told_how_much_was_played(talking, sdk, until_told):
+    async with talking(Told) as server, sdk(server) as connection:
+        await say(connection, QUIET)
+        events = await until(connection, "response.done")
+        item = events[-1].response.output[0].id
+        # Ten frames and a pause of two, and three more; and a little of the next one.
+        for ms, frames in ((15 * 80 + 30, 13), (11 * 80, 10), (200, 2)):
+            await connection.conversation.item.truncate(
+                item_id=item, content_index=0, audio_end_ms=ms
+            )
+            await until(connection, "conversation.item.truncated")
+            await until_told(frames)
 
 
 async def test_the_client_cuts_it_off(talking, sdk, speech):

@@ -31,7 +31,9 @@ class Dialogue:
         model: its name.
         rate: Hz of the model's sound.
         send: takes each event's JSON.
-        hush: called when what the model says is not wanted any more.
+        hush: called when what the model says is not wanted any more; with how many frames of the
+            model's were played in all, where the client has told.
+        played: how many frames of the model's have been heard in all, the latest included.
 
     Attributes:
         id: of the session.
@@ -45,15 +47,18 @@ class Dialogue:
         model: str,
         rate: int,
         send: Callable[[str], None],
-        hush: Callable[[], None] = lambda: None,
+        hush: Callable[[int | None], None] = lambda played: None,
+        played: Callable[[], int] = lambda: 0,
     ) -> None:
         self.id = _name("sess")
         self.settings = Settings()
         self.reply: Reply | None = None
+        self._latest: Reply | None = None  # in which the model spoke, of those that are over
         self._model = model
         self._rate = rate
         self._send = send
         self._hush = hush
+        self._played = played
         self._events = itertools.count(1)
         self._conversation_id = _name("conv")
         self._last_item: str | None = None
@@ -187,6 +192,10 @@ class Dialogue:
             content_index=0,
             audio_end_ms=event.audio_end_ms,
         )
+        # What it is about to say, or says since, is not to be cut off by what is past.
+        reply = self.reply or self._latest
+        if reply is not None and reply.item_id == event.item_id:
+            self._hush(reply.frames_until(event.audio_end_ms))
 
     def said(self, samples: Samples) -> None:
         """The model's next sound in which it speaks, float32 [n]."""
@@ -194,7 +203,7 @@ class Dialogue:
             return
         reply = self.reply or self._begin(None)
         if not reply.speaking:
-            reply.begin(self._last_item)
+            reply.begin(self._last_item, self._played() - 1)
             self._last_item = reply.item_id
         reply.speak(samples)
 
@@ -224,13 +233,14 @@ class Dialogue:
         if self.reply is not None:
             self._muted = self.reply.speaking
             self._finish("cancelled", {"reason": reason})
-            self._hush()
+            self._hush(None)
 
     def _finish(self, status: str, details: dict[str, Any] | None = None) -> None:
         reply, self.reply = self.reply, None
         assert reply is not None
         reply.finish(status, details)
         if reply.speaking:
+            self._latest = reply
             self._lengths[reply.item_id] = reply.audio_ms
             if len(self._lengths) > _REMEMBERED:
                 self._lengths.popitem(last=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 from typing import Any, Protocol
 
-from xyt_stream.audio import Samples
+from xyt_stream.audio import FRAME_SECONDS, Samples
 from xyt_stream.protocol.realtime.settings import Format
 from xyt_stream.protocol.realtime.sound import Writer
 
 PAUSE = 0.32  # seconds of silence that end a response; less belongs to it
+_STRETCHES = 256  # of speech between pauses that are remembered, the latest
 
 
 class Emit(Protocol):
@@ -29,6 +31,7 @@ class Reply:
 
     Attributes:
         speaking: whether the model has said anything.
+        before: frames that the model had said in all when it began.
     """
 
     def __init__(
@@ -42,12 +45,17 @@ class Reply:
     ) -> None:
         self.id, self.item_id, self._conversation_id = names
         self.speaking = False
+        self.before = 0
         self._emit = emit
         self._format = form
         self._metadata = metadata
         self._rate = rate
         self._writer = Writer(form, rate)
         self._pause: list[Samples] = []  # the silence since it spoke last
+        self._length = 0  # samples of its item, at `rate`
+        self._spoken = 0  # and of them those that are no pause
+        # Where in the item each stretch of speech begins, and what was spoken before.
+        self._stretches: collections.deque[tuple[int, int]] = collections.deque(maxlen=_STRETCHES)
         emit("response.created", response=self._told("in_progress"))
 
     @property
@@ -55,9 +63,21 @@ class Reply:
         """Of sound sent so far."""
         return round(self._writer.seconds * 1e3)
 
-    def begin(self, previous_item_id: str | None) -> None:
+    def frames_until(self, ms: int) -> int:
+        """How many frames the model had said in all where so much of the item was played."""
+        end, after = round(ms * self._rate / 1e3), self._spoken
+        for start, before in reversed(self._stretches):
+            if start <= end:
+                heard = min(end - start + before, after)
+                break
+            after = before
+        else:
+            heard = after
+        return self.before + int(heard / (FRAME_SECONDS * self._rate))
+
+    def begin(self, previous_item_id: str | None, before: int) -> None:
         """The model speaks from now on: its item comes behind `previous_item_id`."""
-        self.speaking = True
+        self.speaking, self.before = True, before
         self._previous = previous_item_id
         item = self._item("in_progress")
         self._emit("response.output_item.added", response_id=self.id, output_index=0, item=item)
@@ -67,8 +87,13 @@ class Reply:
     def speak(self, samples: Samples) -> None:
         """The model's next sound, float32 [n]."""
         for samples_of_pause in self._pause:
+            self._length += len(samples_of_pause)
             self._send(self._writer.write(samples_of_pause))
+        if self._pause or not self._stretches:
+            self._stretches.append((self._length, self._spoken))
         self._pause = []
+        self._length += len(samples)
+        self._spoken += len(samples)
         self._send(self._writer.write(samples))
 
     def pause(self, samples: Samples) -> bool:

@@ -78,6 +78,7 @@ class RealtimeSession:
             rate=codec.output_rate,
             send=self._send,
             hush=self._hush,
+            played=lambda: self._conversation.played,
         )
         self.id = self.key = self._dialogue.id
         self._ear = Ear(self._dialogue, Turns(detector), self._hear)
@@ -226,9 +227,10 @@ class RealtimeSession:
         while len(self._out) >= self._service.limits.queue:
             await self._change()
 
-    def _hush(self) -> None:
-        self._conversation.clear()
-        self._ear.hush()
+    def _hush(self, played: int | None) -> None:
+        self._conversation.clear(played=played)
+        if played is None:
+            self._ear.hush()
 
     def _send(self, event: str) -> None:
         self._out.append(event)
