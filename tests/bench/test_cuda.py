@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from xyt_stream.bench.cuda import NO_GPU, SMOKE, WRONG, Report, full_size, main,
 from xyt_stream.bench.rig import Steps
 from xyt_stream.model.checkpoint import Checkpoint, build
 from xyt_stream.model.quantizer import ResidualQuantizer
+from xyt_stream.streaming import recordings
 from xyt_stream.streaming.codec import Codec
 
 
@@ -61,6 +63,7 @@ def test_a_neighbour_that_is_heard_is_found(codec, monkeypatch):
     encode = ResidualQuantizer.encode
     mixed = lambda self, x: encode(self, x + x.mean(0))  # noqa: E731
     monkeypatch.setattr(ResidualQuantizer, "encode", mixed)
+    monkeypatch.setattr(recordings, "_made", WeakKeyDictionary())  # it is in none of these
     assert not checks.slots_are_independent(codec, 3).good
 
 

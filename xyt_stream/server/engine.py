@@ -25,6 +25,7 @@ from xyt_stream.protocol.messages import CodingTimes, StepTimes
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.slots import Ints, Mask, Slots, Work
 from xyt_stream.streaming.codec import Codec
+from xyt_stream.streaming.copies import Copies
 
 LONGEST_WAIT = 0.008  # seconds that a step waits at most for the frames of other slots
 WAIT_SHARE = 0.25  # of a step's own time that it waits for them
@@ -112,9 +113,12 @@ class Engine:
         self._encode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._decode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
 
-        pinned = codec.device.type == "cuda"
-        self._pcm = torch.zeros(slots, codec.frame_samples_in, pin_memory=pinned)
-        self._codes = torch.zeros(slots, codec.num_codebooks, dtype=torch.int64, pin_memory=pinned)
+        self._copies = Copies(codec.device)
+        staging = self._copies.staging
+        self._pcm = staging(slots, codec.frame_samples_in)
+        self._codes = staging(slots, codec.num_codebooks, dtype=torch.int64)
+        self._made_codes = staging(slots, codec.num_codebooks, dtype=torch.int64)
+        self._made_sound = staging(slots, codec.frame_samples_out)
         # Codes that decoders hear before they speak, by slot: [slots, codebooks, lead].
         self._lead_codes = torch.zeros(
             slots, codec.num_codebooks, self._decoder.lead, dtype=torch.int64
@@ -322,15 +326,17 @@ class Engine:
         if self._encoder.lead and work.closing.any():
             self._encoder.end(self._masked(work.closing), self._counts(work.left))
         rows, active, chosen = self._rows(work.encoded)
-        made = self._encoder.step(self._put(_choose(self._pcm, active, chosen)), active, chosen)
-        codes[rows] = _made(made, rows, chosen)
+        fed = self._copies.up(_choose(self._pcm, active, chosen))
+        made = self._encoder.step(fed, active, chosen)
+        codes[rows] = self._fetch(made, self._made_codes, rows, chosen)
 
     def _decode(self, work: Work) -> Samples:
         """Sound of the rows that are decoded; other rows mean nothing."""
         rows, active, chosen = self._rows(work.decoded)
-        made = self._decoder.step(self._put(_choose(self._codes, active, chosen)), active, chosen)
+        fed = self._copies.up(_choose(self._codes, active, chosen))
+        made = self._decoder.step(fed, active, chosen)
         sound = np.empty((len(work.slots), made.shape[1]), np.float32)
-        sound[rows] = _made(made, rows, chosen).numpy()
+        sound[rows] = self._fetch(made, self._made_sound, rows, chosen).numpy()
         return sound
 
     def _hear(self, work: Work, codes: Tensor) -> None:
@@ -356,10 +362,12 @@ class Engine:
         count = int(rows[-1]) + 1  # no more of the first rows than reach the mask's last one
         active = torch.zeros(count, dtype=torch.bool)
         active[rows] = True
-        return rows, self._put(active), None
+        return rows, self._copies.up(active), None
 
-    def _put(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.codec.device, non_blocking=True)
+    def _fetch(self, made: Tensor, staging: Tensor, rows: Tensor, chosen: Tensor | None) -> Tensor:
+        """What a step made of `rows`, on the host until the next one."""
+        arrived = self._copies.down(made, staging[: len(made)]).wait()
+        return arrived[rows] if chosen is None else arrived
 
     def _masked(self, mask: Mask) -> Tensor:
         """[rows] as bool [slots]."""
@@ -414,8 +422,3 @@ def _mean(values: collections.deque[float]) -> float | None:
 def _choose(rows: Tensor, active: Tensor, chosen: Tensor | None) -> Tensor:
     """What a step is fed with, out of all rows."""
     return rows[: len(active)] if chosen is None else rows[chosen]
-
-
-def _made(made: Tensor, rows: Tensor, chosen: Tensor | None) -> Tensor:
-    """What a step made of `rows`, on the CPU."""
-    return made[rows.to(made.device)].cpu() if chosen is None else made
