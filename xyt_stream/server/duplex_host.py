@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.duplex import Factory
 from xyt_stream.server.duplex_kinds import Answer, models_of
 from xyt_stream.server.engine import BUSY_RETRY
+from xyt_stream.server.worker import Worker
 from xyt_stream.streaming.codec import Codec
 
 _PATIENCE = 2.0  # seconds that a step may still take when the server stops
@@ -119,22 +118,17 @@ class Host:
         self._slots = slots
         self._free = list(range(slots))
         self._codes = np.zeros((slots, self._books), np.int64)
-        self._wake = threading.Condition()
         self._jobs: collections.deque[_Job] = collections.deque()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="xyt-duplex", daemon=True)
+        self._worker = Worker("xyt-duplex", self._run)
+        self._wake = self._worker.wake  # the jobs belong to whoever holds it
 
     def start(self) -> None:
         """Starts the thread; answers come to the running event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         """Ends the thread after the step it is in."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._thread.join(_PATIENCE)
+        self._worker.stop(_PATIENCE)
 
     def open(self, session: str, partner: Partner) -> Seat:
         """A conversation begins.
@@ -161,8 +155,8 @@ class Host:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closing or self._jobs)
-                if self._closing:
+                self._wake.wait_for(lambda: self._worker.closing or self._jobs)
+                if self._worker.closing:
                     return
                 frames = self._take_frames()
                 job = None if frames else self._jobs.popleft()
@@ -196,8 +190,8 @@ class Host:
             answers = [error] * self._slots
         ready = [(frame.seat, self._checked(answers[frame.seat.slot])) for frame in frames]
         seconds = time.monotonic() - started
-        self._tell(lambda: self._on_step(seconds))
-        self._tell(lambda: self._deliver(ready))
+        self._worker.tell(self._on_step, seconds)
+        self._worker.tell(self._deliver, ready)
 
     def _do(self, job: _Job) -> None:
         seat = job.seat
@@ -209,8 +203,7 @@ class Host:
             else:
                 self._models.close(seat.slot)
         except Exception as error:
-            failure = error
-            self._tell(lambda: self._deliver([(seat, failure)]))
+            self._worker.tell(self._deliver, [(seat, error)])
 
     def _checked(self, answer: Answer) -> Answer:
         if answer is None or isinstance(answer, Exception):
@@ -223,10 +216,6 @@ class Host:
         if codes.min() < 0 or codes.max() >= self._size:
             return ValueError(f"a code of it is out of range: 0 to {self._size - 1}")
         return codes.astype(np.int64)  # a copy: the model may write into its own again
-
-    def _tell(self, callback: Callable[[], None]) -> None:
-        if not self._closing:
-            self._loop.call_soon_threadsafe(callback)
 
     def _deliver(self, answers: list[tuple[Seat, Answer]]) -> None:
         for seat, answer in answers:

@@ -6,10 +6,8 @@ slots in use cost, and an idle engine sleeps.
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import CodingTimes, StepTimes
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.slots import Ints, Mask, Slots, Work
+from xyt_stream.server.worker import Worker
 from xyt_stream.streaming.codec import Codec
 from xyt_stream.streaming.copies import Copies
 
@@ -124,8 +123,8 @@ class Engine:
             slots, codec.num_codebooks, self._decoder.lead, dtype=torch.int64
         )
 
-        self._wake = threading.Condition()
-        self._closing = False  # this and what waits belong to whoever holds the lock
+        self._worker = Worker("xyt-engine", self._run)
+        self._wake = self._worker.wake  # what waits belongs to whoever holds it
         self._waiting = Slots(
             slots,
             frame_samples=codec.frame_samples_in,
@@ -133,7 +132,6 @@ class Engine:
             encoder_lead=self._encoder.lead,
             decoder_lead=self._decoder.lead,
         )
-        self._thread = threading.Thread(target=self._run, name="xyt-engine", daemon=True)
 
     def warm_up(self) -> None:
         """Takes a step of every size once, before `start`: on a CPU the first takes twice as long.
@@ -159,20 +157,16 @@ class Engine:
 
     def start(self) -> None:
         """Starts the thread; results come to the running event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         """Ends the thread after the step it is in."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._thread.join()
+        self._worker.stop()
 
     @property
     def alive(self) -> bool:
         """Whether the thread runs."""
-        return self._thread.is_alive()
+        return self._worker.alive
 
     @property
     def free_slots(self) -> int:
@@ -271,24 +265,24 @@ class Engine:
                 batch = self._step(work)
             except Exception:
                 _log.exception("a step failed on the device")
-                self._loop.call_soon_threadsafe(self._fail, work)
+                self._worker.tell(self._fail, work)
             else:
                 seconds = time.monotonic() - started
-                self._loop.call_soon_threadsafe(self._deliver, work, batch, seconds)
+                self._worker.tell(self._deliver, work, batch, seconds)
 
     def _wait_for_work(self) -> bool:
         with self._wake:
-            self._wake.wait_for(lambda: self._closing or self._waiting.waiting)
+            self._wake.wait_for(lambda: self._worker.closing or self._waiting.waiting)
             # Frames of a slot come every 80 ms, so it is known who is worth waiting for.
             step = self._step_ms[-1] / 1e3 if self._step_ms else 0.0
             deadline = time.monotonic() + min(LONGEST_WAIT, WAIT_SHARE * step)
-            while not self._closing and (now := time.monotonic()) < deadline:
+            while not self._worker.closing and (now := time.monotonic()) < deadline:
                 if not self._waiting.expected(
                     now - FRAME_SECONDS - LONGEST_WAIT, deadline - FRAME_SECONDS
                 ):
                     break
                 self._wake.wait(deadline - now)
-            return not self._closing
+            return not self._worker.closing
 
     def _gather(self) -> Work:
         with self._wake:
