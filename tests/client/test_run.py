@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -14,19 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-
-def finish(process, status=0):
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == status, err
-    return out, err
-
-
-def one_line(process):
-    """What a program that failed has told its user."""
-    _, err = finish(process, 1)
-    lines = err.strip().splitlines()
-    assert len(lines) == 1, err
-    return lines[0]
+from .programs import finish, one_line
 
 
 def within_a_step(path, expected):
@@ -146,132 +133,3 @@ def test_no_server_and_a_port_in_use_are_one_line(launch, fixtures):
     clip = fixtures / "speech.flac"
     mic = launch("client/mic.py", "--url", f"ws://127.0.0.1:{port}", "--input", clip)
     assert f"cannot reach a server at ws://127.0.0.1:{port}" in one_line(mic)
-
-
-LOST = "The connection was lost: trying again."
-ANEW = "The server was started again, or gave the session up: a new one begins."
-
-
-def size(path):
-    return path.stat().st_size if path.exists() else 0
-
-
-def start_again(launch, server, url):
-    """A server's successor on the same port, after it was killed."""
-    server.kill()
-    server.communicate()
-    again = launch("server.py", "--port", url.rpartition(":")[2])
-    assert again.stdout.readline().split()[-1] == url
-
-
-def test_loopback_goes_on_when_its_server_was_killed_and_started_again(
-    launch, clip, tmp_path, wait
-):
-    """What came before is kept; what the new session says is written behind it."""
-    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
-    server = launch("server.py", "--port", 0)
-    url = server.stdout.readline().split()[-1]
-    out = tmp_path / "out.wav"
-    client = launch(
-        "client/loopback.py", *("--url", url, "--input", tmp_path / "long.wav", "--output", out)
-    )
-    wait(lambda: size(out) > 32_000, client)
-    start_again(launch, server, url)
-    before = size(out)
-    wait(lambda: size(out) > before + 32_000, client)
-    client.send_signal(signal.SIGINT)
-    text, err = finish(client)
-    assert err.split("\n")[:2] == [LOST, ANEW]
-    assert "latency" in text
-    assert soundfile.info(out).frames >= (before + 32_000) // 2 - 22
-
-
-def test_a_room_fills_again_when_its_server_was_killed_and_started_again(
-    launch, clip, tmp_path, wait
-):
-    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
-    server = launch("server.py", "--port", 0)
-    url = server.stdout.readline().split()[-1]
-    out = tmp_path / "out.wav"
-    speaker = launch("client/playback.py", "--url", url, "--output", out)
-    wait(out.exists, speaker)
-    mic = launch("client/mic.py", "--url", url, "--input", tmp_path / "long.wav")
-    wait(lambda: size(out) > 32_000, mic)
-    start_again(launch, server, url)
-    before = size(out)
-    wait(lambda: size(out) > before + 32_000, mic)
-    mic.send_signal(signal.SIGINT)
-    for process in (mic, speaker):
-        _, err = finish(process)
-        assert err.strip().split("\n") == [LOST, ANEW]
-
-
-def test_no_microphone_is_one_line(launch, server_url, no_devices):
-    mic = launch("client/mic.py", "--url", server_url, env=no_devices)
-    assert one_line(mic).startswith("Error: there is no microphone that works")
-
-
-def loudness(samples, rate):
-    """Level in dB of each 20 ms."""
-    blocks = samples[: len(samples) // (rate // 50) * (rate // 50)].reshape(-1, rate // 50)
-    return 20 * np.log10(np.sqrt(np.mean(np.square(blocks, dtype=float), axis=1)) + 10)
-
-
-LIKE = 0.7  # gaps on a busy machine lower it; other speech comes to 0.64 at most
-
-
-def likeness(recorded, sound):
-    """How like the sound the likest part of a recording is that may still go on."""
-    played = loudness(np.fromfile(recorded, "<i2", offset=44), 16_000)
-    spoken = loudness(sound, 16_000)
-    windows = (played[start : start + len(spoken)] for start in range(len(played) - len(spoken)))
-    # Silence before and after is like nothing at all.
-    alike = (np.corrcoef(window, spoken)[0, 1] for window in windows if np.ptp(window) > 0)
-    return max(alike, default=0)
-
-
-def test_from_microphone_to_loudspeaker(
-    launch, server_url, fixtures, pulse, direct, tmp_path, wait
-):
-    """A clip is played into the microphone; the loudspeaker must say it, coded and decoded."""
-    env = {**os.environ, **pulse}
-
-    def streams(kind):
-        listed = subprocess.run(
-            ["pactl", "list", "short", kind], env=env, capture_output=True, text=True, check=True
-        )
-        return len(listed.stdout.splitlines())
-
-    recorded = tmp_path / "loudspeaker.wav"
-    idle = streams("source-outputs")  # the virtual microphone itself is one
-    recorder = subprocess.Popen(
-        ["parecord", "--device=loudspeaker.monitor", "--rate=16000", "--channels=1", recorded],
-        env=env,
-    )
-    try:
-        wait(lambda: streams("source-outputs") == idle + 1, recorder)
-        client = launch(
-            "client/loopback.py",
-            *("--url", server_url, "--input-device", "pulse", "--output-device", "pulse"),
-            env=pulse,
-        )
-        wait(lambda: streams("source-outputs") == idle + 2 and streams("sink-inputs") >= 1, client)
-        # On a busy machine sound comes in pieces: it is said again until it was heard in one.
-        for _ in range(6):
-            subprocess.run(
-                ["paplay", "--device=voice", fixtures / "speech.flac"],
-                env=env,
-                check=True,
-                timeout=60,
-            )
-            heard = recorded.stat().st_size
-            wait(lambda heard=heard: recorded.stat().st_size > heard + 2 * 32_000, client)
-            if likeness(recorded, direct.sound) > LIKE:
-                break
-        client.send_signal(signal.SIGINT)
-        out, _ = finish(client)
-    finally:
-        recorder.send_signal(signal.SIGINT)
-        recorder.wait(30)
-    assert "pulse" in out
-    assert likeness(recorded, direct.sound) > LIKE

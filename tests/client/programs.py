@@ -1,0 +1,17 @@
+"""What tests of whole programs ask of their processes."""
+
+from __future__ import annotations
+
+
+def finish(process, status=0):
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    return out, err
+
+
+def one_line(process):
+    """What a program that failed has told its user."""
+    _, err = finish(process, 1)
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    return lines[0]
