@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,44 +9,12 @@ import torch
 
 from xyt_stream import Codec
 from xyt_stream.audio import read_audio, scaled_length
-from xyt_stream.cli import main
-from xyt_stream.cli.server import LimitOptions
 from xyt_stream.evaluate.listen import encode_clip
 from xyt_stream.protocol.code_file import CodeFile
-from xyt_stream.server.limits import Limits
+
+from .outcome import Run, refused
 
 CLIPS = ["speech.flac", "speech.ogg", "speech.mp3", "stereo44k.wav"]
-
-
-class Result(NamedTuple):
-    status: int | str | None
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line in this process; see `test_a_user_at_a_shell` for one of its own."""
-
-    def run(*args: object) -> Result:
-        with pytest.raises(SystemExit) as caught:
-            main([str(arg) for arg in args])
-        return Result(caught.value.code, *capsys.readouterr())
-
-    return run
-
-
-def refused(result: Result, *says: str) -> None:
-    """The user reads one clear line, and nothing pretends to have worked."""
-    assert result.status == 1
-    assert result.err.startswith("Error: ")
-    assert result.err.count("\n") == 1
-    for words in says:
-        assert words in result.err
-    assert "Traceback" not in result.out + result.err
 
 
 @pytest.mark.parametrize("clip", CLIPS)
@@ -172,27 +135,6 @@ def test_what_the_model_cannot_do_is_refused(
     refused(run("serve", "--port", 0, option, value), says)
 
 
-def test_info_tells_what_the_model_is(run: Run, codec: Codec, tmp_path: Path) -> None:
-    result = run("info", "--json", tmp_path / "info.json")
-    assert result.status == 0
-    for words in (codec.name, codec.hash[:12], "16000 Hz", "80 ms", "1000", "causal", "vocoder"):
-        assert words in result.out
-    figures = json.loads((tmp_path / "info.json").read_text())
-    assert (figures["hash"], figures["bits_per_second"]) == (codec.hash, 1000)
-    assert len(figures["live"]) == 1
-    refused(run("info", "--lookahead", 1), "causal")
-
-
-def test_info_tells_what_waiting_costs(run: Run, published_weights: Path, tmp_path: Path) -> None:
-    path = tmp_path / "info.json"
-    arguments = ("info", "--model", published_weights, "--json", path)
-    assert "bidirectional" in run(*arguments).out
-    assert [row["lookahead"] for row in json.loads(path.read_text())["live"]][:3] == [0, 1, 2]
-    assert "24000 Hz" in run(*arguments, "--lookahead", 3, "--lookahead", 5).out
-    live = json.loads(path.read_text())["live"]
-    assert [row["encoder_delay_ms"] for row in live] == pytest.approx([332.5, 492.5])
-
-
 def test_a_published_model_at_24_khz_serves_every_command(
     run: Run, fixtures: Path, tmp_path: Path, published: Codec, published_weights: Path
 ) -> None:
@@ -254,137 +196,3 @@ def test_all_of_the_future_and_some_of_it_exclude_each_other(
     ):
         result = run(*command, "--offline", "--lookahead", 2)
         assert (result.status, "--offline" in result.err) == (2, True)
-
-
-def test_a_converted_model_reads_the_codes_of_the_original(
-    run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
-) -> None:
-    one = tmp_path / "one.safetensors"
-    result = run("convert", published_weights, one)
-    assert result.status == 0, result.err
-    assert "one.safetensors: 3 MB" in result.out
-    codes = tmp_path / "a.xyt"
-    run("encode", fixtures / "speech.flac", codes, "--model", published_weights)
-    for name, model in (("a.wav", published_weights), ("b.wav", one)):
-        assert run("decode", codes, tmp_path / name, "--model", model).status == 0
-    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
-    refused(run("convert", published_weights, tmp_path / "b.ckpt"), "must end in .safetensors")
-    refused(run("convert", "no-such-model", one), "no-such-model")
-
-
-def test_a_config_that_lies_elsewhere_is_named(
-    run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
-) -> None:
-    weights = tmp_path / "model.ckpt"
-    weights.write_bytes(published_weights.read_bytes())
-    refused(run("info", "--model", weights), "does not fit")
-    config = ("--config", published_weights.with_name("config.yaml"))
-    assert "24000 Hz" in run("info", "--model", weights, *config).out
-    assert run("convert", weights, tmp_path / "a.safetensors", *config).status == 0
-    refused(run("info", "--model", weights, "--config", "nowhere.yaml"), "nowhere.yaml")
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        *("encode", "decode", "roundtrip", "serve", "info", "eval", "convert"),
-        *("bench stream", "bench codec", "bench lookahead", "bench precision"),
-    ],
-)
-def test_every_command_takes_any_model(run: Run, command: str) -> None:
-    text = run(*command.split(), "--help").out
-    assert "--config" in text
-    assert "--revision" in text
-    assert ("--model" in text) != ("*    model" in text)
-    assert ("--device" in text) == (command != "convert")
-
-
-def test_scores_go_to_the_terminal_and_to_json(run: Run, fixtures: Path, tmp_path: Path) -> None:
-    pytest.importorskip("pesq")
-    pytest.importorskip("resemblyzer", exc_type=ImportError)
-    (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
-    files = ("--json", tmp_path / "scores.json", "--csv", tmp_path / "scores.csv")
-    result = run("eval", "mini", tmp_path, *files, "--plots", tmp_path / "plots")
-    assert result.status == 0, result.err
-    assert (tmp_path / "scores.csv").read_text().count("\n") == 2
-    assert {p.name for p in (tmp_path / "plots").iterdir()} == {"codes.png", "a.flac.png"}
-    assert "STOI" in result.out
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores["files"] == 1
-    assert 0 < scores["stoi"] <= 1
-    assert 1 <= scores["pesq_wb"] < 4.7
-    refused(run("eval", "mini", fixtures.parent / "protocol"), "no sound files")
-
-
-def test_scores_of_a_model_with_another_rate(
-    run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
-) -> None:
-    pytest.importorskip("pesq")
-    pytest.importorskip("resemblyzer", exc_type=ImportError)
-    (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
-    path = tmp_path / "scores.json"
-    for how, lookahead in ((["--offline"], None), (["--lookahead", 2], 2), ([], 0)):
-        result = run("eval", published_weights, tmp_path, *how, "--json", path)
-        assert result.status == 0, result.err
-        scores = json.loads(path.read_text())
-        assert (scores["files"], scores["lookahead"]) == (1, lookahead)
-
-
-def test_bench_lookahead_draws_and_writes(
-    run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
-) -> None:
-    path, picture = tmp_path / "bench.json", tmp_path / "bench.png"
-    arguments = ("bench", "lookahead", published_weights, fixtures / "speech.flac")
-    options = ("--lookahead", 1, "--lookahead", 3, "--json", path, "--plot", picture)
-    result = run(*arguments, *options)
-    assert result.status == 0, result.err
-    assert [point["lookahead"] for point in json.loads(path.read_text())["points"]] == [1, 3]
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    refused(run(*arguments, "--lookahead", 375), "375")
-
-
-def test_bench_precision_writes_its_figures(run: Run, fixtures: Path, tmp_path: Path) -> None:
-    path = tmp_path / "bench.json"
-    result = run("bench", "precision", "mini", fixtures / "speech.flac", "--json", path)
-    assert result.status == 0, result.err
-    types = [point["dtype"] for point in json.loads(path.read_text())["points"]]
-    assert types == ["float32", "bfloat16", "float16", "bfloat16 weights"]
-
-
-def test_bench_stream_writes_its_figures(run: Run, tmp_path: Path) -> None:
-    result = run("bench", "stream", "--minutes", "0.5", "--json", tmp_path / "bench.json")
-    assert result.status == 0, result.err
-    step = json.loads((tmp_path / "bench.json").read_text())["step_ms"]
-    assert 0 < step["median"] <= step["p99"]
-
-
-def test_a_server_without_options_has_the_limits_of_the_library() -> None:
-    assert Limits(**vars(LimitOptions())) == Limits()
-
-
-def test_help_comes_without_waiting_for_torch() -> None:
-    code = (
-        "import sys\n"
-        "from xyt_stream.cli import main\n"
-        "try: main(['encode', '--help'])\n"
-        "except SystemExit: pass\n"
-        "sys.exit(bool({'torch', 'numpy', 'soundfile'} & sys.modules.keys()))"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
-
-
-def test_a_user_at_a_shell(fixtures: Path, tmp_path: Path) -> None:
-    script = Path(sys.executable).with_name("xyt-stream")
-
-    def shell(*args: object) -> subprocess.CompletedProcess[str]:
-        words = [str(script), *map(str, args)]
-        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert shell("encode", fixtures / "speech.ogg", "a.xyt").returncode == 0
-    assert shell("decode", "a.xyt", "a.wav").returncode == 0
-    assert (tmp_path / "a.wav").exists()
-    (tmp_path / "b.wav").write_text("words")
-    bad = shell("encode", "b.wav", "b.xyt")
-    line = "Error: b.wav is not a sound file: give a wav, flac, ogg or mp3\n"
-    assert (bad.returncode, bad.stdout, bad.stderr) == (1, "", line)
-    assert shell("sing").returncode == 2

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .outcome import Run, refused
+
+
+def test_scores_go_to_the_terminal_and_to_json(run: Run, fixtures: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pesq")
+    pytest.importorskip("resemblyzer", exc_type=ImportError)
+    (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
+    files = ("--json", tmp_path / "scores.json", "--csv", tmp_path / "scores.csv")
+    result = run("eval", "mini", tmp_path, *files, "--plots", tmp_path / "plots")
+    assert result.status == 0, result.err
+    assert (tmp_path / "scores.csv").read_text().count("\n") == 2
+    assert {p.name for p in (tmp_path / "plots").iterdir()} == {"codes.png", "a.flac.png"}
+    assert "STOI" in result.out
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["files"] == 1
+    assert 0 < scores["stoi"] <= 1
+    assert 1 <= scores["pesq_wb"] < 4.7
+    refused(run("eval", "mini", fixtures.parent / "protocol"), "no sound files")
+
+
+def test_scores_of_a_model_with_another_rate(
+    run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
+) -> None:
+    pytest.importorskip("pesq")
+    pytest.importorskip("resemblyzer", exc_type=ImportError)
+    (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
+    path = tmp_path / "scores.json"
+    for how, lookahead in ((["--offline"], None), (["--lookahead", 2], 2), ([], 0)):
+        result = run("eval", published_weights, tmp_path, *how, "--json", path)
+        assert result.status == 0, result.err
+        scores = json.loads(path.read_text())
+        assert (scores["files"], scores["lookahead"]) == (1, lookahead)
