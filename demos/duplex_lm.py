@@ -41,7 +41,8 @@ TEMPERATURE, LIKELIEST = 0.9, 60
 TRUST, FADING = 0.4, 0.5  # how often a first code is the network's; how much less each next book's
 PAST = (1.0, 0.7, 0.5)  # what it counts to be like a frame heard, now and so many frames ago
 ALIKE, NEAR = 16.0, 12.0  # how much likelier alike frames are, and codes near to them
-COPIED = 3  # first codes in a row that may be those of frames heard in a row
+COPIED = 3  # frames in a row that it may say much as it heard them
+SAME = 0.5  # how far first sounds may be for that, as a share of how far they are on average
 
 Codes = npt.NDArray[np.int64]
 
@@ -230,19 +231,26 @@ class Voice:
         middle = self._made.mean(1, keepdim=True)
         self._spread = (self._made - middle).square().sum(2).mean(1).clamp(min=1e-6)
         self._now = torch.zeros_like(self._made[:, 0])
-        self._copied = torch.zeros_like(self._firsts)  # first codes said like those before it
+        # How many frames were said in a row much like those before each frame.
+        self._copied = torch.zeros_like(self._firsts)
 
     def add(self, row: Tensor) -> None:
         """A step has been made: delayed codes [books]."""
         self._now[: self._books] += self._vectors[self._each, row]
         self._now = self._now.roll(1, 0)
         self._now[0] = 0.0
-        copied = torch.where(self._firsts == row[0], self._copied + 1, 0)
+        off = (self._made[1] - self._vectors[0, row[0]]).square().sum(1)
+        copied = torch.where(off <= SAME * self._spread[1], self._copied + 1, 0)
         self._copied = F.pad(copied[:-1], (1, 0))
 
+    @property
+    def _stale(self) -> Tensor:
+        """Frames with which too much would be said again, bool [frames]."""
+        return self._copied >= COPIED
+
     def copies(self) -> Tensor:
-        """First codes with which too much would be said again as it was heard."""
-        return self._firsts[self._copied >= COPIED]
+        """Their first codes."""
+        return self._firsts[self._stale]
 
     def draw(self, never: Tensor) -> Tensor:
         """A code of each book, int64 [books]; `never`, bool [size], of the first one."""
@@ -251,7 +259,7 @@ class Voice:
         for age, weight in enumerate(PAST):
             unlike[:, age:] += weight * far[age : age + self._books, : far.shape[1] - age]
             unlike[:, :age] += weight * 2  # which is how far any two are on average
-        unlike[0, never[self._firsts]] += 1e3
+        unlike[0, never[self._firsts] | self._stale] += 1e3
         like = torch.multinomial((-ALIKE * unlike).softmax(-1), 1, generator=self._random)[:, 0]
         lacks = self._made[-1, like] - self._now[: self._books]
         near = 2 * torch.einsum("kd,kcd->kc", lacks, self._vectors[:, :-1]) - self._energy

@@ -147,15 +147,20 @@ def test_little_is_enough_to_go_on_from(model, vectors, random_codes, frames):
 
 
 @torch.inference_mode()
-def test_it_does_not_play_back(model, codec, clip):
-    """However sure of it the cache is."""
+def test_it_does_not_play_back(codec, clip):
+    """Of whatever it says, no more than three frames in a row begin as three heard in a row."""
+    model = CodeModel.load(WEIGHTS, codec)
     heard = codec.encode(clip.astype(np.float32) / 32768).numpy()
     speaker = Speaker(model, codec.network.quantizer.books, heard)
     firsts = np.array([speaker.next()[0] for _ in range(200)])
-    for length in range(1, duplex_lm.COPIED + 2):
-        rows = {tuple(row) for row in np.lib.stride_tricks.sliding_window_view(heard[0], length)}
-        said = [tuple(row) for row in np.lib.stride_tricks.sliding_window_view(firsts, length)]
-        assert any(row in rows for row in said) == (length <= duplex_lm.COPIED)
+
+    def copied(length):
+        rows = np.lib.stride_tricks.sliding_window_view
+        known = {tuple(row) for row in rows(heard[0], length)}
+        return sum(tuple(row) in known for row in rows(firsts, length))
+
+    assert copied(1) > 20
+    assert copied(duplex_lm.COPIED + 1) == 0
 
 
 def test_it_speaks_in_the_voice_that_it_heard(codec, fixtures):
@@ -172,8 +177,8 @@ def test_it_speaks_in_the_voice_that_it_heard(codec, fixtures):
         speaker = Speaker(model, codec.network.quantizer.books, codes.numpy())
         said = codec.decode(np.stack([speaker.next() for _ in range(100)], axis=1)).numpy()
         alike = [speaker_similarity(voice, said) for voice in voices]
-        assert alike[own] > 0.8
-        assert alike[own] > alike[1 - own] + 0.1
+        assert alike[own] > 0.7
+        assert alike[own] > alike[1 - own] + 0.15
         loudness = [np.sqrt(np.square(sound).mean()) for sound in (voices[own], said)]
         assert 0.5 < loudness[1] / loudness[0] < 2
 
