@@ -71,3 +71,20 @@ def test_a_room_fills_again_when_its_server_was_killed_and_started_again(
     for process in (mic, speaker):
         _, err = finish(process)
         assert told(err) == [LOST, ANEW]
+
+
+def test_one_interrupt_ends_a_program_whose_server_is_away(launch, clip, tmp_path, wait):
+    """Long before it would give the server up."""
+    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
+    server = launch("server.py", "--port", 0, "--max-load", 0)
+    url = server.stdout.readline().split()[-1]
+    out = tmp_path / "out.wav"
+    client = launch(
+        "client/loopback.py", *("--url", url, "--input", tmp_path / "long.wav", "--output", out)
+    )
+    wait(lambda: size(out) > 32_000, client)
+    server.kill()
+    client.stderr.readline()  # it says that the connection was lost
+    client.send_signal(signal.SIGINT)
+    _, err = finish(client, 130)
+    assert "Traceback" not in err

@@ -18,6 +18,8 @@ from xyt_stream.client.report import LoopbackReport, Recorder
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import Clear, Notice
 
+GRACE = 10.0  # seconds
+
 Source: TypeAlias = Microphone | FileSource
 Sink: TypeAlias = Loudspeaker | FileSink
 
@@ -193,12 +195,17 @@ async def _alongside(main: Coroutine[Any, Any, None], helper: Coroutine[Any, Any
 
 @contextmanager
 def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM calls `stop`, to end cleanly; the second one ends at once."""
+    """The first Ctrl-C or SIGTERM calls `stop`, to end cleanly; the second one ends at once.
+
+    As does the first one GRACE seconds later: a server that is away cannot say goodbye.
+    """
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
+    again: list[asyncio.TimerHandle] = []
 
-    def interrupted() -> None:
+    def interrupted(number: int) -> None:
         restore()
+        again.append(loop.call_later(GRACE, signal.raise_signal, number))
         stop()
 
     def restore() -> None:
@@ -206,11 +213,13 @@ def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
     for number in signals:
-        loop.add_signal_handler(number, interrupted)
+        loop.add_signal_handler(number, interrupted, number)
     try:
         yield
     finally:
         restore()
+        for timer in again:
+            timer.cancel()
 
 
 def _source(device: str | None, file: Path | None, silence: float = 0.0) -> Source:
