@@ -23,6 +23,23 @@ def told(err):
     return [line.strip() for line in err.splitlines() if line.strip() in (LOST, ANEW)]
 
 
+def serve(launch, clip, tmp_path):
+    """A server, its address, and where its sound is written that is said to it in long.wav."""
+    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
+    server = launch("server.py", "--port", 0, "--max-load", 0)
+    return server, server.stdout.readline().split()[-1], tmp_path / "out.wav"
+
+
+def loopback(launch, url, tmp_path, wait):
+    """A client that has begun to hear itself."""
+    out = tmp_path / "out.wav"
+    client = launch(
+        "client/loopback.py", *("--url", url, "--input", tmp_path / "long.wav", "--output", out)
+    )
+    wait(lambda: size(out) > 32_000, client)
+    return client
+
+
 def start_again(launch, server, url):
     """A server's successor on the same port, after it was killed."""
     server.kill()
@@ -35,14 +52,8 @@ def test_loopback_goes_on_when_its_server_was_killed_and_started_again(
     launch, clip, tmp_path, wait
 ):
     """What came before is kept; what the new session says is written behind it."""
-    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
-    server = launch("server.py", "--port", 0, "--max-load", 0)
-    url = server.stdout.readline().split()[-1]
-    out = tmp_path / "out.wav"
-    client = launch(
-        "client/loopback.py", *("--url", url, "--input", tmp_path / "long.wav", "--output", out)
-    )
-    wait(lambda: size(out) > 32_000, client)
+    server, url, out = serve(launch, clip, tmp_path)
+    client = loopback(launch, url, tmp_path, wait)
     start_again(launch, server, url)
     before = size(out)
     wait(lambda: size(out) > before + 32_000, client)
@@ -56,10 +67,7 @@ def test_loopback_goes_on_when_its_server_was_killed_and_started_again(
 def test_a_room_fills_again_when_its_server_was_killed_and_started_again(
     launch, clip, tmp_path, wait
 ):
-    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
-    server = launch("server.py", "--port", 0, "--max-load", 0)
-    url = server.stdout.readline().split()[-1]
-    out = tmp_path / "out.wav"
+    server, url, out = serve(launch, clip, tmp_path)
     speaker = launch("client/playback.py", "--url", url, "--output", out)
     wait(out.exists, speaker)
     mic = launch("client/mic.py", "--url", url, "--input", tmp_path / "long.wav")
@@ -75,14 +83,8 @@ def test_a_room_fills_again_when_its_server_was_killed_and_started_again(
 
 def test_one_interrupt_ends_a_program_whose_server_is_away(launch, clip, tmp_path, wait):
     """Long before it would give the server up."""
-    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
-    server = launch("server.py", "--port", 0, "--max-load", 0)
-    url = server.stdout.readline().split()[-1]
-    out = tmp_path / "out.wav"
-    client = launch(
-        "client/loopback.py", *("--url", url, "--input", tmp_path / "long.wav", "--output", out)
-    )
-    wait(lambda: size(out) > 32_000, client)
+    server, url, _ = serve(launch, clip, tmp_path)
+    client = loopback(launch, url, tmp_path, wait)
     server.kill()
     client.stderr.readline()  # it says that the connection was lost
     client.send_signal(signal.SIGINT)
