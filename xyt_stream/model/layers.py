@@ -78,11 +78,12 @@ class DepthwiseConv(Windowed):
         if long > SHORT:
             x = F.conv1d(x.transpose(1, 2), self.weight, self.bias, groups=self.channels)
             return x.transpose(1, 2)
-        # For a frame or two it is quicker to add up one product for each place in the kernel.
-        out = self.bias
-        for place, weight in enumerate(self.weight[:, 0].unbind(1)):
-            out = torch.addcmul(out, x[:, place : place + long], weight)
-        return out
+        # For a frame or two it is quicker to add up one product for each place in the kernel; in
+        # float32, as conv1d does, whatever is added up.
+        out, wide = self.bias.float(), x.float()
+        for place, weight in enumerate(self.weight[:, 0].float().unbind(1)):
+            out = torch.addcmul(out, wide[:, place : place + long], weight)
+        return out.to(x.dtype)
 
 
 class Deconv(Tailed, Packable):
