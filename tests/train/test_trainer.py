@@ -115,6 +115,9 @@ def test_codes_stay_what_they_are_once_they_are_final(trainer, tmp_path):
         after = trained.shipped().state_dict()
         for name, x in before.items():
             assert torch.equal(after[name], x) != name.startswith("decoder"), name
+        for name, x in trained.averaged.module.decoder.named_parameters():
+            name = f"decoder.{name}"
+            assert torch.allclose(after[name], (before[name] + x) / 2, atol=1e-7), name
 
 
 def test_a_damaged_state_is_named(trainer, tmp_path):
