@@ -28,6 +28,7 @@ from xyt_stream.streaming.copies import Copies
 
 LONGEST_WAIT = 0.008  # seconds that a step waits at most for the frames of other slots
 WAIT_SHARE = 0.25  # of a step's own time that it waits for them
+WARM_ROWS = 32
 BUSY_RETRY = 5.0  # seconds after which it makes sense to ask again for a slot
 _STEPS_KEPT = 1024  # durations behind `step_ms`
 _RECENT = 16  # steps that tell how things are going
@@ -136,11 +137,12 @@ class Engine:
     def warm_up(self) -> None:
         """Takes a step of every size once, before `start`: on a CPU the first takes twice as long.
 
+        Steps of more than WARM_ROWS are so long by themselves that their first may take its time.
         On a GPU steps are captured when the encoder and the decoder are made.
         """
         if not self._picks:
             return
-        for count in range(1, self.slots + 1):
+        for count in range(1, min(self.slots, WARM_ROWS) + 1):
             rows = torch.arange(count)
             active = torch.ones(count, dtype=torch.bool)
             self._decoder.step(self._encoder.step(self._pcm[:count], active, rows), active, rows)
