@@ -78,9 +78,10 @@ def train(
                 trainer.save(state)
                 record: dict[str, Any] = {"step": step, **losses, "step_seconds": seconds}
                 if last or step % SCORE_EVERY == 0:
-                    checkpoint.save(trainer.shipped(), model, torch.float16)
+                    shipped = trainer.shipped()
+                    checkpoint.save(shipped, model, torch.float16)
                     if validation and trainer.books.started:
-                        record |= validation.score(trainer.shipped(), trainer.device, out)
+                        record |= validation.score(shipped, trainer.device, out)
                     if transcripts and trainer.books.started:
                         record["text_error"] = trainer.text_error()
                 with (out / "log.jsonl").open("a") as log:

@@ -144,7 +144,8 @@ class Trainer:
         """One step; its losses."""
         if self.step_number == self.recipe.quantizer_start:
             self.start_codebooks()
-        if self.codes_are_final():
+        final = self.step_number >= self.recipe.codes_final
+        if final:
             self.freeze()
         if self._crops is None:
             self._crops = self.batches(self.crops)
@@ -155,7 +156,7 @@ class Trainer:
         found = None
         if self.books.started:
             found = self.quantize(latent)
-            if not self.codes_are_final():
+            if not final:
                 parts["commitment"] = COMMITMENT * (latent - found.total).square().mean()
             coded = latent + (self.partial(latent, found) - latent).detach()
         hidden = self.network.quantizer.output_proj(coded)
@@ -167,20 +168,16 @@ class Trainer:
             ours, theirs = self.adversary.piece(decoded, wav)
             losses["judges"] = self.adversary.learn(ours, theirs)
             parts["adversary"] = self.recipe.adversary * self.adversary.loss(ours, theirs)
-        if self.transcripts is not None and self.books.started and not self.codes_are_final():
+        if self.transcripts is not None and self.books.started and not final:
             parts["text"] = self.recipe.text * self.text_loss(self.transcripts)
         torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.trained.parameters(), MAX_GRADIENT)
         self.optimizer.step(self.step_number)
-        if found is not None and not self.codes_are_final():
+        if found is not None and not final:
             self.books.update(found)
         self.averaged.update_parameters(self.network)
         self.step_number += 1
         return {**{name: part.item() for name, part in parts.items()}, **losses}
-
-    def codes_are_final(self) -> bool:
-        """Whether only the decoder learns by now."""
-        return self.step_number >= self.recipe.codes_final
 
     def freeze(self) -> None:
         """From the first step of post-training on: codes are made as `shipped` makes them."""
