@@ -10,8 +10,9 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.bench.work import held_bytes
-from xyt_stream.model.timeline import Clip
 from xyt_stream.model.tokenizer import Tokenizer
+from xyt_stream.model.windows import decode as decode_clips
+from xyt_stream.model.windows import encode as encode_clips
 from xyt_stream.streaming.codec import Codec
 from xyt_stream.streaming.steps import Steps
 
@@ -117,31 +118,48 @@ def mimi(device: torch.device, streams: int) -> Contender | None:
     )
 
 
+class Naive:
+    """The published model, live, without any cache: each frame a window of 10 s coded anew.
+
+    Args:
+        network: bidirectional.
+        streams: side by side.
+
+    Attributes:
+        sound: what was heard last, float32 [streams, samples]; noise that goes round and round.
+        codes: of as long, int64 [streams, codebooks, frames].
+    """
+
+    def __init__(self, network: Tokenizer, streams: int) -> None:
+        frames = NAIVE_SECONDS * INPUT_RATE // FRAME_SAMPLES
+        device = network.quantizer.books.device
+        books = network.config.quantizer.codebooks
+        self.network = network
+        self.sound = torch.randn(streams, frames * FRAME_SAMPLES, device=device) / 10
+        self.codes = torch.zeros(streams, books, frames, dtype=torch.int64, device=device)
+        self._samples = torch.full((streams,), self.sound.shape[1], device=device)
+        self._frames = torch.full((streams,), frames, device=device)
+
+    def encode(self) -> Tensor:
+        """One frame on; the codes of the newest, [streams, codebooks, 1]."""
+        self.sound.copy_(self.sound.roll(-FRAME_SAMPLES, dims=1))
+        return encode_clips(self.network, self.sound, self._samples)[:, :, -1:]
+
+    def decode(self, new: Tensor) -> Tensor:
+        """One frame on; the sound of the newest, float32 [streams, frame_samples_out]."""
+        self.codes.copy_(torch.cat([self.codes[:, :, 1:], new], dim=2))
+        heard = decode_clips(self.network, self.codes, self._frames)
+        return heard[:, -self.network.config.frame_samples_out :]
+
+
 def naive(network: Tokenizer, streams: int) -> Contender:
-    """The published model, live, without any cache: each frame a window of 10 s coded anew."""
-    frames = NAIVE_SECONDS * INPUT_RATE // FRAME_SAMPLES
-    config = network.config
-    device = network.quantizer.books.device
-    sound = torch.randn(streams, frames * FRAME_SAMPLES, device=device) / 10
-    codes = torch.zeros(streams, config.quantizer.codebooks, frames, dtype=torch.int64).to(device)
-
-    def clip() -> Clip:
-        return Clip(frames, causal=config.causal, context=config.context, device=device)
-
-    def encode() -> Tensor:
-        moved = torch.cat([sound[:, FRAME_SAMPLES:], sound[:, :FRAME_SAMPLES]], dim=1)
-        sound.copy_(moved)
-        return network.encode(sound, clip())[:, :, -1:]
-
-    def decode(new: Tensor) -> Tensor:
-        codes.copy_(torch.cat([codes[:, :, 1:], new], dim=2))
-        return network.decode(codes, clip())[:, -config.frame_samples_out :]
-
+    """The published model, live, without any cache."""
+    live = Naive(network, streams)
     return Contender(
-        name=f"{config.name}, {NAIVE_SECONDS} s anew",
+        name=f"{network.config.name}, {NAIVE_SECONDS} s anew",
         key="naive_",
-        encode=encode,
-        decode=decode,
+        encode=live.encode,
+        decode=live.decode,
         model_bytes=held_bytes(network),
-        stream_bytes=held_bytes(sound, codes) // streams,
+        stream_bytes=held_bytes(live.sound, live.codes) // streams,
     )
