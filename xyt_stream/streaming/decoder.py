@@ -7,9 +7,8 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.model.tokenizer import Tokenizer
-from xyt_stream.streaming.graphs import CudaCapture, Graphs
 from xyt_stream.streaming.inputs import Codes, check_codes
-from xyt_stream.streaming.recordings import Recordings
+from xyt_stream.streaming.prepared import Prepared, prepare
 from xyt_stream.streaming.steps import Feed, Steps
 
 
@@ -61,15 +60,11 @@ class StreamDecoder:
         self.delay = self.lead * FRAME_SECONDS + self.delay_samples / config.output_rate
         self._feed: Feed | None = None
         self._started = False
-        self._graphs: Graphs | None = None
-        self._recordings: Recordings | None = None
-        if config.causal and frames == 1 and self.steps.device.type == "cpu":
+        self._prepared: Prepared | None = None
+        if frames == 1:
             parts = [network.decoder, network.quantizer]
-            self._recordings = Recordings(self.run, parts, self.steps.stream.all)
-        if graphs and frames == 1 and self.steps.device.type == "cuda":
             codes = torch.zeros(slots, config.quantizer.codebooks, dtype=torch.int64)
-            codes = codes.to(self.steps.device)
-            self._graphs = Graphs(self.run, codes, CudaCapture(self.steps.device))
+            self._prepared = prepare(self.run, parts, self.steps, codes, graphs=graphs)
 
     @torch.inference_mode()
     def step(self, codes: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
@@ -86,17 +81,15 @@ class StreamDecoder:
             float32 [slots, frames * frame_samples_out].
         """
         whole = codes.ndim == 2 and codes.shape[1] == self.network.config.quantizer.codebooks
-        if self._graphs and whole and chosen is None:
-            return self._graphs(codes, active)
-        if self._recordings and whole and self._recordings.serves(active, chosen):
-            return self._recordings(codes, active, chosen)
+        if self._prepared and whole and self._prepared.serves(active, chosen):
+            return self._prepared(codes, active, chosen)
         return self.run(codes, active, chosen, self.steps.sole_lane(active))
 
     @torch.inference_mode()
     def run(
         self, codes: Tensor, active: Tensor, chosen: Tensor | None = None, lane: int | None = None
     ) -> Tensor:
-        """`step` itself, which graphs are captured from: it asks the device nothing.
+        """`step` itself, which recordings and graphs are made from: it asks the device nothing.
 
         Args:
             lane: the only one to run, of a model that has two.

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.model.tokenizer import Tokenizer
-from xyt_stream.streaming.graphs import CudaCapture, Graphs
 from xyt_stream.streaming.inputs import Samples, check_samples
-from xyt_stream.streaming.recordings import Recordings
+from xyt_stream.streaming.prepared import prepare
 from xyt_stream.streaming.steps import Feed, Steps
 
 
@@ -47,14 +46,9 @@ class StreamEncoder:
         self.lead = self.steps.lead
         self.delay = (FRAME_SAMPLES + self.lead) / INPUT_RATE
         self._feed: Feed | None = None
-        self._graphs: Graphs | None = None
-        self._recordings: Recordings | None = None
-        if network.config.causal and self.steps.device.type == "cpu":
-            parts = [network.encoder, network.mel, network.quantizer]
-            self._recordings = Recordings(self.run, parts, self.steps.stream.all)
-        if graphs and self.steps.device.type == "cuda":
-            pcm = torch.zeros(slots, FRAME_SAMPLES, device=self.steps.device)
-            self._graphs = Graphs(self.run, pcm, CudaCapture(self.steps.device))
+        parts = [network.encoder, network.mel, network.quantizer]
+        pcm = torch.zeros(slots, FRAME_SAMPLES)
+        self._prepared = prepare(self.run, parts, self.steps, pcm, graphs=graphs)
 
     @torch.inference_mode()
     def step(self, pcm: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
@@ -69,17 +63,15 @@ class StreamEncoder:
         Returns:
             int64 [slots, codebooks].
         """
-        if self._graphs and chosen is None:
-            return self._graphs(pcm, active)
-        if self._recordings and self._recordings.serves(active, chosen):
-            return self._recordings(pcm, active, chosen)
+        if self._prepared and self._prepared.serves(active, chosen):
+            return self._prepared(pcm, active, chosen)
         return self.run(pcm, active, chosen, self.steps.sole_lane(active))
 
     @torch.inference_mode()
     def run(
         self, pcm: Tensor, active: Tensor, chosen: Tensor | None = None, lane: int | None = None
     ) -> Tensor:
-        """`step` itself, which graphs are captured from: it asks the device nothing.
+        """`step` itself, which recordings and graphs are made from: it asks the device nothing.
 
         Args:
             lane: the only one to run, of a model that has two.

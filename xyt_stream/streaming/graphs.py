@@ -96,8 +96,13 @@ class Graphs:
                 for count in counts or buckets(self.slots)
             }
 
-    def __call__(self, x: Tensor, active: Tensor) -> Tensor:
+    def serves(self, active: Tensor, chosen: Tensor | None) -> bool:
+        """Whether there is a graph of such a step: one of the first slots."""
+        return chosen is None and len(active) <= self.slots
+
+    def __call__(self, x: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
         """As the step itself, of as many slots as there are rows; waits for nothing."""
+        assert chosen is None
         rows = len(active)
         count = bucket(rows, self.slots)
         self._x[:rows].copy_(x, non_blocking=True)
