@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -38,3 +42,19 @@ def test_half_precision_still_is(codec):
     layer = codec.network.encoder.downsample.down_proj
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(torch.zeros(1, layer.in_features)).dtype == torch.bfloat16
+
+
+OLDER = """
+import torch
+from xyt_stream.model.linear import Linear
+layer = Linear(64, 32).to(torch.bfloat16).requires_grad_(False)
+x = torch.randn(4, 64, dtype=torch.bfloat16)
+plain = layer(x)
+layer.pack()
+assert torch.allclose(layer(x), plain, atol=1e-2)
+"""
+
+
+def test_bfloat16_works_on_a_processor_that_has_none():
+    older = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    subprocess.run([sys.executable, "-c", OLDER], env=older, check=True)

@@ -24,6 +24,9 @@ def pack_weight(weight: Tensor) -> Tensor | None:
     """A weight, [out, in], laid out for `packed_linear`; None where that cannot be."""
     if weight.device.type != "cpu" or not torch._C._has_mkldnn:
         return None
+    # Processors without AVX-512 have float32 only.
+    if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return None
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
     return packed
 
