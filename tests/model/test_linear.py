@@ -15,7 +15,6 @@ SHAPES = [(192, 576), (192, 192), (192, 768), (768, 192), (768, 768), (256, 768)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("bias", [True, False])
 def test_packed_is_the_same_map(shape, bias):
-    torch.manual_seed(0)
     layer = Linear(*shape, bias=bias).requires_grad_(False)
     x = torch.randn(2, 5, shape[0])
     plain = layer(x)
@@ -27,7 +26,6 @@ def test_packed_is_the_same_map(shape, bias):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_rows_bits_do_not_depend_on_how_many_there_are(shape):
-    torch.manual_seed(0)
     layer = Linear(*shape).requires_grad_(False)
     layer.pack()
     if layer.packed is None:

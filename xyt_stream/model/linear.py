@@ -73,8 +73,8 @@ class Packable(nn.Module):
     """A layer that is a linear map of rows, in half the time for a few rows once it is packed.
 
     A live step is a few rows against weights that no longer lie in the cache, and oneDNN reads its
-    own blocked layout at twice the speed. Its results do not depend on the number of rows, to the
-    bit. The plain weight stays for training, half precision and saving.
+    own blocked layout at twice the speed. With AVX2 and above its results do not depend on the
+    number of rows, to the bit. The plain weight stays for training, half precision and saving.
 
     Args:
         gelu: whether F.gelu follows.
