@@ -70,6 +70,13 @@ def test_a_token_file_with_a_slip_is_named_by_line(line, tmp_path):
         read_token_file(path)
 
 
+def test_an_empty_token_is_refused_for_whoever_says_none_would_have_it(codec):
+    with pytest.raises(ServeError, match="the token is empty"):
+        Token("")
+    with pytest.raises(ServeError, match="the token is empty"):
+        serve(codec, host="0.0.0.0", port=0, max_sessions=1, token="")
+
+
 def test_a_token_file_that_lets_everybody_in_is_refused(tmp_path):
     path = tmp_path / "tokens"
     with pytest.raises(ServeError, match="cannot read"):
@@ -184,6 +191,13 @@ async def test_tls(codec, certificate, clip):
 def test_a_certificate_that_is_none_is_named(codec, tmp_path):
     path = tmp_path / "cert.pem"
     path.write_text("no certificate")
-    with pytest.raises(ServeError, match="cannot use the certificate"):
+    with pytest.raises(ServeError, match=r"cannot use the certificate.*is no PEM file"):
         serve(codec, host="127.0.0.1", port=0, max_sessions=1, tls_cert=path)
-    logging.getLogger("xyt_stream.server").handlers.clear()
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(ServeError, match=r"missing\.pem.*No such file"):
+        serve(codec, host="127.0.0.1", port=0, max_sessions=1, tls_cert=missing)
+
+
+def test_a_key_without_a_certificate_does_not_serve_in_the_clear(codec, certificate):
+    with pytest.raises(ServeError, match="give --tls-cert"):
+        serve(codec, host="127.0.0.1", port=0, max_sessions=1, tls_key=certificate / "key.pem")

@@ -21,10 +21,18 @@ ANY_ORIGIN = "*"
 
 @dataclass(frozen=True)
 class Token:
-    """A secret and the roles that it opens; all of them without any named."""
+    """A secret and the roles that it opens; all of them without any named.
+
+    Raises:
+        ServeError: it is empty. Whoever says nothing would have it.
+    """
 
     secret: str
     roles: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not self.secret:
+            raise ServeError("the token is empty: give one, or leave the option out")
 
     def __repr__(self) -> str:
         return "Token(...)"  # never in a log
@@ -64,7 +72,8 @@ def read_token_file(path: Path) -> tuple[Token, ...]:
     try:
         tokens = read_tokens(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise ServeError(f"cannot read the tokens in {path}: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ServeError(f"cannot read the tokens in {path}: {reason}") from None
     if not tokens:
         raise ServeError(f"{path} holds no token: give at least one, or leave the option out")
     return tokens

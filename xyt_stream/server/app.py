@@ -180,7 +180,7 @@ def serve(
         origins: of pages that browsers may connect from, beside this host's own.
         allow_anyone: serve other machines without any token.
         proxies: addresses and networks that are believed whom they forward.
-        tls_cert, tls_key: PEM files, both or neither; the key may be in the certificate's file.
+        tls_cert, tls_key: PEM files; the key may be in the certificate's file.
         duplex: package.module:Factory of a speech model for users to talk with.
         log_level: "info", "warning" or "error".
 
@@ -191,6 +191,7 @@ def serve(
     tokens += read_tokens(os.environ.get(TOKENS_VARIABLE, ""))
     if token_file is not None:
         tokens += read_token_file(token_file)
+    tls = _tls(tls_cert, tls_key)
     factory = None if duplex is None else load(duplex)
     log.to_stderr(log_level)
 
@@ -206,7 +207,7 @@ def serve(
             lookahead=lookahead,
             access=Access(tokens, origins),
             public=allow_anyone,
-            tls=None if tls_cert is None else _tls(tls_cert, tls_key),
+            tls=tls,
             limits=limits,
             proxies=proxies,
             duplex=factory,
@@ -246,12 +247,22 @@ def _select(socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprot
     return Subprotocol(ours) if ours in offered else None
 
 
-def _tls(cert: Path, key: Path | None) -> ssl.SSLContext:
+def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if cert is None:
+        if key is not None:
+            raise ServeError("--tls-key is the key of a certificate: give --tls-cert, too")
+        return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise ServeError(f"cannot use the certificate {cert}: {error}") from None
+    except ssl.SSLError:
+        raise ServeError(
+            f"cannot use the certificate {cert}: it, or its key, is no PEM file, or they do not "
+            "belong together"
+        ) from None
+    except OSError as error:
+        files = f"{cert}" if key is None else f"{cert} with the key {key}"
+        raise ServeError(f"cannot use the certificate {files}: {error.strerror}") from None
     return context
 
 
