@@ -142,17 +142,26 @@ def test_a_damaged_body_reads_or_is_refused_but_never_crashes(
 @pytest.mark.parametrize(
     ("name", "rate", "says"),
     [
-        ("a.xyz", 16_000, "a.xyz"),
-        ("a", 16_000, "cannot write"),
+        ("a.xyz", 16_000, "a.xyz: its name must end in .wav"),
+        ("a", 16_000, "cannot write .*/a: its name"),
         ("nowhere/a.wav", 16_000, "no such folder"),
-        ("a.mp3", 12_345, "12345 Hz"),
+        ("folder.wav", 16_000, "it is a folder"),
+        ("a.mp3", 12_345, "12345 Hz: MPEG"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_named(
     tmp_path: Path, name: str, rate: int, says: str
 ) -> None:
+    (tmp_path / "folder.wav").mkdir()
     with pytest.raises(AudioError, match=says):
         write_audio(tmp_path / name, np.zeros(9, np.float32), rate)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "full.wav").symlink_to("/dev/full")
+    with pytest.raises(AudioError, match=r"full\.wav.*the disk may be full"):
+        write_audio(tmp_path / "full.wav", np.zeros(9, np.float32), 16_000)
 
 
 @pytest.mark.parametrize("rate", [r for r in WIRE_RATES if r != INPUT_RATE])

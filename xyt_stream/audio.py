@@ -6,6 +6,8 @@ wires hold 16-bit integers; `to_int16` and `to_float32` are the one mapping betw
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +25,7 @@ FRAME_SECONDS = FRAME_SAMPLES / INPUT_RATE  # 0.08 s
 
 FILE_RATES = range(1_000, 768_001)  # Hz, of recordings; beyond, it is no sound or a trap
 FULL_SCALE = 32_768  # the int16 step that stands for 1.0
+_SYSTEM_ERROR = 2  # libsndfile's code
 _WRITE_BLOCK = 65_536  # samples; libsndfile's Vorbis encoder overflows its stack on long writes
 
 Samples: TypeAlias = npt.NDArray[np.float32]
@@ -91,7 +94,9 @@ def read_audio(path: str | Path, rate: int = INPUT_RATE) -> tuple[Samples, Sound
     except soundfile.LibsndfileError:
         if Path(path).stat().st_size == 0:
             raise AudioError(f"{path} is an empty file") from None
-        raise AudioError(f"{path} is not a sound file: give a wav, flac, ogg or mp3") from None
+        raise AudioError(
+            f"{path} is not a sound file, or damaged: give a wav, flac, ogg or mp3"
+        ) from None
     if info.rate not in FILE_RATES:
         raise AudioError(f"{path} has {info.rate} samples a second: no recording of speech has")
     if info.samples == 0:
@@ -109,15 +114,57 @@ def write_audio(path: str | Path, samples: Samples, rate: int) -> None:
         AudioError: the ending is unknown, the format lacks this rate, or the place is not writable.
     """
     pcm = to_int16(samples)
+    with writing(path), create_audio(path, rate) as sound:
+        for start in range(0, len(pcm), _WRITE_BLOCK):
+            sound.write(pcm[start : start + _WRITE_BLOCK])
+
+
+def create_audio(path: str | Path, rate: int) -> soundfile.SoundFile:
+    """A mono sound file to write to, as `write_audio` has it.
+
+    Raises:
+        AudioError: as `write_audio`.
+    """
+    check_target(path)
+    with writing(f"{path} at {rate} Hz"):
+        open(path, "ab").close()  # libsndfile does not tell why a system says no
+        return soundfile.SoundFile(path, "w", samplerate=rate, channels=1)
+
+
+@contextmanager
+def writing(what: str | Path) -> Iterator[None]:
+    """What a sound file or the system under it refuses, as one sentence.
+
+    Raises:
+        AudioError: "cannot write" so and so.
+    """
     try:
-        with soundfile.SoundFile(path, "w", samplerate=rate, channels=1) as sound:
-            for start in range(0, len(pcm), _WRITE_BLOCK):
-                sound.write(pcm[start : start + _WRITE_BLOCK])
-    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
-        reason = getattr(error, "error_string", str(error)).rstrip(".")
-        if not Path(path).parent.is_dir():
-            reason = "there is no such folder"
-        raise AudioError(f"cannot write {path} at {rate} Hz: {reason}") from None
+        yield
+    except OSError as error:
+        raise AudioError(f"cannot write {what}: {error.strerror}") from None
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.removeprefix("Error : ").rstrip(".")
+        if error.code == _SYSTEM_ERROR:
+            reason = "the disk may be full"
+        raise AudioError(f"cannot write {what}: {reason}") from None
+
+
+def check_target(path: str | Path) -> None:
+    """Sees whether sound can be written there, before anybody waits for it.
+
+    Raises:
+        AudioError: the ending is unknown, the folder missing, or it is a folder itself.
+    """
+    path = Path(path)
+    if not soundfile.check_format(path.suffix[1:]):
+        reason = "its name must end in .wav, .flac, .ogg or .mp3"
+    elif not path.parent.is_dir():
+        reason = "there is no such folder"
+    elif path.is_dir():
+        reason = "it is a folder"
+    else:
+        return
+    raise AudioError(f"cannot write {path}: {reason}")
 
 
 def resample(samples: Samples, rate_in: int, rate_out: int) -> Samples:

@@ -115,8 +115,21 @@ def test_what_is_no_code_file_is_refused(
 
 def test_what_cannot_be_written_is_refused(run: Run, fixtures: Path, tmp_path: Path) -> None:
     clip = fixtures / "stereo44k.wav"
-    refused(run("encode", clip, tmp_path / "nowhere" / "a.xyt"), "nowhere")
-    refused(run("roundtrip", clip, tmp_path / "a.txt"), "a.txt")
+    refused(run("encode", clip, tmp_path / "nowhere" / "a.xyt"), "nowhere", "no such folder")
+    refused(run("roundtrip", clip, tmp_path / "a.txt"), "a.txt", "must end in .wav")
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(run: Run, tmp_path: Path) -> None:
+    """The work itself would be refused, too: there is nothing to do it with."""
+    nothing, nowhere = tmp_path / "nothing", tmp_path / "nowhere"
+    for command in ("decode", "roundtrip"):
+        refused(run(command, nothing, nowhere / "a.wav"), "nowhere", "no such folder")
+    refused(run("encode", nothing, nowhere / "a.xyt"), "nowhere", "no such folder")
+    refused(run("convert", nothing, nowhere / "a.safetensors"), "nowhere", "no such folder")
+    for option in ("--json", "--csv"):
+        refused(run("eval", nothing, tmp_path, option, nowhere / "a"), "nowhere", "no such folder")
+    where = nowhere / "a.png"
+    refused(run("bench", "lookahead", nothing, nothing, "--plot", where), "no such folder")
 
 
 @pytest.mark.parametrize(

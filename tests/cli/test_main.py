@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +37,28 @@ def test_a_user_at_a_shell(fixtures: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.wav").exists()
     (tmp_path / "b.wav").write_text("words")
     bad = shell("encode", "b.wav", "b.xyt")
-    line = "Error: b.wav is not a sound file: give a wav, flac, ogg or mp3\n"
+    line = "Error: b.wav is not a sound file, or damaged: give a wav, flac, ogg or mp3\n"
     assert (bad.returncode, bad.stdout, bad.stderr) == (1, "", line)
     assert shell("sing").returncode == 2
+    assert re.fullmatch(r"xyt-stream \d+\.\d+\.\d+\n", shell("--version").stdout)
+
+
+def test_names_that_the_terminal_cannot_show_do_no_harm(fixtures: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "größe.flac"
+    clip.write_bytes((fixtures / "speech.flac").read_bytes())
+
+    def ascii_shell(*words: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "xyt_stream.cli", *map(str, words)],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    said = ascii_shell("encode", clip, tmp_path / "größe.xyt")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert r"gr\xf6\xdfe.xyt: 2.05 s" in said.stdout
+    said = ascii_shell("decode", tmp_path / "Größe.xyt", tmp_path / "a.wav")
+    assert said.returncode == 1
+    assert ".xyt: No such file" in said.stderr

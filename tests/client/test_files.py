@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 
 import numpy as np
@@ -68,6 +69,18 @@ async def test_a_sink_writes_all_of_it(tmp_path, clip):
     assert rate == 24_000
     np.testing.assert_array_equal(samples, clip)
     assert sink.buffer.depth > 0  # a loudspeaker would have most of it still before it
+
+
+async def test_a_disk_that_fills_up_is_one_sentence(tmp_path, clip):
+    sink = FileSink(tmp_path / "out.wav", 16_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(AudioError, match=r"cannot write .*out\.wav"):
+            sink.write(clip)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    sink.close()
 
 
 @pytest.mark.parametrize("name", ["no/such/folder/out.wav", "out.txt", ""])

@@ -84,9 +84,10 @@ def bench_lookahead(
     *,
     model: NamedModel,
 ) -> None:
-    """Fidelity against latency. For each lookahead: its delay; of each codebook, the share of live
-    codes that are the offline ones; the SNR of live against offline sound, both decoded from the
-    offline codes; time per step.
+    """Fidelity against latency.
+
+    For each lookahead: its delay; of each codebook, the share of live codes that are the offline
+    ones; the SNR of live against offline sound, both decoded from the offline codes; time per step.
     """
     from xyt_stream.bench.lookahead import measure
     from xyt_stream.streaming.summary import default_lookaheads
@@ -114,8 +115,10 @@ def bench_offline(
     device: Device = "cpu",
     json_file: Json = None,
 ) -> None:
-    """A clip through a model of the published size with random weights, beside the published way:
-    every clip padded to 30 s, attention written out, a full mask made anew in every layer.
+    """A clip through a model of the published size, beside the published way.
+
+    Weights are random. The published way: every clip padded to 30 s, attention written out, a full
+    mask made anew in every layer.
     """
     from xyt_stream.bench.offline import compare, random_network
     from xyt_stream.model.config import published
@@ -131,8 +134,9 @@ def bench_offline(
 @app.command("precision")
 @grouped
 def bench_precision(file: Source, json_file: Json = None, *, model: NamedModel) -> None:
-    """How many codes half precision changes, and what it does to sound and time: of the stacks
-    alone, and of the weights, too.
+    """How many codes half precision changes, and what it does to sound and time.
+
+    Of the stacks alone, and of the weights, too.
     """
     from xyt_stream.bench.precision import measure
 

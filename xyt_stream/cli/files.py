@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xyt_stream.cli.groups import ModelOptions, grouped
-from xyt_stream.cli.options import Lookahead, Offline, Source, live_lookahead
+from xyt_stream.cli.options import Lookahead, Offline, Source, in_a_folder, live_lookahead
 from xyt_stream.cli.terminal import read_sound, say
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ Dtype = Annotated[
 @grouped
 def encode(
     source: Source,
-    target: Annotated[Path, typer.Argument(help="The .xyt file to write.")],
+    target: Annotated[
+        Path, typer.Argument(dir_okay=False, callback=in_a_folder, help="The .xyt file to write.")
+    ],
     lookahead: WholeOrLookahead = None,
     dtype: Dtype = Precision.float32,
     *,
@@ -78,10 +80,8 @@ def encode(
         original_rate=info.rate,
         original_samples=info.samples,
     ).write(target)
-    say(
-        f"{target}: {info.seconds:.2f} s as {codes.shape[1]} frames of {codes.shape[0]} codes, "
-        f"{target.stat().st_size} bytes"
-    )
+    count = f"{codes.shape[1]} frame{'s' * (codes.shape[1] > 1)} of {codes.shape[0]} codes"
+    say(f"{target}: {info.seconds:.2f} s as {count}, {target.stat().st_size} bytes")
 
 
 @app.command()
@@ -98,9 +98,11 @@ def decode(
     """Code file to sound file, exactly as long as the original."""
     import torch
 
+    from xyt_stream.audio import check_target
     from xyt_stream.evaluate.listen import decode_clip
     from xyt_stream.protocol.code_file import CodeFile
 
+    check_target(target)
     precision = _precision(dtype, lookahead)
     file = CodeFile.read(source)
     codec = model.load()
@@ -122,8 +124,10 @@ def roundtrip(
     model: ModelOptions,
 ) -> None:
     """Sound file to codes and back: how speech sounds at 1000 bits a second."""
+    from xyt_stream.audio import check_target
     from xyt_stream.evaluate.listen import decode_clip, encode_clip
 
+    check_target(target)
     ahead = live_lookahead(offline, lookahead)
     codec = model.load()
     samples, info = read_sound(source, codec)

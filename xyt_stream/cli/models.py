@@ -9,7 +9,7 @@ import typer
 from rich.table import Column, Table
 
 from xyt_stream.cli.groups import ModelOptions, grouped
-from xyt_stream.cli.options import Config, Json, Lookaheads, ModelArgument, Revision
+from xyt_stream.cli.options import Config, Json, Lookaheads, ModelArgument, Revision, in_a_folder
 from xyt_stream.cli.terminal import console, say, write_json
 
 app = typer.Typer()
@@ -64,12 +64,18 @@ def info(lookahead: Lookaheads = None, json_file: Json = None, *, model: ModelOp
 @app.command()
 def convert(
     model: ModelArgument,
-    target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            dir_okay=False, callback=in_a_folder, help="The .safetensors file to write."
+        ),
+    ],
     config: Config = None,
     revision: Revision = None,
 ) -> None:
-    """Any checkpoint to one .safetensors file with its config inside, which loads much faster and
-    is the same model by the same hash: the same codes, the same sound.
+    """Any checkpoint to one .safetensors file with its config inside.
+
+    It loads much faster, and is the same model by the same hash: the same codes, the same sound.
     """
     from xyt_stream.model import checkpoint, sources
 

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
+from xyt_stream.errors import XYTError
+
 DEFAULT_PORT = 8765
+
+
+def in_a_folder(path: Path | None) -> Path | None:
+    """A file to write when all work is done, which must not fail for such a reason."""
+    if path is not None and not path.parent.is_dir():
+        raise XYTError(f"cannot write {path}: there is no such folder")
+    return path
+
 
 MODEL_HELP = (
     "A hub name, a folder, or a .safetensors, .ckpt or .bin file; 'mini' is inside the package."
@@ -38,10 +48,16 @@ Offline = Annotated[
 ]
 Json = Annotated[
     Path | None,
-    typer.Option("--json", dir_okay=False, help="Write the figures to this file, too."),
+    typer.Option(
+        "--json",
+        dir_okay=False,
+        callback=in_a_folder,
+        help="Write the figures to this file, too.",
+    ),
 ]
 Plot = Annotated[
-    Path | None, typer.Option(dir_okay=False, help="Draw the figures: a png, svg or pdf.")
+    Path | None,
+    typer.Option(dir_okay=False, callback=in_a_folder, help="Draw the figures: a png, svg or pdf."),
 ]
 Token = Annotated[
     str | None, typer.Option(envvar="XYT_TOKEN", help="The word the server asks for, if it does.")

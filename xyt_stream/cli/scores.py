@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from xyt_stream.cli.groups import NamedModel, grouped
-from xyt_stream.cli.options import Device, Json, Lookahead, Offline, live_lookahead
+from xyt_stream.cli.options import (
+    Device,
+    Json,
+    Lookahead,
+    Offline,
+    in_a_folder,
+    live_lookahead,
+)
 from xyt_stream.cli.terminal import console, progress, say, write_json
 
 app = typer.Typer()
@@ -30,7 +37,10 @@ def evaluate_command(
     ] = False,
     json_file: Json = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", dir_okay=False, help="Write the scores of each file.")
+        Path | None,
+        typer.Option(
+            "--csv", dir_okay=False, callback=in_a_folder, help="Write the scores of each file."
+        ),
     ] = None,
     plots: Annotated[
         Path | None,
@@ -81,7 +91,9 @@ def train(
     valid: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Speech to score on.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps in all; else the recipe's.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
     device: Device = "cpu",
 ) -> None:

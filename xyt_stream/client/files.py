@@ -9,11 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from xyt_stream.audio import INPUT_RATE, Pcm16, read_audio, to_int16
+from xyt_stream.audio import INPUT_RATE, Pcm16, create_audio, read_audio, to_int16, writing
 from xyt_stream.client.jitter import JitterBuffer
-from xyt_stream.errors import AudioError
 
 BLOCK = INPUT_RATE // 50  # samples, 20 ms
 
@@ -74,17 +72,20 @@ class FileSink:
     """
 
     def __init__(self, path: Path, rate: int) -> None:
-        try:
-            self._file = soundfile.SoundFile(path, "w", samplerate=rate, channels=1)
-        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
-            raise AudioError(f"cannot write {path}: {error}") from None
+        self._path = path
+        self._file = create_audio(path, rate)
         self.buffer = JitterBuffer(rate)
         self._start: float | None = None
         self._played = 0
 
     def write(self, samples: Pcm16, *, gap: bool = False) -> None:
-        """int16 [samples]; before a gap's samples something was lost."""
-        self._file.write(samples)
+        """int16 [samples]; before a gap's samples something was lost.
+
+        Raises:
+            AudioError: the file cannot be written any more.
+        """
+        with writing(self._path):
+            self._file.write(samples)
         now = time.monotonic()
         self._start = now if self._start is None else self._start
         due = int((now - self._start) * self.buffer.rate)
