@@ -40,8 +40,15 @@ export class Meter {
     this.canvas = canvas;
     this.still = still;
     this.#context = canvas.getContext('2d', { alpha: false });
+    this.clear();
+  }
+
+  /** Empties the spectrogram. */
+  clear() {
+    const { width, height } = this.canvas;
+    this.#column = 0;
     this.#context.fillStyle = `rgb(${SCALE[0].join(' ')})`;
-    this.#context.fillRect(0, 0, canvas.width, canvas.height);
+    this.#context.fillRect(0, 0, width, height);
   }
 
   /** @param {AnalyserNode | null} analyser what to show from now on */

@@ -50,7 +50,8 @@ function show(state) {
   element('button').dataset.state = state;
   const speaks = MODES[mode()].speaks;
   element('verb').textContent = state !== 'idle' ? 'Stop' : speaks ? 'Speak' : 'Listen';
-  element('mute').disabled = state !== 'live' || !speaks;
+  element('mute').disabled = state !== 'live';
+  element('mute').hidden = !speaks;
   element('interrupt').hidden = state !== 'live' || MODES[mode()].role !== 'user';
   modes.disabled = state !== 'idle';
   element('token').disabled = state !== 'idle';
@@ -71,6 +72,7 @@ function start() {
   if (speaks && !navigator.mediaDevices?.getUserMedia) return say(NOT_HTTPS, true);
   if (!('AudioWorkletNode' in window)) return say(isSecureContext ? TOO_OLD : NOT_HTTPS, true);
   show('waiting');
+  element('button').focus(); // what was typed into is no longer there to be typed into
   say(speaks ? 'Waiting for the microphone…' : 'Connecting…');
   arrivals = [];
   const [room, token] = [element('room').value, element('token').value];
@@ -113,6 +115,7 @@ function live(ready) {
     ...Array.from({ length: codebooks }, () => document.createElement('li')),
   );
   picture.clear();
+  for (const meter of meters) meter.clear();
   void listDevices();
 }
 

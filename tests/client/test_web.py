@@ -106,6 +106,8 @@ async def test_one_page_speaks_and_another_listens(serving, visit):
         await call.page.get_by_label("Room", exact=True).fill("pages")
         await call.begin()
         await call.says("“pages”")
+    await playwright.expect(listener.page.locator("#mute")).to_be_hidden()
+    await playwright.expect(speaker.page.locator("#mute")).to_be_visible()
     await listener.draws(20)
     _, played, _ = await listener.recording("played")
     assert np.abs(played).max() > 0.02
@@ -183,6 +185,11 @@ async def test_it_fits_a_phone_and_keeps_still_where_that_is_wanted(serving, vis
     await call.hang_up()
     wide = await call.page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 390
+    tops = await call.page.eval_on_selector_all(
+        ".modes label:not([hidden])", "all => all.map((each) => each.getBoundingClientRect().top)"
+    )
+    assert len(tops) == 3
+    assert len(set(tops)) == 1  # three things to do, side by side
     drawn, sent = await call.picture(), np.array(call.codes(-1)).T
     columns, frames = drawn.shape[1], sent.shape[1]
     shown = range(frames - min(frames, columns - 1), frames)

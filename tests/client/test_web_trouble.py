@@ -121,3 +121,4 @@ async def test_a_token_is_asked_for(codec, visit):
         await field.fill("s3cret")
         await call.page.keyboard.press("Enter")
         await call.says("you hear yourself")
+        await playwright.expect(call.page.locator("#button")).to_be_focused()  # Enter ends it
