@@ -140,12 +140,17 @@ class Conversation:
     def join(self, tell: Callable[[Control], None]) -> None:
         """A model elsewhere has come, and takes control messages."""
         self._tell_model = tell
-        self.tell_user(Notice(name="model_joined", message="A model has come: it hears you."))
+        self._notice("model_joined", "A model has come: it hears you.")
 
     def part(self) -> None:
         """It has gone; what it has said is heard to its end."""
         self._tell_model = _to_nobody
-        self.tell_user(Notice(name="model_left", message="The model has gone: another may come."))
+        self._notice("model_left", "The model has gone: another may come.")
+
+    def _notice(self, name: str, message: str) -> None:
+        """Who has said all only listens to the rest: who comes then comes for the next user."""
+        if not self._user_over:
+            self.tell_user(Notice(name=name, message=message))
 
     def say(self, codes: CodeArray) -> None:
         """The next frames of a model elsewhere, int64 [codebooks, frames]."""
