@@ -18,6 +18,7 @@ from __future__ import annotations
 import collections
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -369,3 +370,7 @@ class Babbler:
 
     def close(self) -> None:
         self._speaker = None
+
+
+if __name__ == "__main__":
+    sys.exit("A server runs it: xyt-stream serve --duplex demos.duplex_lm:Babbler")

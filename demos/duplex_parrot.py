@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import sys
 from contextlib import suppress
 
 from xyt_stream.audio import to_float32
 from xyt_stream.client import connect
+from xyt_stream.errors import XYTError
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Cleared
 from xyt_stream.server.parrot import Ear, Turns
@@ -45,7 +48,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description="Says again what it is told.")
     parser.add_argument("--url", default="ws://127.0.0.1:8765")
     parser.add_argument("--room", default="parrot")
-    parser.add_argument("--token")
+    parser.add_argument("--token", default=os.environ.get("XYT_TOKEN"))
     options = parser.parse_args()
     print(f"waiting in room {options.room!r}", flush=True)
     while True:
@@ -54,4 +57,7 @@ async def main() -> None:
 
 if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
-        asyncio.run(main())
+        try:
+            asyncio.run(main())
+        except XYTError as error:
+            sys.exit(f"Error: {error}")

@@ -1,6 +1,6 @@
 """Trains the model of duplex_lm.py on the codes of speech, under an hour on a CPU.
 
-    python demos/train_duplex_lm.py ../shared/speech/train
+    python demos/train_duplex_lm.py FOLDER_OF_SPEECH
 
 Codes are made once for each codec and kept in the work folder, as is the training itself: started
 again, it goes on. Each clip is heard at three speeds, so that there are more voices.
@@ -9,6 +9,7 @@ again, it goes on. Each clip is heard at three speeds, so that there are more vo
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from torch.func import functional_call
 
 from xyt_stream import Codec
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Samples, resample, to_float32
+from xyt_stream.errors import XYTError
 from xyt_stream.train.data import find_clips, load_clip
 
 SPEEDS = (1.0, 0.9, 1.1)
@@ -215,4 +217,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--model", help="the codec: a name or a file; else the default one")
     options = parser.parse_args()
-    train(options.folder, options.out, options.work, options.steps, options.model)
+    try:
+        train(options.folder, options.out, options.work, options.steps, options.model)
+    except XYTError as error:
+        sys.exit(f"Error: {error}")
