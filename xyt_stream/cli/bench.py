@@ -158,7 +158,7 @@ def bench_text(
     *,
     model: NamedModel,
 ) -> None:
-    """How much of what is said can be read off the codes alone (extra `train`)."""
+    """How much of what is said can be read off the codes alone."""
     from xyt_stream.bench.text import measure
 
     result = measure(model.load(), data, steps=steps)
