@@ -36,6 +36,11 @@ async def test_what_is_no_address_is_one_sentence(url):
         await refused(url)
 
 
+async def test_who_copies_the_page_s_address_is_told_what_to_give():
+    with pytest.raises(ConnectionFailedError, match=r"give an address like ws://"):
+        await refused("http://127.0.0.1:8765/")
+
+
 async def test_another_kind_of_server_is_one_sentence():
     async def answer(reader, writer):
         await reader.readline()

@@ -21,6 +21,7 @@ from xyt_stream.cli.options import (
     Token,
     Weights,
 )
+from xyt_stream.cli.terminal import say
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
@@ -64,7 +65,11 @@ class ServerOptions:
 
 @dataclass(frozen=True)
 class SoundIn:
-    """Where sound comes from."""
+    """Where sound comes from.
+
+    Raises:
+        typer.BadParameter: from two places at once.
+    """
 
     input_device: Annotated[
         str | None, typer.Option(help="Microphone: a number or a part of a name from `devices`.")
@@ -73,10 +78,18 @@ class SoundIn:
         Path | None, typer.Option("--input", help="Send this sound file, in real time, not a mic.")
     ] = None
 
+    def __post_init__(self) -> None:
+        if self.input_device is not None and self.input_file is not None:
+            raise typer.BadParameter("--input takes --input-device's place: leave one out")
+
 
 @dataclass(frozen=True)
 class SoundOut:
-    """Where sound goes to."""
+    """Where sound goes to.
+
+    Raises:
+        typer.BadParameter: to two places at once.
+    """
 
     output_device: Annotated[
         str | None, typer.Option(help="Loudspeaker: a number or a part of a name from `devices`.")
@@ -84,6 +97,15 @@ class SoundOut:
     output_file: Annotated[
         Path | None, typer.Option("--output", help="Write what arrives to this sound file.")
     ] = None
+
+    def __post_init__(self) -> None:
+        if self.output_device is not None and self.output_file is not None:
+            raise typer.BadParameter("--output takes --output-device's place: leave one out")
+
+    def tell(self) -> None:
+        """Where to find it, if it went into a file."""
+        if self.output_file is not None:
+            say(f"sound went to {self.output_file}")
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -35,6 +35,7 @@ def play(server: ServerOptions, room: Room = "lobby", *, sink: SoundOut) -> None
     from xyt_stream.client.run import run_play
 
     _run(run_play(room=room, **vars(server), **vars(sink)))
+    sink.tell()
 
 
 @app.command()
@@ -66,6 +67,7 @@ def talk(
     from xyt_stream.client.run import run_talk
 
     _run(run_talk(room=room, listen=listen, **vars(server), **vars(source), **vars(sink)))
+    sink.tell()
 
 
 @app.command()

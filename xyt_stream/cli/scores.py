@@ -53,6 +53,8 @@ def evaluate_command(
     from xyt_stream.evaluate.peers import PEERS
     from xyt_stream.evaluate.report import evaluate
 
+    if plots is not None:
+        from xyt_stream.evaluate.plots import draw_codes, draw_spectrograms
     codec = model.load()
     ahead = live_lookahead(offline, lookahead)
     for peer in PEERS if peers else ():
@@ -73,8 +75,6 @@ def evaluate_command(
     if csv_file is not None:
         report.write_csv(csv_file)
     if plots is not None:
-        from xyt_stream.evaluate.plots import draw_codes, draw_spectrograms
-
         plots.mkdir(parents=True, exist_ok=True)
         draw_codes(report.counts, plots / "codes.png")
         for file in report.scores.files:

@@ -51,8 +51,13 @@ async def open_link(
             ping_timeout=keepalive,
             close_timeout=_FAREWELL,
         )
-    except (OSError, InvalidHandshake, InvalidURI, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or "no answer"
+    except InvalidURI:
+        raise ConnectionFailedError(
+            f"cannot reach a server at {url!r}: give an address like ws://127.0.0.1:8765"
+        ) from None
+    except (OSError, InvalidHandshake, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        reason = reason or "it hung up: try ws:// for wss://, or the other way round"
         raise ConnectionFailedError(f"cannot reach a server at {url}: {reason}") from None
     try:
         with failures():

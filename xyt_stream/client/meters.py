@@ -24,14 +24,16 @@ class Meters:
     """
 
     def __init__(self, title: str, seconds: float | None) -> None:
+        console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TimeElapsedColumn(),
             TextColumn("level {task.fields[level]}"),
             TextColumn("{task.fields[jitter]}"),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self._task = self._progress.add_task(title, total=seconds, level=" ", jitter="")
 

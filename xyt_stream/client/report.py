@@ -91,7 +91,7 @@ class LoopbackReport:
         if self.latency_ms is not None:
             table.add_row("latency after a frame is complete", _two(self.latency_ms))
         table.add_row("jitter buffer", f"{self.jitter_ms:.0f} ms, {self.underruns} underruns")
-        table.add_row("written to", self.output)
+        table.add_row("sound went to", self.output)
         return table
 
 
