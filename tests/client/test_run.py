@@ -125,6 +125,16 @@ def test_refusals_are_one_line(launch, server_url, fixtures, tmp_path, clip, wai
     assert "cannot write" in one_line(unwritable)
 
 
+@pytest.mark.parametrize(("file", "device"), [("--input", "mic"), ("--output", "ear")])
+def test_sound_comes_from_one_place_and_goes_to_one(launch, file, device):
+    """Before the file is looked for, and the server."""
+    both = launch("client/loopback.py", file, "missing.wav", f"{file}-device", device)
+    _, said = both.communicate(timeout=300)
+    assert both.returncode == 2
+    assert f"{file}-device" in said
+    assert "Traceback" not in said
+
+
 def test_no_server_and_a_port_in_use_are_one_line(launch, fixtures):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -228,6 +228,19 @@ async def test_models_come_and_go_and_the_user_is_told(server, clip, direct, lis
         np.testing.assert_array_equal(ears.codes, direct.codes[:, :2])
 
 
+async def test_a_user_who_has_said_all_is_not_told_of_models(server, clip, direct, listen, until):
+    async with connect(server.url, "user", room="a") as user:
+        ears = listen(user)
+        async with connect(server.url, "model", room="a") as model:
+            await until(lambda: ears.all(Notice))
+            await model.send_codes(direct.codes)
+            await user.send_pcm(frame(clip, 0))
+            await user.end()
+            assert [event async for event in model][-1].__class__ is End
+        await until(lambda: ears.all(End))
+        assert [each.name for each in ears.all(Notice)] == ["model_joined"]
+
+
 async def test_a_user_who_leaves_ends_it_for_all(server, clip, direct, hear, until):
     async with (
         connect(server.url, "model", room="a") as model,

@@ -130,6 +130,14 @@ async def test_interrupted_it_falls_silent_and_says_the_new_turn(codec, clip, pa
     assert second[0] > interrupted + len(clip) // FRAME
 
 
+def test_the_one_outside_says_in_one_line_what_is_wrong():
+    words = [sys.executable, DEMO, "--url", "nowhere"]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert said.returncode == 1
+    assert said.stderr.startswith("Error: cannot reach a server at 'nowhere'")
+    assert said.stderr.count("\n") == 1
+
+
 async def test_the_one_outside_does_the_same(server, clip, pause, until):
     """As a user runs it: two conversations, one after the other, the second one interrupted."""
     process = await asyncio.create_subprocess_exec(
