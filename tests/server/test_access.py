@@ -70,6 +70,12 @@ def test_a_token_file_with_a_slip_is_named_by_line(line, tmp_path):
         read_token_file(path)
 
 
+@pytest.mark.parametrize("origin", ["app.example", "https://app.example/page", "https://", ""])
+def test_an_origin_that_no_page_has_is_refused(origin):
+    with pytest.raises(ServeError, match=r"write it as https://app\.example"):
+        Access(origins=[origin])
+
+
 def test_an_empty_token_is_refused_for_whoever_says_none_would_have_it(codec):
     with pytest.raises(ServeError, match="the token is empty"):
         Token("")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.roles import ROLES
 
 ANY_ORIGIN = "*"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+")
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,14 @@ class Access:
     Args:
         tokens: without any, everybody is let in.
         origins: of browsers' pages beside those of this host itself; "*" for all.
+
+    Raises:
+        ServeError: an origin is none, so that no page could ever have it.
     """
 
     def __init__(self, tokens: Iterable[Token] = (), origins: Iterable[str] = ()) -> None:
         self._tokens = [(_digest(token.secret), token.roles) for token in tokens]
-        self._origins = {origin.rstrip("/").lower() for origin in origins}
+        self._origins = {_origin(text) for text in origins}
 
     @property
     def is_open(self) -> bool:
@@ -151,6 +156,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def _origin(text: str) -> str:
+    origin = text.rstrip("/").lower()
+    if origin not in (ANY_ORIGIN, "null") and not _ORIGIN.fullmatch(origin):
+        raise ServeError(f"{text!r} is no page's origin: write it as https://app.example, or '*'")
+    return origin
 
 
 def _digest(secret: str) -> bytes:

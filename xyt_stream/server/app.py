@@ -185,12 +185,14 @@ def serve(
         log_level: "info", "warning" or "error".
 
     Raises:
-        ServeError: the address, the duplex model, the tokens or the certificate cannot be used.
+        ServeError: the address, the duplex model, the tokens, an origin or the certificate cannot
+            be used.
     """
     tokens: tuple[Token, ...] = () if token is None else (Token(token),)
     tokens += read_tokens(os.environ.get(TOKENS_VARIABLE, ""))
     if token_file is not None:
         tokens += read_token_file(token_file)
+    access = Access(tokens, origins)
     tls = _tls(tls_cert, tls_key)
     factory = None if duplex is None else load(duplex)
     log.to_stderr(log_level)
@@ -205,7 +207,7 @@ def serve(
             port=port,
             max_sessions=max_sessions,
             lookahead=lookahead,
-            access=Access(tokens, origins),
+            access=access,
             public=allow_anyone,
             tls=tls,
             limits=limits,
