@@ -7,11 +7,11 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Annotated
 
 import typer
 
+from xyt_stream import __version__
 from xyt_stream.cli import bench, files, live, models, scores, server
 from xyt_stream.errors import XYTError
 
@@ -29,7 +29,7 @@ app.add_typer(bench.app, name="bench")
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"xyt-stream {metadata.version('xyt-stream')}")
+        typer.echo(f"xyt-stream {__version__}")
         raise typer.Exit
 
 
