@@ -49,7 +49,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(args)
+        app(args, prog_name="xyt-stream")
     except KeyboardInterrupt:  # before a command has begun; later it is typer's
         sys.exit(_INTERRUPTED)
     except (XYTError, OSError) as error:

@@ -27,7 +27,8 @@ def progress(what: str) -> Callable[[Iterable[T]], Iterable[T]]:
     """Shows how far a loop is, as long as it runs."""
     from rich.progress import track
 
-    return lambda items: track(items, what, console=console, transient=True)
+    quiet = not console.is_terminal
+    return lambda items: track(items, what, console=console, transient=True, disable=quiet)
 
 
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:
