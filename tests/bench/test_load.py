@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from xyt_stream.bench.load import Load, find_capacity, measure, own_server
+from xyt_stream.bench.load import Load, Target, find_capacity, measure, own_server
 from xyt_stream.bench.soak import Held, Soak
 from xyt_stream.bench.speech import speech_or_noise
 from xyt_stream.errors import ServeError
@@ -32,6 +32,12 @@ def test_who_is_refused_counts_as_lost(fixtures):
     assert load.lost_frames == 13
     assert "slots are taken" in load.errors[0]
     assert not load.good
+
+
+def test_no_server_is_one_sentence(fixtures):
+    speech = speech_or_noise(fixtures / "speech.flac")
+    with pytest.raises(ServeError, match=r"not one frame came back from ws://127\.0\.0\.1:1: "):
+        measure(Target("ws://127.0.0.1:1"), speech, sessions=1, seconds=1.0)
 
 
 def test_a_server_that_does_not_start_is_one_sentence(capfd):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from xyt_stream import Codec
 from xyt_stream.audio import fit_length, read_audio
-from xyt_stream.errors import AudioError
+from xyt_stream.errors import AudioError, CodeError
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.metrics import pesq, stoi
 from xyt_stream.evaluate.peers import Peer
@@ -82,6 +82,11 @@ def test_a_folder_without_speech_is_refused(codec: Codec, tmp_path: Path) -> Non
     soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
     with pytest.raises(AudioError, match="enough speech"):
         evaluate(codec, tmp_path)
+
+
+def test_more_codebooks_than_there_are_are_refused(codec: Codec, fixtures: Path) -> None:
+    with pytest.raises(CodeError, match="has 8 codebooks, not 9"):
+        evaluate(codec, fixtures, codebooks=9)
 
 
 def test_a_peer_is_scored_on_the_same_files(codec: Codec, fixtures: Path, tmp_path: Path) -> None:

@@ -85,6 +85,14 @@ def test_a_file_can_be_converted_in_place(tmp_path, other_model):
         assert torch.equal(before.network.state_dict()[name], value)  # its file has gone
 
 
+def test_bytes_that_are_no_weights_are_refused(fixtures, tmp_path):
+    for number, data in enumerate((b"", b"}" * 100, (fixtures / "stereo44k.wav").read_bytes())):
+        path = tmp_path / f"{number}.ckpt"
+        path.write_bytes(data)
+        with pytest.raises(ModelError, match=f"{number}.ckpt (is refused|cannot be loaded)"):
+            load(path)
+
+
 def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path, other_model):
     source = Source("test", other_model, None)
     with pytest.raises(ModelError, match=r"a\.ckpt must end in \.safetensors"):

@@ -55,6 +55,31 @@ def test_an_empty_folder_is_refused(tmp_path):
         find(tmp_path)
 
 
+@pytest.mark.parametrize("named", ["", "./away.safetensors", "voices/away.ckpt", "away"])
+def test_what_is_nowhere_is_no_hub_name(named):
+    with pytest.raises(ModelError, match=f"no model '{named}': give"):
+        find(named)
+
+
+def test_a_name_that_no_hub_takes_is_one_sentence():
+    with pytest.raises(ModelError, match="some--one/other cannot be had"):
+        find("some--one/other")
+
+
+def test_sound_is_no_model(fixtures):
+    with pytest.raises(ModelError, match=r"speech\.flac is no model: .* \.safetensors"):
+        find(fixtures / "speech.flac")
+
+
+def test_what_would_be_ignored_is_refused(tmp_path):
+    (tmp_path / "a.ckpt").touch()
+    for options in ({"config": tmp_path / "a.ckpt"}, {"revision": "main"}):
+        with pytest.raises(ModelError, match="'mini' is in the package"):
+            find("mini", **options)
+    with pytest.raises(ModelError, match="a revision is of a hub name"):
+        find(tmp_path / "a.ckpt", revision="main")
+
+
 def test_a_cached_hub_name_needs_no_network(tmp_path, monkeypatch):
     """The hub's own cache layout, as huggingface_hub writes it."""
     commit = "0123456789abcdef0123456789abcdef01234567"

@@ -16,7 +16,7 @@ from torch import Tensor
 from xyt_stream.bench import contenders
 from xyt_stream.bench.contenders import GET_MOSHI, Contender
 from xyt_stream.bench.offline import random_network
-from xyt_stream.bench.timing import WARM_UP, Times, summary, timed
+from xyt_stream.bench.timing import WARM_UP, Times, ran_on, summary, timed
 from xyt_stream.bench.work import Products, kernels, record
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.config import published
@@ -128,7 +128,7 @@ class Comparison:
         """The figures for the terminal: times, and what they are made of."""
         times = Table(
             *("codec", "streams", "encode", "decode", "both", "p99", "a stream"),
-            title=f"one 80 ms step on {self.device}, {self.threads} threads: medians, ms",
+            title=f"one 80 ms step on {ran_on(self.device, self.threads)}: medians, ms",
         )
         costs = Table(
             *("codec", "streams", "arithmetic", "GFLOP/s", "kernels", "model", "a stream"),

@@ -153,6 +153,9 @@ def measure(
 
     Args:
         pcm: what each says, from a place of its own, over and over: int16 [samples] at 16 kHz.
+
+    Raises:
+        ServeError: nobody heard anything, so there is nothing to tell.
     """
     context = multiprocessing.get_context("spawn")
     shares = [min(_PER_PROCESS, sessions - first) for first in range(0, sessions, _PER_PROCESS)]
@@ -166,6 +169,9 @@ def measure(
         ]
         heard = [each for future in running for each in future.result()]
         cpu, memory = usage.until_now() if usage else (None, None)
+    if not any(each.received for each in heard):
+        why = next((each.error for each in heard if each.error), "too few seconds, perhaps")
+        raise ServeError(f"not one frame came back from {target.url}: {why}")
     answer_ms = None
     with contextlib.suppress(OSError, ValueError):  # a server may keep that page to itself
         answer_ms = info(target).get("answer_ms")
@@ -212,11 +218,7 @@ def _sum_up(
 ) -> Load:
     turnaround = np.concatenate([np.zeros(0), *(each.turnaround for each in heard)])
     late = int((turnaround > LATE).sum())
-    p50, p95, p99, most = (
-        np.percentile(turnaround, (50, 95, 99, 100)) * 1e3
-        if len(turnaround)
-        else [float("inf")] * 4
-    )
+    p50, p95, p99, most = np.percentile(turnaround, (50, 95, 99, 100)) * 1e3
     steps = [each.step_ms for each in heard if each.step_ms is not None]
     return Load(
         sessions=len(heard),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xyt_stream.audio import Samples
 from xyt_stream.bench.fidelity import Fidelity, Likeness, equal_shares, percent, snr_db
-from xyt_stream.bench.timing import Times, summary, timed
+from xyt_stream.bench.timing import Times, ran_on, summary, timed
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.streaming.steps import Feed
 
@@ -51,7 +51,7 @@ class Tradeoff(Fidelity[Point]):
         )
         steps = Table(
             *("lookahead", "median, ms", "p99, ms"),
-            title=f"one step on {self.device}, {self.threads} threads",
+            title=f"one step on {ran_on(self.device, self.threads)}",
         )
         for point in self.points:
             frames = str(point.lookahead)

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.bench.fidelity import finite, snr_db
-from xyt_stream.bench.timing import timed
+from xyt_stream.bench.timing import ran_on, timed
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.config import MEL_HOP, STEPS_PER_FRAME, ModelConfig
 from xyt_stream.model.timeline import Clip
@@ -73,9 +73,7 @@ class OfflineTimes:
 
     def table(self) -> Table:
         """The figures for the terminal."""
-        title = (
-            f"{self.model} on {self.device}, {self.threads} threads: {self.seconds:g} s, medians"
-        )
+        title = f"{self.model} on {ran_on(self.device, self.threads)}: {self.seconds:g} s, medians"
         table = Table("", "encode, s", "decode, s", "both, s", title=title)
         for name, speed in (("this package", self.ours), ("published way", self.published)):
             values = (speed.encode, speed.decode, speed.both)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from xyt_stream.bench.codec import Comparison
 from xyt_stream.bench.lookahead import Tradeoff
+from xyt_stream.bench.timing import ran_on
 from xyt_stream.errors import MissingExtraError, XYTError
 
 try:
@@ -59,7 +60,7 @@ def draw_steps(comparison: Comparison, path: Path) -> None:
         axes.errorbar(counts, medians, whiskers, label=name, marker="o", capsize=3)
     axes.axhline(80, color="grey", linestyle=":", label="real time, one stream")
     axes.set(
-        title=f"one 80 ms frame, {comparison.device}, {comparison.threads} threads",
+        title=f"one 80 ms frame, {ran_on(comparison.device, comparison.threads)}",
         xlabel="streams side by side",
         ylabel="ms a stream, median to p99",
         xscale="log",

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from xyt_stream.audio import Samples
 from xyt_stream.bench.fidelity import Fidelity, Likeness, equal_shares, percent, snr_db
-from xyt_stream.bench.timing import timed
+from xyt_stream.bench.timing import ran_on, timed
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.model.precision import PRECISIONS
 
@@ -36,7 +36,7 @@ class Precisions(Fidelity[Point]):
             "type",
             *self.books(),
             *("SNR, dB", "time, s"),
-            title=f"{self.model} on {self.device}, {self.threads} threads, {self.seconds:.1f} s: "
+            title=f"{self.model} on {ran_on(self.device, self.threads)}, {self.seconds:.1f} s: "
             "% of each codebook's codes that are those of float32, and sound from the same codes",
         )
         for point in self.points:

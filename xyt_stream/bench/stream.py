@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.table import Table
 
-from xyt_stream.bench.timing import Times, summary, timed, warm_up
+from xyt_stream.bench.timing import Times, ran_on, summary, timed, warm_up
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
@@ -48,7 +48,7 @@ class StreamTimes:
 
     def table(self) -> Table:
         """The figures for the terminal."""
-        title = f"{self.model} on {self.device}, {self.threads} threads: one 80 ms step"
+        title = f"{self.model} on {ran_on(self.device, self.threads)}: one 80 ms step"
         table = Table("of the stream", "median, ms", "p99, ms", "peak memory, MiB", title=title)
         for name, times, memory in (
             (f"first {WINDOW:g} s", self.early, f"{self.early_memory:.1f}"),

@@ -31,6 +31,11 @@ def summary(seconds: list[float]) -> Times:
     return {"median": float(median), "p99": float(p99)}
 
 
+def ran_on(device: str, threads: int) -> str:
+    """For titles: "cpu, 1 thread"."""
+    return f"{device}, {threads} thread{'s' * (threads != 1)}"
+
+
 def timed(step: Callable[[], T], device: torch.device) -> tuple[T, float]:
     """What a step returns, and the seconds until its device was done with it."""
     start = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -104,6 +105,17 @@ def _check(reference: Samples, degraded: Samples) -> None:
         raise AudioError(
             f"sounds of {len(reference)} and {len(degraded)} samples cannot be compared"
         )
+
+
+def check_installed() -> None:
+    """For who is about to make much that is to be judged.
+
+    Raises:
+        MissingExtraError: a package that judges is not installed.
+    """
+    for package in ("pystoi", "pesq", "resemblyzer"):
+        if find_spec(package) is None:
+            raise MissingExtraError("Quality measures", "eval")
 
 
 Measure: TypeAlias = Callable[[Samples, Samples], float]

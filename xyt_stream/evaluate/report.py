@@ -16,9 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from xyt_stream.audio import Samples, fit_length, read_audio, resample
-from xyt_stream.errors import AudioError
+from xyt_stream.errors import AudioError, CodeError
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
-from xyt_stream.evaluate.metrics import MEASURES
+from xyt_stream.evaluate.metrics import MEASURES, check_installed
 from xyt_stream.evaluate.peers import Peer
 
 if TYPE_CHECKING:
@@ -163,8 +163,12 @@ def evaluate(
 
     Raises:
         AudioError: there is no sound file, a file cannot be read, or none can be judged.
+        CodeError: the model has not so many codebooks.
         MissingExtraError: the measures are not installed.
     """
+    check_installed()
+    if codebooks is not None and not 1 <= codebooks <= codec.num_codebooks:
+        raise CodeError(f"{codec.name} has {codec.num_codebooks} codebooks, not {codebooks}")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_FILES)
     if not paths:
         raise AudioError(f"there are no sound files (wav, flac, ogg, mp3) in {folder}")

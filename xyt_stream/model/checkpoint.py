@@ -7,7 +7,6 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -145,13 +144,13 @@ def _read_weights(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
                 return file.metadata() or {}, tensors
         mappable = zipfile.is_zipfile(path)  # the format before 2020 is not
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
-    except UnpicklingError as error:
-        raise ModelError(
-            f"{path} is refused: it is damaged, or holds more than tensors and could run code"
-        ) from error
     except (SafetensorError, RuntimeError, OSError, EOFError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(f"{path} cannot be loaded: {reason}") from error
+    except Exception as error:  # the unpickler has one for every kind of damage
+        raise ModelError(
+            f"{path} is refused: it is damaged, or holds more than tensors and could run code"
+        ) from error
     if isinstance(state, dict) and isinstance(state.get("generator"), dict):
         state = state["generator"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

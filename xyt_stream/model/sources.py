@@ -12,7 +12,7 @@ DEFAULT = "mini"
 ASSETS = Path(__file__).parent.parent / "assets"
 WEIGHTS = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")  # the first that is there wins
 CONFIGS = (".yaml", ".yml", ".json")
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 class Source(NamedTuple):
@@ -38,18 +38,25 @@ def find(
         ModelError: nothing is there, or more than one thing could be meant.
     """
     if model is None or str(model) == DEFAULT:
+        if config is not None or revision is not None:
+            raise ModelError(f"{DEFAULT!r} is in the package: it takes no config and no revision")
         return Source(DEFAULT, ASSETS / f"{DEFAULT}.safetensors", None)
     path = Path(model)
     name = path.stem if path.is_file() else str(model)
-    if not path.exists() and HUB_NAME.fullmatch(str(model)):
-        path = _download(str(model), revision)
-    if path.is_dir():
+    on_hub = not path.exists() and HUB_NAME.fullmatch(name) and path.suffix not in WEIGHTS
+    if on_hub:
+        path = _download(name, revision)
+    elif revision is not None:
+        raise ModelError(f"a revision is of a hub name, and {name!r} is none")
+    if path.is_dir() and str(model):
         name = name if HUB_NAME.fullmatch(name) else path.resolve().name
         path = _only_weights(path, str(model))
     if not path.is_file():
         raise ModelError(
             f"there is no model {str(model)!r}: give a file, a folder, a hub name or {DEFAULT!r}"
         )
+    if path.suffix not in WEIGHTS:
+        raise ModelError(f"{path} is no model: the name of one ends in {', '.join(WEIGHTS)}")
     if config is not None and not Path(config).is_file():
         raise ModelError(f"there is no config {str(config)!r}")
     return Source(name, path, Path(config) if config is not None else _config_beside(path))
@@ -79,7 +86,11 @@ def _config_beside(weights: Path) -> Path | None:
 
 def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
     patterns = [f"*{suffix}" for suffix in (*WEIGHTS, *CONFIGS)]
     try:
@@ -89,6 +100,6 @@ def _download(name: str, revision: str | None) -> Path:
             f"{name} is not in the cache and the hub cannot be reached: go online once, "
             "or give a folder with the weights and their config"
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{name} cannot be had from the hub: {reason}") from error

@@ -207,7 +207,11 @@ class Codec:
 def check_device(device: str) -> str:
     """`device`, if torch can run on it; DeviceError otherwise."""
     try:
-        torch.zeros(1, device=device)
+        kind = torch.device(device)
+    except RuntimeError as error:
+        raise DeviceError(f"there is no device {device!r}: try cpu, cuda or cuda:1") from error
+    try:
+        torch.zeros(1, device=kind)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceError(f"the device {device!r} cannot be used: {reason}") from error

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from xyt_stream.errors import MissingExtraError
 
+try:
+    from matplotlib.figure import Figure
+except ImportError:
+    raise MissingExtraError("Training curves", "train") from None
+
 
 def draw(log: Path, path: Path) -> None:
     """One panel for each figure in a `log.jsonl`, over the steps.
@@ -14,14 +19,7 @@ def draw(log: Path, path: Path) -> None:
     Args:
         log: one JSON object a line, each with "step".
         path: a png, written anew.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("Training curves", "train") from None
     records = [json.loads(line) for line in log.read_text().splitlines()]
     names = sorted({name for record in records for name in record} - {"step"})
     figure = Figure(figsize=(8, 2 * len(names)), layout="constrained")
