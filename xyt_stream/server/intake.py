@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -121,3 +121,6 @@ class AnswerIntake:
             self._room.conversation.clear(dropped)
         else:
             self._outlet.tell(Cleared(frame=0, played=0, dropped=dropped))
+
+
+Intake: TypeAlias = SoundIntake | CodesIntake | AnswerIntake

@@ -118,12 +118,12 @@ async def _attend(
 async def _read(service: Service, session: Session, socket: ServerConnection) -> None:
     machine = session.machine
     while True:
-        await session.room()
+        await session.inbox.room()
         data = await socket.recv()
         message = machine.receive(data)
         session.heard()
         if isinstance(message, Ping):
-            pong = Pong(time=message.time, coding_ms=service.engine.coding_ms())
+            pong = Pong(time=message.time, coding_ms=service.engine.timings.coding_ms())
             await socket.send(machine.control(pong))
         elif isinstance(message, Ack):
             session.outbox.acknowledged(message.received)
@@ -137,7 +137,7 @@ async def _read(service: Service, session: Session, socket: ServerConnection) ->
 
 async def _acknowledge(session: Session, socket: ServerConnection) -> None:
     while True:
-        await socket.send(session.machine.control(await session.acknowledgement()))
+        await socket.send(session.machine.control(await session.inbox.acknowledgement()))
 
 
 async def _write(
@@ -167,7 +167,7 @@ async def _write(
         session.wrote(message)
     if session.leaving is not None:
         raise session.leaving
-    end = msgspec.structs.replace(message, step_ms=service.engine.step_ms())
+    end = msgspec.structs.replace(message, step_ms=service.engine.timings.step_ms())
     await socket.send(machine.end(end))
 
 
