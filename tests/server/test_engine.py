@@ -125,29 +125,29 @@ async def test_a_step_that_fails_fails_who_was_in_it_and_no_more(engine, frames,
 
 
 async def test_an_idle_engine_makes_no_steps(engine, frames, until):
-    assert engine.step_ms() is None
+    assert engine.timings.step_ms() is None
     tenant = Tenant()
     slot = engine.open(tenant, from_codes=False)
     engine.push(slot, fit_length(frames[0], 1280))
     await until(lambda: len(tenant.codes) == 1)
-    before = engine.step_ms()
+    before = engine.timings.step_ms()
     await until(lambda: len(tenant.codes) == 1)
-    assert engine.step_ms() == before
+    assert engine.timings.step_ms() == before
     assert before.median > 0
 
 
 async def test_it_tells_encoding_and_decoding_apart(engine, frames, until):
-    assert engine.coding_ms() is None
+    assert engine.timings.coding_ms() is None
     tenant = Tenant()
     slot = engine.open(tenant, from_codes=False)
     engine.push(slot, frames[0])
     await until(lambda: len(tenant.codes) == 1)
-    assert engine.coding_ms().encode > 0
-    assert engine.coding_ms().decode is None
+    assert engine.timings.coding_ms().encode > 0
+    assert engine.timings.coding_ms().decode is None
     engine.decode(slot, True)
     for frame in frames[1:6]:
         engine.push(slot, frame)
     await until(lambda: len(tenant.codes) == 6)
-    both = engine.coding_ms()
+    both = engine.timings.coding_ms()
     assert both.encode > 0
     assert both.decode > 0

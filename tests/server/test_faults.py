@@ -54,7 +54,7 @@ async def test_a_client_killed_in_the_middle_of_a_message(server, until):
     )
     assert process.stdout is not None
     assert await asyncio.wait_for(process.stdout.readline(), 60) == b"talking\n"
-    await until(lambda: server.engine.step_ms() is not None)
+    await until(lambda: server.engine.timings.step_ms() is not None)
     process.send_signal(signal.SIGKILL)
     await process.wait()
     await until(lambda: server.engine.free_slots == 3)

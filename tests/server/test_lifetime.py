@@ -232,7 +232,7 @@ async def test_overload_refuses_the_new_and_then_tells_the_newest(codec):
         async with connect(server.url, "encode") as old, connect(server.url, "encode") as new:
             # As after many steps that took longer than real time.
             slow = 16 * [(time.monotonic(), 0.1)]
-            service.engine._recent.extend(slow)
+            service.engine.timings._recent.extend(slow)
             service.look()
             with pytest.raises(ProtocolError, match="overloaded") as caught:
                 async with connect(server.url, "encode"):
@@ -242,7 +242,7 @@ async def test_overload_refuses_the_new_and_then_tells_the_newest(codec):
                 service.look()
             assert (await error_of(new)).name == "busy"
             # Long ago is over, although no step has come since.
-            service.engine._recent.extend((when - 60, seconds) for when, seconds in slow)
+            service.engine.timings._recent.extend((when - 60, seconds) for when, seconds in slow)
             service.look()
             await old.ping(1)
             await anext(aiter(old))

@@ -230,13 +230,13 @@ class Service:
             session.check(now)
             self.metrics.queue.observe(session.queued)
         self.metrics.parked.set(sum(session.parked for session in self._sessions.values()))
-        overloaded = 0 < self.limits.load < self.engine.load
+        overloaded = 0 < self.limits.load < self.engine.timings.load
         self._overloaded = self._overloaded + 1 if overloaded else 0
         if self._overloaded >= _SHED_AFTER and self._sessions:
             newest = list(self._sessions.values())[-1]
             newest.cut(protocol_error("busy", "The server is overloaded.", retry_after=BUSY_RETRY))
             self._overloaded = 1
-            log.event("shed", session=newest.id, load=round(self.engine.load, 2))
+            log.event("shed", session=newest.id, load=round(self.engine.timings.load, 2))
 
     async def drain(self) -> None:
         """Sends everybody what is left of their session, then away, within the time for it."""
