@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import serve
 
-from xyt_stream.client import connect
+from xyt_stream.client import connect, link
 from xyt_stream.errors import AudioError, ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.machine import ServerMachine
 from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL, End
@@ -126,6 +126,34 @@ async def test_leaving_early_waits_for_nobody(server, clip, until):
 
     await asyncio.wait_for(leave(), 9)  # websockets itself would wait for 10 s
     await until(lambda: server.engine.free_slots == server.engine.slots)
+
+
+async def test_who_still_waits_when_it_is_closed_is_told(server):
+    async def listen():
+        async for _ in connection:
+            pass
+
+    async with connect(server.url, "loopback") as connection:
+        listening = asyncio.create_task(listen())
+        await asyncio.sleep(0)
+    with pytest.raises(ProtocolError, match="closed here"):
+        await asyncio.wait_for(listening, 60)
+    for late in (connection.send_pcm(np.zeros(9, np.int16)), connection.end(), connection.ping(1)):
+        with pytest.raises(ProtocolError, match="closed here"):
+            await asyncio.wait_for(late, 60)
+
+
+async def test_a_server_that_says_nothing_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(link, "_PATIENCE", 0.5)
+
+    async def ignore(websocket):
+        async for _ in websocket:
+            pass
+
+    async with serve(ignore, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as mute:
+        port = mute.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectionFailedError, match=r"the server at .* does not answer"):
+            await asyncio.wait_for(refused(f"ws://127.0.0.1:{port}"), 60)
 
 
 async def test_iteration_stops_at_the_end(server):

@@ -110,7 +110,10 @@ class Carrier:
         await self._replaced(websocket)
 
     async def close(self) -> None:
-        """Ends the session at once."""
+        """Ends the session at once; who still waits for something of it is told so."""
+        if self.failure is None:
+            self.failure = protocol_error("not_allowed", "The session was closed here.")
+        self._tell()
         tasks = [self._reader, self._resending, self._acknowledging]
         running = [task for task in tasks if task is not None]
         for task in running:

@@ -20,6 +20,7 @@ from xyt_stream.protocol.error_table import BY_CLOSE_CODE, protocol_error
 from xyt_stream.protocol.machine import ClientMachine
 from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL, Error, Hello, Ready
 
+_PATIENCE = 10.0  # seconds for a websocket to open, and for the answer to hello
 _FIRST_WAIT = 0.2  # seconds before the second attempt; each later one waits twice as long
 _LONGEST_WAIT = 5.0
 _FAREWELL = 2.0  # seconds that a closing websocket waits for the other end
@@ -47,6 +48,7 @@ async def open_link(
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             max_size=MAX_MESSAGE,
+            open_timeout=_PATIENCE,
             ping_interval=keepalive,
             ping_timeout=keepalive,
             close_timeout=_FAREWELL,
@@ -62,13 +64,21 @@ async def open_link(
     try:
         with failures():
             await websocket.send(first)
-            while not isinstance(event := machine.receive(await websocket.recv()), Ready):
-                if isinstance(event, Error):
-                    raise refusal(event)
+            ready = await asyncio.wait_for(_ready(websocket, machine), _PATIENCE)
+    except asyncio.TimeoutError:
+        await close(websocket)
+        raise ConnectionFailedError(f"the server at {url} does not answer") from None
     except BaseException:
         await close(websocket)
         raise
-    return websocket, event
+    return websocket, ready
+
+
+async def _ready(websocket: ClientConnection, machine: ClientMachine) -> Ready:
+    while not isinstance(event := machine.receive(await websocket.recv()), Ready):
+        if isinstance(event, Error):
+            raise refusal(event)
+    return event
 
 
 async def persist(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
@@ -86,11 +96,18 @@ async def persist(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
         try:
             return await attempt()
         except (ConnectionFailedError, ProtocolError) as error:
-            hopeless = isinstance(error, ProtocolError) and error.retry_after is None
+            hint = getattr(error, "retry_after", None)
+            hopeless = isinstance(error, ProtocolError) and hint is None
+            wait = max(wait, later(hint or 0.0))
             if hopeless or time.monotonic() + wait > deadline:
                 raise
         await asyncio.sleep(wait)
         longest = min(2 * longest, _LONGEST_WAIT)
+
+
+def later(hint: float) -> float:
+    """Seconds after which to come again when the server has told many `hint` at once."""
+    return random.uniform(1.0, 1.5) * hint
 
 
 def refusal(error: Error) -> ProtocolError:

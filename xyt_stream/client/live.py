@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from xyt_stream.audio import Pcm16
 from xyt_stream.client.connection import Connection, connect
-from xyt_stream.client.link import persist
+from xyt_stream.client.link import later, persist
 from xyt_stream.errors import ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.machine import Event
 from xyt_stream.protocol.messages import Notice, Ready
@@ -131,10 +131,10 @@ class LiveConnection:
         return self.ready.resume is None  # else it has been tried for long enough
 
     async def _begin_anew(self, wait: float) -> None:
-        """A new session after so many seconds, with sound at the same rates."""
+        """A new session after so many seconds or some more, with sound at the same rates."""
         rate = self.ready.receive_rate
         await self._sessions.aclose()
-        await asyncio.sleep(wait)
+        await asyncio.sleep(later(wait))
         connection = await persist(
             lambda: self._sessions.enter_async_context(self._begin(receive_rate=rate)), PATIENCE
         )
