@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import asyncio
 
-from xyt_stream.protocol.outbox import Outbox, Receipts
+from xyt_stream.protocol.outbox import BESIDE, Outbox, Receipts
 
 
 async def test_what_is_acknowledged_is_let_go():
-    outbox = Outbox(100)
+    outbox = Outbox(4 * (BESIDE + 10) + 1)
     for letter in b"abcd":
         outbox.add(bytes([letter]) * 10)
     assert (outbox.first, outbox.full) == (0, False)
@@ -21,7 +21,7 @@ async def test_what_is_acknowledged_is_let_go():
 
 
 async def test_a_full_one_waits_for_an_acknowledgement():
-    outbox = Outbox(25)
+    outbox = Outbox(3 * (BESIDE + 10))
     for _ in range(3):
         await asyncio.wait_for(outbox.room(), 5)
         outbox.add(bytes(10))

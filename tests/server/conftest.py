@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from websockets.asyncio.server import ServerConnection
 
 from xyt_stream.audio import Pcm16, to_float32, to_int16
 from xyt_stream.client import Connection, connect
 from xyt_stream.server.app import Running
 from xyt_stream.server.session import Session
+from xyt_stream.server.sockets import Socket
 from xyt_stream.server.voice import Voice
 from xyt_stream.streaming.codec import Codec
 
@@ -38,7 +38,7 @@ def descriptors() -> int:
 def left_behind(server: Running) -> dict[str, int]:
     """What a server holds of people, and this process of theirs."""
     gc.collect()
-    kinds = {Session: "sessions alive", Voice: "voices", ServerConnection: "websockets"}
+    kinds = {Session: "sessions alive", Voice: "voices", Socket: "websockets"}
     held = dict.fromkeys(kinds.values(), 0)
     for thing in gc.get_objects():
         if type(thing) in kinds:
@@ -98,3 +98,20 @@ async def neighbour(
             return
         await asyncio.sleep(0.1)
     raise AssertionError(f"left behind: {grown}")
+
+
+@pytest.fixture
+def dial() -> Callable[[int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]:
+    """A websocket of xyt.v1 whose frames are left to the test, its handshake done."""
+
+    async def dial(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: xyt.v1\r\n\r\n"
+        )
+        assert b" 101 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+        return reader, writer
+
+    return dial

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 import time
 from contextlib import suppress
 
@@ -131,19 +132,7 @@ class Deaf:
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
-
-    @classmethod
-    async def hello(cls, port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(
-            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-            b"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: xyt.v1\r\n\r\n"
-        )
-        assert b" 101 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-        client = cls(reader, writer)
-        client.send(b'{"type":"hello","role":"loopback"}')
-        return client
+        self.send(b'{"type":"hello","role":"loopback"}')
 
     def send(self, text):
         """One short text frame, masked with zeros."""
@@ -156,10 +145,10 @@ class Deaf:
             return await asyncio.wait_for(self.reader.read(), 30)
 
 
-async def test_a_browser_that_never_answers_pings_is_let_go(codec, clip, direct, hear, until):
-    limits = Limits(keepalive=2.0, resume_time=0)
+async def test_a_browser_that_never_answers_pings_is_let_go(codec, clip, direct, hear, until, dial):
+    limits = Limits(keepalive=2.0, resume_time=0, load=0)
     async with running(codec, max_sessions=2, limits=limits) as server:
-        deaf = await Deaf.hello(server.port)
+        deaf = Deaf(*await dial(server.port))
         async with connect(server.url, "encode") as connection:
             await connection.send_pcm(clip)
             said = await deaf.all()
@@ -224,6 +213,44 @@ async def test_shutdown_waits_for_nobody_beyond_its_time(codec, clip):
         proxy.flowing.clear()  # it reads no more
         await asyncio.wait_for(server.service.drain(), 10)
         proxy.cut()
+
+
+async def test_who_is_not_done_by_then_is_told_to_go_too(codec):
+    """Four seconds of sound that may be taken in at real time only."""
+    limits = Limits(drain_time=0.2, ahead=0.1, load=0)
+    async with running(codec, max_sessions=1, limits=limits) as server:
+        websocket = await raw_connect(server.url, subprotocols=[SUBPROTOCOL], compression=None)
+        await websocket.send('{"type":"hello","role":"encode"}')
+        await websocket.recv()
+        await websocket.send(bytes([1]) + bytes(11 + 128_000))
+        reading = asyncio.create_task(last(websocket))
+    error = json.loads(await reading)
+    assert (error["name"], websocket.close_code) == ("going_away", 1012)
+    assert error["retry_after"] > 0
+
+
+async def last(websocket):
+    return [message async for message in read_all(websocket)][-1]
+
+
+async def test_who_sends_too_much_does_not_keep_others_from_a_clean_end(codec):
+    limits = Limits(drain_time=0.2, ahead=0.1, load=0)
+    async with running(codec, max_sessions=2, limits=limits) as server:
+        greedy = await raw_connect(server.url, subprotocols=[SUBPROTOCOL], compression=None)
+        await greedy.send('{"type":"hello","role":"encode","resumable":true}')
+        await greedy.recv()
+        for seq in range(11):  # just more than may be sent without an acknowledgement
+            await greedy.send(struct.pack("<BBxxII", 1, 0, seq, 0) + bytes(200_000))
+        await greedy.send('{"type":"ping","time":1}')
+        while "pong" not in str(await asyncio.wait_for(greedy.recv(), 60)):
+            pass  # by then all has been read
+        other = await raw_connect(server.url, subprotocols=[SUBPROTOCOL], compression=None)
+        await other.send('{"type":"hello","role":"encode"}')
+        await other.recv()
+        reading = asyncio.create_task(last(other))
+        greedily = asyncio.create_task(last(greedy))
+    assert json.loads(await reading)["name"] == "going_away"
+    assert json.loads(await greedily)["name"] == "going_away"
 
 
 async def test_overload_refuses_the_new_and_then_tells_the_newest(codec):

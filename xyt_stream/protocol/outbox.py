@@ -10,6 +10,7 @@ import asyncio
 import collections
 
 WINDOW = 1 << 20  # bytes of media beyond which a sender waits for an acknowledgement
+BESIDE = 256  # bytes that a message counts beside its own: kept, an empty one takes as much
 _EVERY_MESSAGES = 16  # after so much the receiver says that it has it
 _EVERY_BYTES = 1 << 16
 
@@ -33,13 +34,13 @@ class Outbox:
         """The next message, about to be sent."""
         if self._limit:
             self._kept.append((self._next, data))
-            self._bytes += len(data)
+            self._bytes += len(data) + BESIDE
         self._next += 1
 
     def acknowledged(self, received: int | None) -> None:
         """The other end has this sequence number and all before it."""
         while self._kept and received is not None and self._kept[0][0] <= received:
-            self._bytes -= len(self._kept.popleft()[1])
+            self._bytes -= len(self._kept.popleft()[1]) + BESIDE
             self._freed.set()
 
     def unsent(self) -> list[bytes]:

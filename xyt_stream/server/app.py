@@ -31,8 +31,9 @@ from xyt_stream.server.engine import Engine
 from xyt_stream.server.limits import Limits
 from xyt_stream.server.proxies import Proxies
 from xyt_stream.server.realtime import visit as realtime
-from xyt_stream.server.service import Service
-from xyt_stream.server.visit import FAREWELL, visit
+from xyt_stream.server.service import FAREWELL, Service
+from xyt_stream.server.sockets import Socket
+from xyt_stream.server.visit import visit
 from xyt_stream.streaming.codec import Codec
 
 # What strangers send before their handshake is no concern of whoever reads our output.
@@ -124,6 +125,8 @@ async def running(
             ping_timeout=limits.keepalive or None,
             close_timeout=FAREWELL,
             ssl=tls,
+            ssl_handshake_timeout=None if tls is None else limits.hello_time,
+            create_connection=Socket,
             logger=_handshakes,
         )
     except OSError as error:

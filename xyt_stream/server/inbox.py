@@ -10,7 +10,7 @@ from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Ack, End
-from xyt_stream.protocol.outbox import WINDOW, Receipts
+from xyt_stream.protocol.outbox import BESIDE, WINDOW, Receipts
 from xyt_stream.server.intake import AnswerIntake, Intake
 from xyt_stream.server.limits import Pace
 from xyt_stream.server.outlet import Outlet
@@ -58,11 +58,12 @@ class Inbox:
         """A message of so many bytes; `received` is the last sequence number by then.
 
         Raises:
-            ProtocolError: not_allowed: the client does not wait for acknowledgements.
+            ProtocolError: not_allowed: these are media, and the client does not wait for
+                acknowledgements.
         """
-        if self._bytes > _MOST:
+        if self._bytes > _MOST and not isinstance(message, End):
             raise protocol_error("not_allowed", "Too much was sent without an acknowledgement.")
-        self._bytes += size
+        self._bytes += size + BESIDE
         self._waiting.append((message, size, received))
         self._changed.set()
 
@@ -101,10 +102,11 @@ class Inbox:
                 await self._outlet.room()
                 await self._intake.take(message)
             self._waiting.popleft()
-            self._bytes -= size
+            self._bytes -= size + BESIDE
             self._taken = seq
             self._receipts.took(size)
             self._changed.set()
+            await asyncio.sleep(0)  # others must not wait for a long queue of little
 
     def _seconds(self, media: Pcm | Codes) -> float:
         if isinstance(media, Pcm):

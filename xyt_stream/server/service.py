@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -29,6 +29,7 @@ from xyt_stream.server.rooms import Rooms
 from xyt_stream.server.session import Session
 from xyt_stream.streaming.codec import Codec
 
+FAREWELL = 2.0  # seconds that a client who must go gets to read why
 _SHED_AFTER = 5  # seconds of overload before the newest session has to go
 _ROUND = 1.0  # seconds between looks after everybody
 
@@ -105,6 +106,8 @@ class Service:
         self.gate = Gate(limits.address_sessions, limits.address_joins)
         self._sessions: dict[str, Guest] = {}  # by the key that resumes them, oldest first
         self._leaving = False
+        self._partings = 0  # clients who are being told why they must go
+        self._parted = asyncio.Event()
         self._overloaded = 0  # rounds in a row
         encode, decode = self.engine.delays
         self.delay = Delay(encode=encode * 1e3, decode=decode * 1e3)
@@ -186,6 +189,16 @@ class Service:
         self.metrics.errors.labels(error.name).inc()
         log.event("refused", session=session, error=error.name)
 
+    @contextmanager
+    def parting(self) -> Iterator[None]:
+        """Somebody is told why they must go, which the server's end waits for."""
+        self._partings += 1
+        try:
+            yield
+        finally:
+            self._partings -= 1
+            self._parted.set()
+
     def address(self, socket: ServerConnection) -> str:
         """Where a connection comes from, as far as its proxies are believed."""
         assert socket.request is not None
@@ -245,10 +258,20 @@ class Service:
         error = protocol_error("going_away", retry_after=BUSY_RETRY)
         for session in sessions:
             session.leave(error)
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(
-                asyncio.gather(*(session.over.wait() for session in sessions)),
-                self.limits.drain_time,
-            )
+        over = asyncio.gather(*(session.over.wait() for session in sessions))
+        await _within(self.limits.drain_time, asyncio.shield(over))
         for session in sessions:
             session.cut(error)
+        await _within(FAREWELL, over)
+        await _within(FAREWELL, self._all_parted())
+
+    async def _all_parted(self) -> None:
+        while self._partings:
+            self._parted.clear()
+            await self._parted.wait()
+
+
+async def _within(seconds: float, done: Awaitable[Any]) -> None:
+    """Waits for it, no longer than that."""
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(done, seconds)

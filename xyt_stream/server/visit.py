@@ -26,10 +26,9 @@ from xyt_stream.protocol.messages import (
     Ping,
     Pong,
 )
-from xyt_stream.server.service import Service
+from xyt_stream.server.service import FAREWELL, Service
 from xyt_stream.server.session import Session
 
-FAREWELL = 2.0  # seconds that a client in error gets to read why
 LEFT = (1000, 1001)  # close codes of a client that goes on purpose
 
 _log = logging.getLogger(__name__)
@@ -175,9 +174,10 @@ async def _refuse(
     service: Service, session: Session | None, socket: ServerConnection, error: ProtocolError
 ) -> None:
     service.refused(error, None if session is None else session.id)
-    if session is not None and error.name != "superseded":
-        session.close(error.name)
-    # A client that does not read is not waited for; the close frame queues behind the rest.
-    with suppress(ConnectionClosed, asyncio.TimeoutError):
-        await asyncio.wait_for(socket.send(ServerMachine().error(error)), FAREWELL)
-    await close(socket, error.close_code, error.name)
+    with service.parting():
+        if session is not None and error.name != "superseded":
+            session.close(error.name)
+        # A client that does not read is not waited for; the close frame queues behind the rest.
+        with suppress(ConnectionClosed, asyncio.TimeoutError):
+            await asyncio.wait_for(socket.send(ServerMachine().error(error)), FAREWELL)
+        await close(socket, error.close_code, error.name)

@@ -17,8 +17,7 @@ from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.realtime.dialogue import last_words
 from xyt_stream.server.realtime.session import RealtimeSession
-from xyt_stream.server.service import Service
-from xyt_stream.server.visit import FAREWELL
+from xyt_stream.server.service import FAREWELL, Service
 
 PATH = "/v1/realtime"
 SUBPROTOCOL = "realtime"
@@ -109,12 +108,13 @@ async def _part(
 ) -> None:
     service.refused(error, None if session is None else session.id)
     events = [last_words(error)] if session is None else session.part(error)
-    if session is not None:
-        session.close(error.name)
-    # A client that does not read is not waited for; the close frame queues behind the rest.
-    with suppress(ConnectionClosed, asyncio.TimeoutError):
-        await asyncio.wait_for(_send(socket, events), FAREWELL)
-    await close(socket, error.close_code, error.name)
+    with service.parting():
+        if session is not None:
+            session.close(error.name)
+        # A client that does not read is not waited for; the close frame queues behind the rest.
+        with suppress(ConnectionClosed, asyncio.TimeoutError):
+            await asyncio.wait_for(_send(socket, events), FAREWELL)
+        await close(socket, error.close_code, error.name)
 
 
 async def _send(socket: ServerConnection, events: list[str]) -> None:
