@@ -75,6 +75,32 @@ def test_addresses_that_are_gone_are_forgotten(clock):
         assert set(gate._addresses) == {"staying", "new"}
 
 
+def test_they_are_forgotten_where_joins_are_not_counted_too(clock):
+    gate = Gate(2, 0, clock)
+    for number in range(1000):
+        with gate.session(str(number)):
+            pass
+    clock.now += 120
+    with gate.session("new"):
+        assert set(gate._addresses) == {"new"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::9", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("", "192.0.2.2", False),
+    ],
+)
+def test_ipv6_addresses_count_by_their_network(clock, one, other, same):
+    gate = Gate(1, 0, clock)
+    with gate.session(one):
+        assert refused(lambda: gate.session(other).__enter__()) == same
+
+
 def test_without_limits_everybody_comes(clock):
     gate = Gate(0, 0, clock)
     for _ in range(1000):

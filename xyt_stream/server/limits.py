@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,6 +92,8 @@ class _Address:
 class Gate:
     """Who comes from where, and how often.
 
+    IPv6 addresses count by their first 64 bits: all others are whose who has these.
+
     Args:
         sessions: of one address at once; 0: any number.
         joins: a second from one address; 0: any number.
@@ -114,7 +117,6 @@ class Gate:
         """
         if not self._joins:
             return
-        self._sweep()
         joins = self._at(address).joins
         if joins.owed(0) > 0:  # who is refused pays nothing
             raise protocol_error("too_many", retry_after=1.0)
@@ -139,10 +141,12 @@ class Gate:
             entry.sessions -= 1
 
     def _at(self, address: str) -> _Address:
-        if address not in self._addresses:
+        self._sweep()
+        name = _network(address)
+        if name not in self._addresses:
             # Joins are paid for with time; two seconds' worth of them may come at once.
-            self._addresses[address] = _Address(0, Pace(2.0, self._clock))
-        return self._addresses[address]
+            self._addresses[name] = _Address(0, Pace(2.0, self._clock))
+        return self._addresses[name]
 
     def _sweep(self) -> None:
         """Forgets addresses that have had nothing to do with us for long."""
@@ -154,3 +158,12 @@ class Gate:
                 for name, entry in self._addresses.items()
                 if entry.sessions or not entry.joins.rested
             }
+
+
+def _network(address: str) -> str:
+    """What an address counts as."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return address if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))
