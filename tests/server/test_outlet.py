@@ -9,7 +9,7 @@ import pytest
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Codes
-from xyt_stream.protocol.messages import End
+from xyt_stream.protocol.messages import Clear, End, Playing
 from xyt_stream.server.outlet import Outlet
 from xyt_stream.server.voice import Length, Sound
 
@@ -41,6 +41,26 @@ async def test_a_slow_loudspeaker_loses_the_oldest_and_is_told_where():
     assert [message.frame for message in messages] == list(range(10, QUEUE + 10))
     assert [message.gap for message in messages] == [True] + (QUEUE - 1) * [False]
     assert end == End(frames=QUEUE + 10, samples=0)
+
+
+async def test_what_it_must_know_is_not_lost_with_the_oldest():
+    slow = outlet(lossy=True)
+    slow.clear()
+    for index in range(QUEUE + 10):
+        read(slow, index)
+    slow.tell(Playing(frame=1, played=1, speaking=True))
+    slow.stop()
+    (first, *media, last), _ = await everything(slow)
+    assert (first, last) == (Clear(), Playing(frame=1, played=1, speaking=True))
+    assert [message.frame for message in media] == list(range(12, QUEUE + 10))
+    assert media[0].gap
+
+
+async def test_nothing_grows_however_often_it_is_told():
+    slow = outlet(lossy=True)
+    for _ in range(100):
+        slow.tell(Clear())
+    assert slow.queued == QUEUE
 
 
 async def test_others_lose_nothing_and_hold_back_who_speaks():

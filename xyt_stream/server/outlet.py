@@ -149,11 +149,18 @@ class Outlet:
 
     def _put(self, message: Pcm | Codes | Control) -> None:
         if self._lossy and len(self._queue) >= self._limit:
-            self._queue.popleft()
-            self._on_drop()
-            self._gap = True
+            self._drop()
         self._queue.append(message)
         self._changed.set()
+
+    def _drop(self) -> None:
+        """The oldest sound or codes; only where none wait something else."""
+        media = (i for i, each in enumerate(self._queue) if isinstance(each, Pcm | Codes))
+        oldest = next(media, None)
+        del self._queue[oldest or 0]
+        if oldest is not None:
+            self._on_drop()
+            self._gap = True
 
     def _finish(self, last: End | ProtocolError) -> None:
         self._last = last
