@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import ssl
 import subprocess
+from contextlib import suppress
 
 import pytest
 from websockets.asyncio.client import connect as raw_connect
@@ -22,6 +24,7 @@ from xyt_stream.server.access import (
     read_tokens,
 )
 from xyt_stream.server.app import running, serve
+from xyt_stream.server.limits import Limits
 
 TOKENS = """
 # the studio
@@ -109,6 +112,8 @@ def test_a_token_never_shows():
         ("http://localhost:3000", "a.example", (), False),
         ("https://b.example", "localhost:8765", (), False),
         ("null", "127.0.0.1", (), False),
+        ("http://[", "[", (), False),
+        ("", "", (), False),
         ("null", "127.0.0.1", ("null",), True),
     ],
 )
@@ -192,6 +197,17 @@ async def test_tls(codec, certificate, clip):
         await websocket.close()
         with pytest.raises((ConnectionClosed, OSError, EOFError, Exception)):
             await raw_connect(server.url.replace("wss", "ws"), open_timeout=5)
+
+
+async def test_a_half_open_tls_handshake_is_closed(codec, certificate):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    limits = Limits(hello_time=0.5)
+    async with running(codec, max_sessions=1, tls=context, limits=limits) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        with suppress(ConnectionResetError):  # asyncio itself would wait for a minute
+            assert await asyncio.wait_for(reader.read(), 30) == b""
+        writer.close()
 
 
 def test_a_certificate_that_is_none_is_named(codec, tmp_path):

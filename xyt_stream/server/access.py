@@ -129,12 +129,8 @@ class Access:
         origin = headers.get("Origin")
         if origin is None or self._origins & {ANY_ORIGIN, origin.lower()}:
             return True
-        page, host = urlsplit(origin), urlsplit(f"//{headers.get('Host', '')}")
-        if page.hostname is None:
-            return False
-        return page.hostname == host.hostname or (
-            is_loopback(page.hostname) and is_loopback(host.hostname or "")
-        )
+        page, host = _host(origin), _host(f"//{headers.get('Host', '')}")
+        return bool(page) and (page == host or (is_loopback(page) and is_loopback(host)))
 
 
 def check_bind(host: str, access: Access, *, public: bool) -> None:
@@ -163,6 +159,14 @@ def _origin(text: str) -> str:
     if origin not in (ANY_ORIGIN, "null") and not _ORIGIN.fullmatch(origin):
         raise ServeError(f"{text!r} is no page's origin: write it as https://app.example, or '*'")
     return origin
+
+
+def _host(url: str) -> str:
+    """The host's name or address in a URL; nothing if there is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # brackets that do not close
+        return ""
 
 
 def _digest(secret: str) -> bytes:
