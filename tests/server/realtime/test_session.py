@@ -9,7 +9,7 @@ from realtime_models import Stubborn
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.server.limits import Limits
-from xyt_stream.server.realtime.ear import LONGEST
+from xyt_stream.server.realtime.ear import LONGEST, MOST
 from xyt_stream.server.realtime.session import RealtimeSession
 
 
@@ -68,6 +68,25 @@ async def test_what_waits_for_a_commit_has_a_limit(talking, begin):
         await drained(session, "input_audio_buffer.cleared")
         await session.receive(append(1))
         assert session.queued == 0
+        session.close("left")
+
+
+async def test_many_events_behind_sound_wait_their_turn(talking, begin, until):
+    """A second of sound may be heard at once, ten are there: what comes behind has a limit."""
+    async with talking(Stubborn, limits=Limits(load=0, ahead=1.0)) as server:
+        session = begin(server)
+        await session.receive(append(10))
+
+        async def flood():
+            for _ in range(5000):
+                await session.receive('{"type": "input_audio_buffer.clear"}')
+
+        flooding = asyncio.create_task(flood())
+        await until(lambda: len(session._ear._inbox) > MOST)
+        await asyncio.sleep(0.2)
+        assert len(session._ear._inbox) <= MOST + 1
+        assert not flooding.done()
+        flooding.cancel()
         session.close("left")
 
 

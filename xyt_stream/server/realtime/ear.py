@@ -24,6 +24,7 @@ from xyt_stream.server.realtime.turns import Started, Turns
 STALL = 0.24  # seconds that a live client may be late before the model is given silence
 PATIENCE = 10.0  # seconds of silence that a model is given to begin its answer in
 LONGEST = 120.0  # seconds of sound that may wait
+MOST = 256  # events that may, too
 _LEAST = 0.1  # seconds that can be committed
 
 
@@ -55,7 +56,7 @@ class Ear:
 
     async def room(self) -> None:
         """Waits while too much waits."""
-        while self._unheard > LONGEST * INPUT_RATE:
+        while self._unheard > LONGEST * INPUT_RATE or len(self._inbox) > MOST:
             await self._change()
 
     async def append(self, samples: Samples) -> None:
@@ -138,6 +139,7 @@ class Ear:
             ready = len(self._released) >= FRAME_SAMPLES
             if self._inbox and not ready:
                 self._take(self._inbox.popleft())
+                await asyncio.sleep(0)  # others must not wait for a long queue of little
             elif ready or self._silence_is_due():
                 await self._hear(self._frame())
             else:
@@ -179,6 +181,7 @@ class Ear:
                 self._dialogue.give_up()
 
     def _take(self, item: Samples | Callable[[], None]) -> None:
+        self._changed.set()
         if callable(item):
             item()
             return
@@ -188,7 +191,6 @@ class Ear:
             self._inbox.appendleft(later)
         self._unheard -= len(now)
         self._listen(now)
-        self._changed.set()
 
     def _listen(self, samples: Samples) -> None:
         """Sound in its place among the turns."""
