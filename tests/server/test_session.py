@@ -171,6 +171,16 @@ async def test_a_pong_tells_how_long_coding_takes(server, clip):
         assert pong.coding_ms.decode > 0
 
 
+async def test_who_wants_to_hear_nothing_is_not_timed(server, clip, hear):
+    """There is no answer by which the time of a frame would end."""
+    async with connect(server.url, "loopback", receive=()) as connection:
+        (session,) = server.service._sessions.values()
+        await connection.send_pcm(clip)
+        await connection.end()
+        await hear(connection)
+        assert not session._frames._under_way
+
+
 async def test_bad_codes_never_leave_the_client(server):
     async with connect(server.url, "decode") as connection:
         with pytest.raises(CodeError, match="out of range"):

@@ -58,4 +58,5 @@ def unpack_codes(data: bytes, num_codebooks: int, bits: int = 10) -> CodeArray:
     groups = np.frombuffer(data, dtype=np.uint8).reshape(-1, size)
     ones = np.unpackbits(groups, axis=1, count=num_codebooks * bits, bitorder="little")
     ones = ones.reshape(-1, num_codebooks, bits)
-    return np.ascontiguousarray((ones.astype(np.int64) << np.arange(bits)).sum(axis=2).T)
+    codes = ones @ (1 << np.arange(bits, dtype=np.int32))  # [frames, codebooks]
+    return np.ascontiguousarray(codes.T, dtype=np.int64)

@@ -74,7 +74,8 @@ class Session:
         self._parked_at: float | None = None
 
         self._ready = self._answer(hello)
-        # Of a session that hears itself; a frame's sound comes after its codes.
+        self._hears_itself = self._role.in_room == "no" and bool(self._ready.receive)
+        # Of such a session; a frame's sound comes after its codes.
         self._frames = FrameClock(self._ready.frame_samples)
         self._answers = Pcm if "pcm" in self._ready.receive else Codes
         self.outlet = Outlet(
@@ -167,7 +168,7 @@ class Session:
         """
         if self.leaving is not None:
             return
-        if isinstance(message, Pcm) and self._role.in_room == "no":
+        if isinstance(message, Pcm) and self._hears_itself:
             # What waits behind something else waits for its turn, not for the server.
             self._frames.fill(len(message.samples), timed=not len(self.inbox))
         self.inbox.put(message, size, self.machine.received)
