@@ -223,6 +223,8 @@ async def test_who_is_not_done_by_then_is_told_to_go_too(codec):
         await websocket.send('{"type":"hello","role":"encode"}')
         await websocket.recv()
         await websocket.send(bytes([1]) + bytes(11 + 128_000))
+        await websocket.send('{"type":"ping","time":1}')
+        await websocket.recv()  # by then all has been read
         reading = asyncio.create_task(last(websocket))
     error = json.loads(await reading)
     assert (error["name"], websocket.close_code) == ("going_away", 1012)

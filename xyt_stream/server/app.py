@@ -125,7 +125,6 @@ async def running(
             ping_timeout=limits.keepalive or None,
             close_timeout=FAREWELL,
             ssl=tls,
-            ssl_handshake_timeout=None if tls is None else limits.hello_time,
             create_connection=Socket,
             logger=_handshakes,
         )
