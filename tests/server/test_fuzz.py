@@ -82,13 +82,13 @@ async def converse(url, first, rest):
 )
 async def test_nobody_can_break_a_live_server(codec, until, examples, caplog):
     """The long run says about 100,000 messages."""
-    limits = Limits(address_joins=0, address_sessions=0, resume_time=0.1)
+    limits = Limits(address_joins=0, address_sessions=0, resume_time=0.1, load=0)
     async with running(codec, max_sessions=4, limits=limits) as server:
         loop = asyncio.get_running_loop()
 
         @settings(
             max_examples=examples,
-            deadline=None,
+            derandomize=examples < 100,
             database=None,
             suppress_health_check=list(HealthCheck),
         )
@@ -96,7 +96,7 @@ async def test_nobody_can_break_a_live_server(codec, until, examples, caplog):
         def run(conversation):
             first, rest = conversation
             talk = asyncio.run_coroutine_threadsafe(converse(server.url, first, rest), loop)
-            assert talk.result(30) in FAIR
+            assert talk.result(120) in FAIR
 
         await asyncio.to_thread(run)
         await until(lambda: server.engine.free_slots == 4)
