@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from xyt_stream.client import connect
 from xyt_stream.protocol.messages import Kind
 from xyt_stream.server.access import Access, Token
 from xyt_stream.server.app import running
+from xyt_stream.server.limits import Limits
 
 from ..server.proxy import Proxy
 from .page import chromium, playwright
@@ -39,32 +42,37 @@ async def test_a_lost_connection_is_resumed(serving, proxy, visit):
     np.testing.assert_array_equal(drawn[:, -shown:], sent[:, -shown:])
 
 
-async def test_after_a_restart_a_new_call_begins(codec, visit):
-    async with running(codec, max_sessions=1) as first, Proxy(first.port) as proxy:
-        call = await visit(proxy.url)
-        await call.begin()
-        await call.draws(10)
-        async with running(codec, max_sessions=1) as second:
-            proxy.target = second.port
-            proxy.cut()
-            await call.says("a new call has begun")
-            await call.draws(10)
-            await call.hang_up()
-    assert call.codes(-1)
+@asynccontextmanager
+async def successor(codec, visit):
+    """A call, its server, and the proxy between them, which leads to another server from now on.
 
-
-async def test_a_server_that_stops_in_order_is_waited_for(codec, visit):
-    async with running(codec, max_sessions=1) as first, Proxy(first.port) as proxy:
+    The call must begin anew there.
+    """
+    any_load = Limits(load=0)
+    async with (
+        running(codec, max_sessions=1, limits=any_load) as first,
+        Proxy(first.port) as proxy,
+    ):
         call = await visit(proxy.url)
         await call.begin()
         await call.draws(5)
-        async with running(codec, max_sessions=1) as second:
+        async with running(codec, max_sessions=1, limits=any_load) as second:
             proxy.target = second.port
-            await first.service.drain()
-            await call.says("Connection lost, resuming")
+            yield call, first, proxy
             await call.says("a new call has begun")
             await call.draws(5)
             await call.hang_up()
+
+
+async def test_after_a_restart_a_new_call_begins(codec, visit):
+    async with successor(codec, visit) as (_, _, proxy):
+        proxy.cut()
+
+
+async def test_a_server_that_stops_in_order_is_waited_for(codec, visit):
+    async with successor(codec, visit) as (call, first, _):
+        await first.service.drain()
+        await call.says("Connection lost, resuming")
 
 
 async def test_permission_denied(serving, visit):
