@@ -21,6 +21,7 @@ from xyt_stream import Codec
 from xyt_stream.audio import Pcm16, resample, to_float32
 from xyt_stream.server import web
 from xyt_stream.server.app import Running, running
+from xyt_stream.server.limits import Limits
 
 from ..server.proxy import Proxy
 
@@ -31,8 +32,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def wait(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    """Waits for a condition; fails after half a minute, or when the process has ended."""
-    deadline = time.monotonic() + 30
+    """Waits for a condition; fails after two minutes, or when the process has ended."""
+    deadline = time.monotonic() + 120
     while not condition():
         assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -72,7 +73,16 @@ def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 def server_url() -> Iterator[str]:
     """A server in its own process, which must end cleanly on Ctrl-C when all tests are done."""
     process = subprocess.Popen(
-        [sys.executable, ROOT / "server.py", "--port", "0", "--max-sessions", "4"],
+        [
+            sys.executable,
+            ROOT / "server.py",
+            "--port",
+            "0",
+            "--max-sessions",
+            "4",
+            "--max-load",
+            "0",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -83,7 +93,7 @@ def server_url() -> Iterator[str]:
     assert address, line + process.communicate()[1]
     yield address.group()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (0, "")
     assert {json.loads(line)["level"] for line in err.splitlines()} <= {"info"}, err
 
@@ -202,7 +212,7 @@ async def visit(
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def serving(codec: Codec) -> AsyncIterator[Running]:
     """A server for all tests of a module."""
-    async with running(codec, max_sessions=4) as server:
+    async with running(codec, max_sessions=4, limits=Limits(load=0)) as server:
         yield server
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def finish(process, status=0):
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == status, err
     return out, err
 

@@ -137,10 +137,10 @@ async def test_who_still_waits_when_it_is_closed_is_told(server):
         listening = asyncio.create_task(listen())
         await asyncio.sleep(0)
     with pytest.raises(ProtocolError, match="closed here"):
-        await asyncio.wait_for(listening, 60)
+        await asyncio.wait_for(listening, 120)
     for late in (connection.send_pcm(np.zeros(9, np.int16)), connection.end(), connection.ping(1)):
         with pytest.raises(ProtocolError, match="closed here"):
-            await asyncio.wait_for(late, 60)
+            await asyncio.wait_for(late, 120)
 
 
 async def test_a_server_that_says_nothing_is_one_sentence(monkeypatch):
@@ -153,7 +153,7 @@ async def test_a_server_that_says_nothing_is_one_sentence(monkeypatch):
     async with serve(ignore, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as mute:
         port = mute.sockets[0].getsockname()[1]
         with pytest.raises(ConnectionFailedError, match=r"the server at .* does not answer"):
-            await asyncio.wait_for(refused(f"ws://127.0.0.1:{port}"), 60)
+            await asyncio.wait_for(refused(f"ws://127.0.0.1:{port}"), 120)
 
 
 async def test_iteration_stops_at_the_end(server):

@@ -25,7 +25,7 @@ def outcome(preparation: str, statement: str, env: dict[str, str] | None = None)
         "asyncio.run(main())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=env, timeout=60
+        [sys.executable, "-c", program], capture_output=True, text=True, env=env, timeout=180
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -62,7 +62,7 @@ async def test_a_session_that_is_gone_begins_anew(forgetful, clip, direct, until
         assert not await connection.send_pcm(clip[:FRAME])
         assert await connection.send_pcm(clip)
         await connection.end()
-        await asyncio.wait_for(listener.done, 60)
+        await asyncio.wait_for(listener.done, 120)
     assert listener.notices == ["interrupted", "restarted"]
     np.testing.assert_array_equal(np.concatenate(listener.codes, axis=1), direct.codes)
 
@@ -78,7 +78,7 @@ async def test_a_session_that_is_still_there_goes_on(server, clip, direct, until
         proxy.cut()
         assert await connection.send_pcm(clip[3 * FRAME :])
         await connection.end()
-        await asyncio.wait_for(listener.done, 60)
+        await asyncio.wait_for(listener.done, 120)
     assert listener.notices == ["interrupted", "resumed"]
     np.testing.assert_array_equal(np.concatenate(listener.codes, axis=1), direct.codes)
 
@@ -93,7 +93,7 @@ async def test_who_had_said_all_is_told_that_the_rest_is_lost(forgetful, clip, u
         proxy.delay = 0
         await forget(server, proxy, until)
         with pytest.raises((ProtocolError, ConnectionFailedError)):
-            await asyncio.wait_for(listener.done, 60)
+            await asyncio.wait_for(listener.done, 120)
     assert RESTARTED not in listener.notices
 
 
@@ -110,7 +110,7 @@ async def test_who_ends_before_the_new_session_ends_it_too(codec, until):
         await until(lambda: "interrupted" in listener.notices)
         await connection.end()
         proxy.refuses = False
-        await asyncio.wait_for(listener.done, 60)
+        await asyncio.wait_for(listener.done, 120)
     assert listener.notices == ["interrupted", "restarted"]
 
 
@@ -129,7 +129,7 @@ async def test_a_server_with_another_model_is_heard_at_the_same_rate(codec, publ
         assert (ready.model.output_rate, ready.receive_rate) == (24_000, 16_000)
         assert await connection.send_pcm(clip)
         await connection.end()
-        await asyncio.wait_for(listener.done, 60)
+        await asyncio.wait_for(listener.done, 120)
         await connecting.__aexit__(None, None, None)
     assert listener.notices == ["interrupted", "restarted"]
     assert sum(codes.shape[1] for codes in listener.codes) == -(-len(clip) // FRAME)

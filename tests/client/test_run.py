@@ -42,7 +42,7 @@ def test_talking_with_the_server_s_model(launch, fixtures, tmp_path, direct):
     models = Path(__file__).parents[1] / "server"
     server = launch(
         "server.py",
-        *("--port", "0", "--duplex", "duplex_models:Echo"),
+        *("--port", "0", "--max-load", "0", "--duplex", "duplex_models:Echo"),
         env={"PYTHONPATH": str(models)},
     )
     url = re.search(r"ws://\S+", server.stdout.readline()).group()

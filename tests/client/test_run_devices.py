@@ -67,7 +67,7 @@ def test_from_microphone_to_loudspeaker(
                 ["paplay", "--device=voice", fixtures / "speech.flac"],
                 env=env,
                 check=True,
-                timeout=60,
+                timeout=180,
             )
             heard = recorded.stat().st_size
             wait(lambda heard=heard: recorded.stat().st_size > heard + 2 * 32_000, client)

@@ -12,6 +12,7 @@ import pytest
 from xyt_stream import Codec
 from xyt_stream.audio import resample, to_float32
 from xyt_stream.server.app import running
+from xyt_stream.server.limits import Limits
 
 from .page import PATIENCE, PAUSE, RATE, playwright
 
@@ -139,7 +140,7 @@ class Echo:
 
 
 async def test_one_talks_with_a_model_and_interrupts_it(codec, serving, visit):
-    async with running(codec, max_sessions=2, duplex=Echo) as server:
+    async with running(codec, max_sessions=2, duplex=Echo, limits=Limits(load=0)) as server:
         call = await visit(server.url)
         await call.page.get_by_role("radio", name="Conversation").check()
         await call.begin()

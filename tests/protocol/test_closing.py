@@ -21,8 +21,8 @@ async def test_unread_messages_do_not_hold_the_close_up():
         websocket = await connect(f"ws://127.0.0.1:{port}", close_timeout=3600)
         for _ in range(100):
             await websocket.send("unread")
-        await asyncio.wait_for(close(websocket), 30)
-        await asyncio.wait_for(closed.wait(), 30)
+        await asyncio.wait_for(close(websocket), 120)
+        await asyncio.wait_for(closed.wait(), 120)
 
 
 async def test_a_reader_may_be_at_work():
@@ -35,5 +35,5 @@ async def test_a_reader_may_be_at_work():
         websocket = await connect(f"ws://127.0.0.1:{port}")
         reading = asyncio.create_task(anext(aiter(websocket), None))
         await asyncio.sleep(0)
-        await asyncio.wait_for(close(websocket), 30)
+        await asyncio.wait_for(close(websocket), 120)
         assert await reading is None

@@ -23,14 +23,14 @@ async def test_what_is_acknowledged_is_let_go():
 async def test_a_full_one_waits_for_an_acknowledgement():
     outbox = Outbox(3 * (BESIDE + 10))
     for _ in range(3):
-        await asyncio.wait_for(outbox.room(), 5)
+        await asyncio.wait_for(outbox.room(), 120)
         outbox.add(bytes(10))
     waiting = asyncio.create_task(outbox.room())
     await asyncio.sleep(0)
     assert outbox.full
     assert not waiting.done()
     outbox.acknowledged(0)
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 120)
 
 
 async def test_without_a_limit_nothing_is_kept():

@@ -91,7 +91,7 @@ async def neighbour(
     assert len(heard.sound) == len(sound)
     # A step of one row multiplies in another order than one of many: the last bit of the sound.
     assert np.abs(heard.sound.astype(int) - sound).max() <= 2
-    for _ in range(300):
+    for _ in range(1200):
         after = left_behind(server)
         grown = {name: count for name, count in after.items() if count > before[name]}
         if not grown:
@@ -111,7 +111,7 @@ def dial() -> Callable[[int], Awaitable[tuple[asyncio.StreamReader, asyncio.Stre
             b"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: xyt.v1\r\n\r\n"
         )
-        assert b" 101 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+        assert b" 101 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 120)
         return reader, writer
 
     return dial

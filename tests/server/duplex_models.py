@@ -49,9 +49,10 @@ class Sometimes(Echo):
 
 
 class Together:
-    """Echoes all conversations at once, and keeps how many there were in each step."""
+    """Echoes all conversations at once when it may, and keeps how many there were in each step."""
 
     batched = True
+    go_on = threading.Event()
     sizes: ClassVar[list[int]] = []
 
     def __init__(self, codec, slots):
@@ -62,6 +63,7 @@ class Together:
         self.sessions[slot] = session
 
     def step(self, codes, active):
+        self.go_on.wait(120)
         assert all(self.sessions[slot] for slot in np.flatnonzero(active))
         self.sizes.append(int(active.sum()))
         speaks = active.copy()

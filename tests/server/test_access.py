@@ -206,7 +206,7 @@ async def test_a_half_open_tls_handshake_is_closed(codec, certificate):
     async with running(codec, max_sessions=1, tls=context, limits=limits) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         with suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 30) == b""
+            assert await asyncio.wait_for(reader.read(), 120) == b""
         writer.close()
 
 

@@ -38,7 +38,7 @@ async def refusal(url: str, *sent: str | bytes, subprotocol: str | None = SUBPRO
         for data in sent:
             await websocket.send(data)
         while True:
-            message = json.loads(await asyncio.wait_for(websocket.recv(), 10))
+            message = json.loads(await asyncio.wait_for(websocket.recv(), 120))
             if message["type"] == "error":
                 error = message
     except ConnectionClosed as closed:
@@ -52,7 +52,7 @@ async def refusal(url: str, *sent: str | bytes, subprotocol: str | None = SUBPRO
 
 async def exhaust(websocket: ClientConnection) -> None:
     while True:
-        await asyncio.wait_for(websocket.recv(), 10)
+        await asyncio.wait_for(websocket.recv(), 120)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ async def test_who_comes_while_the_model_warms_up_waits(codec, monkeypatch):
         port = free.getsockname()[1]
     async with running(codec, port=port, max_sessions=1):
         reader, writer = await asyncio.open_connection(sock=early[0])
-        assert await asyncio.wait_for(reader.readline(), 30) == b"HTTP/1.1 200 OK\r\n"
+        assert await asyncio.wait_for(reader.readline(), 120) == b"HTTP/1.1 200 OK\r\n"
         writer.close()
 
 

@@ -11,7 +11,9 @@ from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Clear, Cleared, End, Notice, Playing
+from xyt_stream.server import cutoff
 from xyt_stream.server.app import running
+from xyt_stream.server.limits import Limits
 
 from . import duplex_models as models
 from .proxy import Proxy
@@ -146,8 +148,9 @@ async def test_what_still_waits_when_the_user_ends_is_heard_to_its_end(
 @pytest.mark.parametrize("answers", [True, False])
 @pytest.mark.parametrize("who", ["model", "user"])
 async def test_clear_drops_what_waits_and_tells_what_was_heard(
-    server, clip, direct, listen, until, who, answers
+    server, clip, direct, listen, until, who, answers, monkeypatch
 ):
+    monkeypatch.setattr(cutoff, "_ANSWER_TIME", 3600.0 if answers else 0.1)
     async with (
         connect(server.url, "model", room="a") as model,
         connect(server.url, "speaker", room="a") as speaker,
@@ -198,7 +201,7 @@ async def test_clear_reaches_what_the_server_has_not_taken_in(server, clip, list
 async def test_a_model_in_the_process_is_told_to_be_quiet(codec, clip, listen, until):
     models.Sometimes.cleared.clear()
     async with (
-        running(codec, max_sessions=2, duplex=models.Sometimes) as server,
+        running(codec, max_sessions=2, duplex=models.Sometimes, limits=Limits(load=0)) as server,
         connect(server.url, "user", receive=("pcm", "codes")) as user,
     ):
         ears = listen(user)

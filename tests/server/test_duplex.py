@@ -27,10 +27,11 @@ import duplex_models as models
 
 @pytest.fixture
 def talking(codec):
-    """A server with a model of its own."""
+    """A server with a model of its own, which sends nobody away because the machine is slow."""
 
     def talking(factory, **options):
-        return running(codec, max_sessions=4, duplex=factory, **options)
+        limits = Limits(load=0)
+        return running(codec, **{"max_sessions": 4, "duplex": factory, "limits": limits, **options})
 
     return talking
 
@@ -87,8 +88,9 @@ async def test_two_conversations_do_not_hear_each_other(talking, clip, direct, h
             await until(lambda: server.engine.free_slots == 4)
 
 
-async def test_a_batched_model_steps_all_at_once(talking, clip, direct, hear):
+async def test_a_batched_model_steps_all_at_once(talking, clip, direct, hear, until):
     models.Together.sizes.clear()
+    models.Together.go_on.clear()
     async with talking(models.Together) as server:
 
         async def talk():
@@ -97,7 +99,11 @@ async def test_a_batched_model_steps_all_at_once(talking, clip, direct, hear):
                 await user.end()
                 return await hear(user)
 
-        for heard in await asyncio.gather(talk(), talk()):
+        talks = [asyncio.create_task(talk()) for _ in range(2)]
+        jobs = server.service.host._jobs  # while the first step takes its time
+        await until(lambda: len({job.seat.session for job in list(jobs)[-2:]}) == 2)
+        models.Together.go_on.set()
+        for heard in await asyncio.gather(*talks):
             np.testing.assert_array_equal(heard.codes, direct.codes)
     assert 2 in models.Together.sizes
     assert sum(models.Together.sizes) == 2 * direct.codes.shape[1]
@@ -148,7 +154,7 @@ async def test_a_model_that_thinks_long_keeps_nobody_else_waiting(
 
 async def test_a_model_that_never_answers_does_not_keep_the_server_from_going(talking, clip):
     models.Stuck.go_on.clear()
-    async with talking(models.Stuck, limits=Limits(drain_time=0.2)) as server:
+    async with talking(models.Stuck, limits=Limits(drain_time=0.2, load=0)) as server:
         user = await raw_connect(server.url, subprotocols=[SUBPROTOCOL])
         await user.send('{"type":"hello","role":"user"}')
         await user.recv()
@@ -164,7 +170,9 @@ async def test_with_a_lookahead_it_is_the_same_only_later(published, clip, hear)
     sound = to_float32(clip)
     codes = np.concatenate([encoder.push(sound), encoder.flush()], axis=1)
     async with (
-        running(codec, max_sessions=2, lookahead=2, duplex=models.Echo) as server,
+        running(
+            codec, max_sessions=2, lookahead=2, duplex=models.Echo, limits=Limits(load=0)
+        ) as server,
         connect(server.url, "user", receive=("pcm", "codes")) as user,
     ):
         await user.send_pcm(clip)

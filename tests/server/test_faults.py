@@ -53,7 +53,7 @@ async def test_a_client_killed_in_the_middle_of_a_message(server, until):
         *(sys.executable, "-c", TALKER, server.url), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), 60) == b"talking\n"
+    assert await asyncio.wait_for(process.stdout.readline(), 120) == b"talking\n"
     await until(lambda: server.engine.timings.step_ms() is not None)
     process.send_signal(signal.SIGKILL)
     await process.wait()

@@ -70,7 +70,7 @@ class Client:
         return client
 
     async def line(self):
-        return (await asyncio.wait_for(self.process.stdout.readline(), 90)).decode().strip()
+        return (await asyncio.wait_for(self.process.stdout.readline(), 120)).decode().strip()
 
     async def heard(self):
         heard = json.loads(await self.line())
@@ -134,7 +134,7 @@ async def server_process(port=0):
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        line = (await asyncio.wait_for(process.stdout.readline(), 90)).decode()
+        line = (await asyncio.wait_for(process.stdout.readline(), 120)).decode()
         yield process, int(re.search(r":(\d+)\s*$", line).group(1))
     finally:
         if process.returncode is None:
@@ -176,7 +176,7 @@ async def test_a_server_that_is_killed_and_started_again(clip, direct, hear, unt
         await process.wait()
     async with server_process(port) as (_, same):
         assert same == port
-        errors = await asyncio.wait_for(asyncio.gather(*streams), 60)
+        errors = await asyncio.wait_for(asyncio.gather(*streams), 120)
         assert {error.name for error in errors} == {"cannot_resume"}
         for codes in heard:  # what had come was right
             np.testing.assert_array_equal(codes[0], direct.codes[:, :1])

@@ -32,7 +32,7 @@ async def error_of(connection):
 async def read_all(websocket):
     with suppress(ConnectionClosed):
         while True:
-            yield await asyncio.wait_for(websocket.recv(), 10)
+            yield await asyncio.wait_for(websocket.recv(), 120)
 
 
 async def test_who_says_nothing_is_sent_away_but_not_who_listens(codec):
@@ -109,13 +109,13 @@ async def test_a_half_open_handshake_is_closed(codec):
     async with running(codec, max_sessions=1, limits=Limits(hello_time=0.2)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nUpgr")
-        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert await asyncio.wait_for(reader.read(), 120) == b""
         writer.close()
 
 
 async def test_a_client_that_never_answers_pings_is_let_go(codec, until):
     """Behind a network that swallows everything from now on."""
-    limits = Limits(keepalive=0.3, resume_time=0)
+    limits = Limits(keepalive=2.0, resume_time=0, load=0)
     async with (
         running(codec, max_sessions=1, limits=limits) as server,
         Proxy(server.port) as proxy,
@@ -142,7 +142,7 @@ class Deaf:
     async def all(self):
         """Everything that comes until the connection is gone."""
         with suppress(ConnectionResetError):
-            return await asyncio.wait_for(self.reader.read(), 30)
+            return await asyncio.wait_for(self.reader.read(), 120)
 
 
 async def test_a_browser_that_never_answers_pings_is_let_go(codec, clip, direct, hear, until, dial):
@@ -162,16 +162,16 @@ async def test_a_browser_that_never_answers_pings_is_let_go(codec, clip, direct,
 
 async def test_the_client_notices_a_dead_network_and_comes_back(codec, clip, direct, hear):
     async with (
-        running(codec, max_sessions=1) as server,
+        running(codec, max_sessions=1, limits=Limits(load=0)) as server,
         Proxy(server.port) as proxy,
-        connect(proxy.url, "encode", keepalive=0.3) as connection,
+        connect(proxy.url, "encode", keepalive=1.0) as connection,
     ):
         await connection.send_pcm(clip[:9999])
         proxy.flowing.clear()
         events = aiter(connection)
         seen = []
         while not seen or getattr(seen[-1], "name", None) != "interrupted":
-            seen.append(await asyncio.wait_for(anext(events), 20))
+            seen.append(await asyncio.wait_for(anext(events), 120))
         proxy.cut()
         proxy.flowing.set()
         await connection.send_pcm(clip[9999:])
@@ -211,7 +211,7 @@ async def test_shutdown_waits_for_nobody_beyond_its_time(codec, clip):
         await websocket.send('{"type":"hello","role":"loopback"}')
         await websocket.recv()
         proxy.flowing.clear()  # it reads no more
-        await asyncio.wait_for(server.service.drain(), 10)
+        await asyncio.wait_for(server.service.drain(), 120)
         proxy.cut()
 
 
@@ -244,7 +244,7 @@ async def test_who_sends_too_much_does_not_keep_others_from_a_clean_end(codec):
         for seq in range(11):  # just more than may be sent without an acknowledgement
             await greedy.send(struct.pack("<BBxxII", 1, 0, seq, 0) + bytes(200_000))
         await greedy.send('{"type":"ping","time":1}')
-        while "pong" not in str(await asyncio.wait_for(greedy.recv(), 60)):
+        while "pong" not in str(await asyncio.wait_for(greedy.recv(), 120)):
             pass  # by then all has been read
         other = await raw_connect(server.url, subprotocols=[SUBPROTOCOL], compression=None)
         await other.send('{"type":"hello","role":"encode"}')

@@ -17,7 +17,7 @@ async def get(server, path):
     def fetch():
         url = f"{server.url.replace('ws', 'http', 1)}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as response:
+            with urllib.request.urlopen(url, timeout=120) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

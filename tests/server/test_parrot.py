@@ -16,6 +16,7 @@ from xyt_stream.client import connect
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Clear
 from xyt_stream.server.app import running
+from xyt_stream.server.limits import Limits
 from xyt_stream.server.parrot import Ear, Parrot, Turns
 
 FRAME = 1280
@@ -90,7 +91,7 @@ def is_said_again(said, heard, codes):
 
 async def test_it_says_again_what_it_was_told(codec, clip, pause, direct):
     async with (
-        running(codec, max_sessions=4, duplex=Parrot) as server,
+        running(codec, max_sessions=4, duplex=Parrot, limits=Limits(load=0)) as server,
         connect(server.url, "user", receive=("pcm", "codes")) as user,
         connect(server.url, "encode") as encoder,
     ):
@@ -113,7 +114,7 @@ async def test_it_says_again_what_it_was_told(codec, clip, pause, direct):
 async def test_interrupted_it_falls_silent_and_says_the_new_turn(codec, clip, pause):
     long = np.tile(clip, 4)
     async with (
-        running(codec, max_sessions=4, duplex=Parrot) as server,
+        running(codec, max_sessions=4, duplex=Parrot, limits=Limits(load=0)) as server,
         connect(server.url, "user", receive=("codes",)) as user,
     ):
         told = np.concatenate([pause, long, pause, clip, pause, pause, pause])
@@ -138,35 +139,67 @@ def test_the_one_outside_says_in_one_line_what_is_wrong():
     assert said.stderr.count("\n") == 1
 
 
-async def test_the_one_outside_does_the_same(server, clip, pause, until):
+class Caller:
+    """A user who speaks in real time, and all that it hears."""
+
+    def __init__(self, user):
+        self.user = user
+        self.events = []
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self):
+        async for event in self.user:
+            self.events.append(event)
+
+    @property
+    def frames(self):
+        """In which the model is heard."""
+        return len(spoken(self.events))
+
+    @property
+    def cuts(self):
+        """How often the model was cut off."""
+        return sum(isinstance(event, Clear) for event in self.events)
+
+    async def say(self, pcm):
+        for start in range(0, len(pcm), FRAME):
+            await self.user.send_pcm(pcm[start : start + FRAME])
+            await asyncio.sleep(0.08)
+
+    async def wait(self, condition):
+        """Silent until then: a model on a busy machine may be late."""
+
+        async def silently():
+            while not condition():
+                await self.say(np.zeros(FRAME, np.int16))
+
+        await asyncio.wait_for(silently(), 120)
+
+    async def end(self):
+        await self.user.end()
+        await asyncio.wait_for(self._listening, 120)
+
+
+async def test_the_one_outside_does_the_same(server, clip, until):
     """As a user runs it: two conversations, one after the other, the second one interrupted."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, DEMO, "--url", server.url, "--room", "p"), stdout=subprocess.PIPE
     )
     rooms = server.service.rooms._rooms
     try:
-        for told, clears in (
-            (np.concatenate([clip, pause, pause, pause]), 1),
-            (np.concatenate([np.tile(clip, 3), pause, clip]), 2),
-        ):
+        for turns in (1, 2):
             async with connect(server.url, "user", room="p", receive=("codes",)) as user:
-                events = []
-
-                async def listen(user=user, events=events):
-                    async for event in user:
-                        events.append(event)
-
-                listening = asyncio.create_task(listen())
                 await until(lambda: "p" in rooms and rooms["p"].model is not None)
-                for start in range(0, len(told), FRAME):
-                    await user.send_pcm(told[start : start + FRAME])
-                    await asyncio.sleep(0.08)
-                await user.end()
-                await asyncio.wait_for(listening, 60)
-            assert len(spoken(events)) > 3
-            assert sum(isinstance(event, Clear) for event in events) == clears
+                caller = Caller(user)
+                await caller.say(np.tile(clip, 3))
+                await caller.wait(lambda caller=caller: caller.frames > 3)
+                if turns == 2:
+                    await caller.say(clip)
+                    await caller.wait(lambda caller=caller: caller.cuts == 2)
+                await caller.end()
+            assert caller.cuts == turns  # one whenever a turn began
     finally:
         process.send_signal(signal.SIGINT)
-        out, _ = await asyncio.wait_for(process.communicate(), 30)
+        out, _ = await asyncio.wait_for(process.communicate(), 120)
     assert b"interrupted" in out
     assert process.returncode == 0

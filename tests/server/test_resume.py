@@ -147,13 +147,13 @@ class Raw:
         return cls(websocket)
 
     async def message(self):
-        return json.loads(await asyncio.wait_for(self.websocket.recv(), 10))
+        return json.loads(await asyncio.wait_for(self.websocket.recv(), 120))
 
     async def frames(self, count):
         """(sequence number, codes' bytes) of the next media."""
         found = []
         while len(found) < count:
-            data = await asyncio.wait_for(self.websocket.recv(), 10)
+            data = await asyncio.wait_for(self.websocket.recv(), 120)
             if isinstance(data, bytes):
                 found.append((struct.unpack_from("<I", data, 4)[0], data[12:]))
         return found

@@ -26,6 +26,6 @@ async def test_who_pings_and_reads_is_answered(server, dial):
     reader, writer = await dial(server.port)
     for _ in range(200):
         writer.write(200 * PING)
-        answered = await asyncio.wait_for(reader.readexactly(200 * 127), 60)
+        answered = await asyncio.wait_for(reader.readexactly(200 * 127), 120)
     assert answered[:2] == bytes([0x8A, 125])
     writer.close()

@@ -49,12 +49,12 @@ async def test_who_speaks_faster_than_the_engine_waits(engine, until):
     listener = Listener()
     voice = Voice(engine, listener, from_codes=False)
     for _ in range(RING):
-        await asyncio.wait_for(voice.push(FRAME), 5)
+        await asyncio.wait_for(voice.push(FRAME), 120)
     waiting = asyncio.create_task(voice.push(FRAME))
     await asyncio.sleep(0)
     assert not waiting.done()
     engine.start()
-    await asyncio.wait_for(waiting, 30)
+    await asyncio.wait_for(waiting, 120)
     await voice.finish(Length((RING + 1) * 1280, 16_000))
     await until(lambda: listener.length is not None)
     assert [frame.index for frame in listener.frames] == list(range(RING + 1))
@@ -116,6 +116,6 @@ async def test_a_fault_frees_the_slot_and_who_waits(engine, until):
     waiting = asyncio.create_task(voice.push(np.zeros(8, np.int64)))
     engine.start()
     await until(lambda: listener.has_failed)
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 120)
     assert listener.frames == []
     assert engine.free_slots == 2

@@ -21,7 +21,7 @@ async def get(server, target):
     """(status, headers, body) of a path, to the byte as it is given here."""
     reader, writer = await asyncio.open_connection(server.host, server.port)
     writer.write(f"GET {target} HTTP/1.1\r\nHost: {server.host}:{server.port}\r\n\r\n".encode())
-    head, _, body = (await asyncio.wait_for(reader.read(), 30)).partition(b"\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(reader.read(), 120)).partition(b"\r\n\r\n")
     writer.close()
     status, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)

@@ -33,7 +33,7 @@ async def drained(session, kind):
         while json.loads(await session.next())["type"] != kind:
             pass
 
-    await asyncio.wait_for(drain(), 60)
+    await asyncio.wait_for(drain(), 120)
 
 
 async def test_a_client_that_does_not_read_is_not_generated_for(talking, begin, until):

@@ -30,7 +30,7 @@ async def events_of(socket):
                 events.append(json.loads(await socket.recv()))
         return events, socket.close_code
 
-    return await asyncio.wait_for(gather(), 60)
+    return await asyncio.wait_for(gather(), 120)
 
 
 def dial(server, **options):
