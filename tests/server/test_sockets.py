@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+HELLO = b'{"type":"hello","role":"loopback"}'
 PING = bytes([0x89, 0xFD]) + bytes(4) + bytes(125)  # masked with zeros
 
 
@@ -28,4 +29,28 @@ async def test_who_pings_and_reads_is_answered(server, dial):
         writer.write(200 * PING)
         answered = await asyncio.wait_for(reader.readexactly(200 * 127), 120)
     assert answered[:2] == bytes([0x8A, 125])
+    writer.close()
+
+
+@pytest.mark.usefixtures("neighbour")
+async def test_a_message_without_end_is_cut_off(server, dial):
+    _, writer = await dial(server.port)
+    writer.write(bytes([0x02, 0x80]) + bytes(4))  # binary, empty, and more is to come
+
+    async def go_on():
+        for _ in range(10_000):
+            writer.write(100 * (bytes([0x00, 0x80]) + bytes(4)))
+            await writer.drain()
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(go_on(), 120)
+    writer.close()
+
+
+async def test_a_message_in_pieces_is_read(server, dial):
+    reader, writer = await dial(server.port)
+    for place, letter in enumerate(HELLO):
+        first, last = place == 0, place == len(HELLO) - 1
+        writer.write(bytes([0x80 * last | 0x01 * first, 0x81]) + bytes(4) + bytes([letter]))
+    assert b'"ready"' in await asyncio.wait_for(reader.readuntil(b"}"), 120)
     writer.close()
