@@ -156,7 +156,7 @@ class Visit:
 
         On a busy machine it must grow first; on one that is too busy this does not come.
         """
-        deadline = time.monotonic() + 5 * seconds
+        deadline = time.monotonic() + 10 * seconds
         before, since, frames = ("", 0), time.monotonic(), 0
         while time.monotonic() < since + seconds or len(self.codes(-1)) < frames + 12 * seconds:
             if time.monotonic() > deadline or len(self.sockets) > 1:

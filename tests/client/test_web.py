@@ -54,11 +54,11 @@ async def test_one_hears_oneself_through_the_codec(serving, visit, clip, direct)
     thousand = re.compile(r"^(9[5-9]0|10[0-5]0)$")
     await playwright.expect(call.page.locator("#bits")).to_have_text(thousand, timeout=PATIENCE)
     figures = await call.figures()
+    await call.hang_up()
     colours = await call.page.eval_on_selector_all(
         "#bar span", "spans => spans.map((span) => getComputedStyle(span).backgroundColor)"
     )
     assert len(set(colours)) == len(figures) - 1  # each part has its own; the total has none
-    await call.hang_up()
     heard_at, heard, rate = await call.recording("heard")
     played_at, played, _ = await call.recording("played")
 
