@@ -119,7 +119,29 @@ def test_a_token_never_shows():
 )
 def test_pages_of_other_hosts_are_not_trusted(origin, host, allowed, trusted):
     headers = Headers({"Host": host, **({} if origin is None else {"Origin": origin})})
+    assert Access([Token("word")], allowed).trusts(headers) == trusted
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "trusted"),
+    [
+        ("localhost:8765", (), True),
+        ("127.0.0.1:8765", (), True),
+        ("[::1]:8765", (), True),
+        ("192.0.2.1", (), True),
+        ("studio:8765", (), True),
+        ("studio.local:8765", (), True),
+        ("evil.example:8765", (), False),
+        ("a.example", ("https://a.example",), True),
+        ("a.example", ("*",), True),
+        ("a.example.", ("https://a.example",), False),
+    ],
+)
+def test_a_name_that_leads_here_opens_nothing_where_everybody_is_let_in(host, allowed, trusted):
+    headers = Headers({"Host": host, "Origin": f"http://{host}"})
     assert Access(origins=allowed).trusts(headers) == trusted
+    assert Access(origins=allowed).answers_to(headers) == trusted
+    assert Access([Token("word")], allowed).trusts(headers)
 
 
 async def test_a_strange_page_is_refused_before_the_websocket(server):

@@ -42,6 +42,17 @@ async def test_a_dead_engine_is_not_healthy(codec):
         assert (await get(server, "/readyz"))[0] == 503
 
 
+async def test_the_page_says_why_a_name_that_leads_here_does_not_open_it(server):
+    port = server.url.rpartition(":")[2]
+    request = f"GET / HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+    writer.write(request.encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    assert answer.startswith("HTTP/1.1 403")
+    assert "start it with a token or with --origin" in answer
+
+
 async def test_info_tells_what_it_is(server, codec):
     status, body = await get(server, "/info")
     info = json.loads(body)

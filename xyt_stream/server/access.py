@@ -129,8 +129,19 @@ class Access:
         origin = headers.get("Origin")
         if origin is None or self._origins & {ANY_ORIGIN, origin.lower()}:
             return True
-        page, host = _host(origin), _host(f"//{headers.get('Host', '')}")
-        return bool(page) and (page == host or (is_loopback(page) and is_loopback(host)))
+        page, host = _host(origin), _asked(headers)
+        own = page == host and self.answers_to(headers)
+        return bool(page) and (own or (is_loopback(page) and is_loopback(host)))
+
+    def answers_to(self, headers: Headers) -> bool:
+        """Whether the server's own page may be used under the name it was asked for by.
+
+        Where everybody is let in, not under a name of the internet's: whoever owns one can lead it
+        here and make a visitor's browser talk to this machine in his stead (DNS rebinding).
+        """
+        host = _asked(headers)
+        known = {_host(origin) for origin in self._origins}
+        return not self.is_open or _is_local(host) or host in known or ANY_ORIGIN in self._origins
 
 
 def check_bind(host: str, access: Access, *, public: bool) -> None:
@@ -154,11 +165,25 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def _is_local(host: str) -> bool:
+    """Whether a host is an address, or a name that only its own network gives."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith(".local")
+    return True
+
+
 def _origin(text: str) -> str:
     origin = text.rstrip("/").lower()
     if origin not in (ANY_ORIGIN, "null") and not _ORIGIN.fullmatch(origin):
         raise ServeError(f"{text!r} is no page's origin: write it as https://app.example, or '*'")
     return origin
+
+
+def _asked(headers: Headers) -> str:
+    """The host that a request is for."""
+    return _host(f"//{headers.get('Host', '')}")
 
 
 def _host(url: str) -> str:

@@ -12,6 +12,11 @@ from websockets.http11 import Request, Response
 from xyt_stream.server import web
 from xyt_stream.server.service import Service
 
+OWN_ADDRESS = (
+    "Without a token this server is used under its address or localhost, not under this name: "
+    "open that, or start it with a token or with --origin."
+)
+
 
 def answer(service: Service, request: Request) -> Response | None:
     """The page that was asked for; None if the request is for a websocket."""
@@ -33,6 +38,8 @@ def answer(service: Service, request: Request) -> Response | None:
         return _page(HTTPStatus.OK, service.metrics.page(), CONTENT_TYPE_LATEST)
     if path == "/info":
         return _page(HTTPStatus.OK, msgspec.json.encode(service.info()), "application/json")
+    if path == "/" and not service.access.answers_to(request.headers):
+        return _text(HTTPStatus.FORBIDDEN, OWN_ADDRESS)
     return web.file(path) or _text(HTTPStatus.NOT_FOUND, "There is no such page.")
 
 
