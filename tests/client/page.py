@@ -33,7 +33,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    "--host-resolver-rules=MAP page.test 127.0.0.1",
+    "--host-resolver-rules=MAP page.local 127.0.0.1",
 )
 
 

@@ -93,7 +93,7 @@ async def test_no_microphone(serving, visit):
 
 
 async def test_not_https(serving, visit):
-    call = await visit(f"ws://page.test:{serving.port}", permissions=())
+    call = await visit(f"ws://page.local:{serving.port}", permissions=())
     await call.says("Not https")
     await call.press()
     await call.says("Not https")
