@@ -29,6 +29,14 @@ async def error_of(connection):
     return caught.value
 
 
+async def begun(url, role, **hello):
+    """A websocket whose session has begun."""
+    websocket = await raw_connect(url, subprotocols=[SUBPROTOCOL], compression=None)
+    await websocket.send(json.dumps({"type": "hello", "role": role, **hello}))
+    await websocket.recv()
+    return websocket
+
+
 async def read_all(websocket):
     with suppress(ConnectionClosed):
         while True:
@@ -183,9 +191,7 @@ async def test_the_client_notices_a_dead_network_and_comes_back(codec, clip, dir
 
 async def test_shutdown_sends_what_is_left_and_a_hint(codec, clip):
     async with running(codec, max_sessions=2) as server:
-        websocket = await raw_connect(server.url, subprotocols=[SUBPROTOCOL], compression=None)
-        await websocket.send('{"type":"hello","role":"encode"}')
-        await websocket.recv()
+        websocket = await begun(server.url, "encode")
         await websocket.send(bytes([1]) + bytes(11) + clip[: 7 * 1280 + 5].tobytes())
         await websocket.recv()
         stopping = asyncio.create_task(server.service.drain())
@@ -207,9 +213,7 @@ async def test_shutdown_waits_for_nobody_beyond_its_time(codec, clip):
         running(codec, max_sessions=1, limits=limits) as server,
         Proxy(server.port) as proxy,
     ):
-        websocket = await raw_connect(proxy.url, subprotocols=[SUBPROTOCOL], compression=None)
-        await websocket.send('{"type":"hello","role":"loopback"}')
-        await websocket.recv()
+        _held = await begun(proxy.url, "loopback")
         proxy.flowing.clear()  # it reads no more
         await asyncio.wait_for(server.service.drain(), 120)
         proxy.cut()
@@ -219,9 +223,7 @@ async def test_who_is_not_done_by_then_is_told_to_go_too(codec):
     """Four seconds of sound that may be taken in at real time only."""
     limits = Limits(drain_time=0.2, ahead=0.1, load=0)
     async with running(codec, max_sessions=1, limits=limits) as server:
-        websocket = await raw_connect(server.url, subprotocols=[SUBPROTOCOL], compression=None)
-        await websocket.send('{"type":"hello","role":"encode"}')
-        await websocket.recv()
+        websocket = await begun(server.url, "encode")
         await websocket.send(bytes([1]) + bytes(11 + 128_000))
         await websocket.send('{"type":"ping","time":1}')
         await websocket.recv()  # by then all has been read
@@ -238,17 +240,13 @@ async def last(websocket):
 async def test_who_sends_too_much_does_not_keep_others_from_a_clean_end(codec):
     limits = Limits(drain_time=0.2, ahead=0.1, load=0)
     async with running(codec, max_sessions=2, limits=limits) as server:
-        greedy = await raw_connect(server.url, subprotocols=[SUBPROTOCOL], compression=None)
-        await greedy.send('{"type":"hello","role":"encode","resumable":true}')
-        await greedy.recv()
+        greedy = await begun(server.url, "encode", resumable=True)
         for seq in range(11):  # just more than may be sent without an acknowledgement
             await greedy.send(struct.pack("<BBxxII", 1, 0, seq, 0) + bytes(200_000))
         await greedy.send('{"type":"ping","time":1}')
         while "pong" not in str(await asyncio.wait_for(greedy.recv(), 120)):
             pass  # by then all has been read
-        other = await raw_connect(server.url, subprotocols=[SUBPROTOCOL], compression=None)
-        await other.send('{"type":"hello","role":"encode"}')
-        await other.recv()
+        other = await begun(server.url, "encode")
         reading = asyncio.create_task(last(other))
         greedily = asyncio.create_task(last(greedy))
     assert json.loads(await reading)["name"] == "going_away"
