@@ -10,7 +10,6 @@ from xyt_stream.model.layers import (
     DepthwiseConv,
     Downsample,
     Upsample,
-    sinusoids,
 )
 
 
@@ -70,11 +69,3 @@ def test_upsample_is_the_transposed_convolution_it_replaces():
     weight = up.up_conv.weight.view(4, 6, 24).permute(2, 1, 0)  # [in, out, step]
     expected = F.conv_transpose1d(x.transpose(1, 2), weight, stride=4).transpose(1, 2)
     assert torch.allclose(up(x), expected, atol=1e-5)
-
-
-def test_sinusoids_are_sines_then_cosines():
-    table = sinusoids(1500, 48)
-    assert table.shape == (1500, 48)
-    assert torch.equal(table[0], torch.cat([torch.zeros(24), torch.ones(24)]))
-    assert torch.allclose(table[7, 0], torch.tensor(7.0).sin())
-    assert torch.allclose(table[1499, 23], torch.tensor(1499 / 10_000.0).sin(), atol=1e-4)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from xyt_stream.model.config import StackConfig
-from xyt_stream.model.transformer import ROTARY_PERIOD, Stack, rotary_table, rotate
+from xyt_stream.model.transformer import ROTARY_PERIOD, Stack, rotary_table, rotate, sinusoids
 
 CONFIG = StackConfig(width=32, layers=2, heads=2, ffn=64)
 
@@ -52,3 +52,11 @@ def test_every_position_of_a_block_sees_the_whole_block(whole):
     other[:, 3] += 1
     moved = (net(x, whole(2)) - net(other, whole(2))).abs().amax(dim=2)[0]
     assert (moved > 0).all()
+
+
+def test_sinusoids_are_sines_then_cosines():
+    table = sinusoids(1500, 48)
+    assert table.shape == (1500, 48)
+    assert torch.equal(table[0], torch.cat([torch.zeros(24), torch.ones(24)]))
+    assert torch.allclose(table[7, 0], torch.tensor(7.0).sin())
+    assert torch.allclose(table[1499, 23], torch.tensor(1499 / 10_000.0).sin(), atol=1e-4)

@@ -18,9 +18,8 @@ from xyt_stream.bench.fidelity import finite, snr_db
 from xyt_stream.bench.timing import ran_on, timed
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.config import MEL_HOP, STEPS_PER_FRAME, ModelConfig
-from xyt_stream.model.timeline import Clip
+from xyt_stream.model.timeline import Cached, Clip
 from xyt_stream.model.tokenizer import Tokenizer
-from xyt_stream.model.transformer import Attention
 from xyt_stream.streaming.codec import Codec
 
 
@@ -133,7 +132,7 @@ def compare(network: Tokenizer, *, seconds: float = 5, repeats: int = 3) -> Offl
 class FullyMasked(Clip):
     """One clip whose mask is [1, 1, length, length], added up anew in every layer."""
 
-    def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         assert self.ends is not None
         length = q.shape[2]
         end = self.ends * layer.positions_per_frame // STEPS_PER_FRAME

@@ -154,11 +154,3 @@ class Upsample(nn.Module):
         """[batch, length, width * factor] -> [batch, length * factor, width]."""
         out: Tensor = self.up_conv(x).reshape(x.shape[0], -1, self.width)
         return out
-
-
-def sinusoids(length: int, width: int) -> Tensor:
-    """Whisper's absolute positions: sines then cosines, [length, width]."""
-    step = torch.log(torch.tensor(10_000.0)) / (width // 2 - 1)
-    scales = torch.exp(-step * torch.arange(width // 2))
-    angles = torch.arange(length)[:, None] * scales[None]
-    return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -1,4 +1,4 @@
-"""What surrounds the sound at hand.
+"""Timelines give layers their left context, their positions and their KV cache.
 
 The network is written once. Where a layer must know what came before (a convolution its left edge,
 attention its past keys, the overlap-add its tail) or what time it is, it asks its timeline:
@@ -11,16 +11,13 @@ Time is counted in code frames; a layer at a higher rate has `length // frames` 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import STEPS_PER_FRAME
-
-if TYPE_CHECKING:
-    from xyt_stream.model.transformer import Attention
 
 
 class Tailed(nn.Module):
@@ -39,6 +36,19 @@ class Tailed(nn.Module):
     pad: int = 0
     ahead: int = 0
     reflects: bool = False
+
+
+class Cached(nn.Module):
+    """An attention, whose keys and values a live stream keeps for later steps.
+
+    Attributes:
+        heads, head_dim: number of heads, channels of each.
+        positions_per_frame: positions of this layer in one code frame: 4 at 50 Hz, 1 at 12.5 Hz.
+    """
+
+    heads: int
+    head_dim: int
+    positions_per_frame: int
 
 
 class Overlapping(nn.Module):
@@ -62,7 +72,7 @@ class Timeline(Protocol):
         """Where the `length` positions at hand stand: int64 [batch or 1, length]."""
         ...
 
-    def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What each query finds in the values it may see: [batch, heads, length, head_dim] all."""
         ...
 
@@ -133,7 +143,7 @@ class Clip:
     def positions(self, length: int) -> Tensor:
         return torch.arange(length, device=self.device)[None]
 
-    def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         length = q.shape[2]
         if length not in self._masks:
             self._masks[length] = self._make_mask(length)
@@ -194,7 +204,7 @@ class Framewise(Clip):
     def positions(self, length: int) -> Tensor:
         return super().positions(length) + self.first * (length // self.frames)
 
-    def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         batch, heads, length, width = q.shape
         rate = length // self.frames
         if rate not in self._windows:

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from xyt_stream.model.config import StackConfig
-from xyt_stream.model.layers import sinusoids
 from xyt_stream.model.linear import Linear
-from xyt_stream.model.timeline import Timeline
+from xyt_stream.model.timeline import Cached, Timeline
 
 ROTARY_PERIOD = 4096  # positions after which the angles come round, all of them at once
 MAX_WAVELENGTH = 10_000.0  # positions; the base of the rotary frequencies
@@ -35,12 +34,16 @@ def rotate(x: Tensor, phasors: Tensor) -> Tensor:
     return torch.view_as_real(pairs * phasors).flatten(-2).to(x.dtype)
 
 
-class Attention(nn.Module):
-    """Self-attention over the keys its timeline knows.
+def sinusoids(length: int, width: int) -> Tensor:
+    """Whisper's absolute positions: sines then cosines, [length, width]."""
+    step = torch.log(torch.tensor(10_000.0)) / (width // 2 - 1)
+    scales = torch.exp(-step * torch.arange(width // 2))
+    angles = torch.arange(length)[:, None] * scales[None]
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
-    Attributes:
-        positions_per_frame: how many positions of this stack make one code frame.
-    """
+
+class Attention(Cached):
+    """Multi-head self-attention over the keys that its timeline holds."""
 
     def __init__(self, width: int, heads: int, positions_per_frame: int) -> None:
         super().__init__()

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xyt_stream.model.timeline import Overlapping, Tailed
-from xyt_stream.model.transformer import Attention
+from xyt_stream.model.timeline import Cached, Overlapping, Tailed
 
 OPEN = 1 << 40  # the end, in frames, of a stream whose end is not known
 
@@ -125,7 +124,7 @@ def init_state(
     rings = {
         layer: (slots // lanes, layer.heads, capacity * layer.positions_per_frame, layer.head_dim)
         for layer in layers
-        if isinstance(layer, Attention)
+        if isinstance(layer, Cached)
     }
     return State(
         frames=torch.zeros(slots, dtype=torch.int64, device=device),

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import ModelConfig
-from xyt_stream.model.timeline import Overlapping, Tailed, envelope, overlap
-from xyt_stream.model.transformer import Attention
+from xyt_stream.model.timeline import Cached, Overlapping, Tailed, envelope, overlap
 from xyt_stream.streaming.state import State, init_state
 
 
@@ -112,7 +111,7 @@ class Stream:
     def positions(self, length: int) -> Tensor:
         return self.view(length).positions
 
-    def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = self.all.keys[layer], self.all.values[layer]
         view = self.view(k.shape[2])
         where = (self._rows[:, None], view.ring)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import ModelConfig
-from xyt_stream.model.transformer import Attention
+from xyt_stream.model.timeline import Cached
 from xyt_stream.streaming.lookahead import Lanes
 from xyt_stream.streaming.state import State
 from xyt_stream.streaming.stream import Stream, View
@@ -60,7 +60,7 @@ class Windowed(Stream):
             self._views[length] = _Window(self, length)
         return self._views[length]
 
-    def attend(self, layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = self.state.keys[layer], self.state.values[layer]
         view = self.view(k.shape[2])
         lanes = self.state.lanes
