@@ -1,6 +1,6 @@
 /** One session with a server, over as many websockets as it takes. */
 
-import { Outbox, Receipts } from './outbox.js';
+import { AckPolicy, ReplayBuffer } from './replay_buffer.js';
 import {
   CODES,
   GAP,
@@ -75,7 +75,7 @@ export class Session {
    * @returns {boolean} whether it was sent
    */
   sendPcm(samples) {
-    const late = Math.max(this.#socket?.bufferedAmount ?? 0, this.outbox.bytes);
+    const late = Math.max(this.#socket?.bufferedAmount ?? 0, this.replayBuffer.bytes);
     if (!this.open || late > BEHIND * 2 * this.#ready.send_rate) {
       this.gap = this.sent > 0;
       return false;
@@ -88,7 +88,7 @@ export class Session {
     const data = writeMedia({ kind: PCM, flags: this.gap ? GAP : 0, seq, frame, payload });
     this.gap = false;
     this.samplesSent += samples.length;
-    this.outbox.add(seq, data);
+    this.replayBuffer.add(seq, data);
     this.#socket.send(data);
     return true;
   }
@@ -128,8 +128,8 @@ export class Session {
     this.gap = false;
     this.samplesSent = 0; // since the session began
     this.resumeToken = null;
-    this.outbox = new Outbox(false);
-    this.receipts = new Receipts();
+    this.replayBuffer = new ReplayBuffer(false);
+    this.ackPolicy = new AckPolicy();
   }
 
   #connect() {
@@ -162,7 +162,7 @@ export class Session {
     const message = readControl(data);
     if (message?.type === 'ready' && !this.#open) this.#opened(message);
     else if (message?.type === 'error') this.#refused(message);
-    else if (message?.type === 'ack') this.outbox.acknowledged(message.received);
+    else if (message?.type === 'ack') this.replayBuffer.acknowledge(message.received);
     else if (message?.type === 'pong') {
       this.listener.pong(performance.now() / 1e3 - message.time, message.coding_ms);
     } else if (message?.type === 'notice') this.listener.notice(message.message);
@@ -184,7 +184,7 @@ export class Session {
     } else if (kind === CODES) {
       this.listener.codes({ frame, frames: unpackCodes(payload, this.#ready.model) });
     }
-    if (this.outbox.keeps && this.receipts.took(data.byteLength)) {
+    if (this.replayBuffer.keeps && this.ackPolicy.count(data.byteLength)) {
       this.#socket.send(writeControl('ack', { received: seq }));
     }
   }
@@ -199,12 +199,12 @@ export class Session {
     this.#every(PING, () => this.#ping());
     if (!resumed) {
       this.resumeToken = ready.resume?.token ?? null;
-      this.outbox = new Outbox(this.resumeToken !== null);
+      this.replayBuffer = new ReplayBuffer(this.resumeToken !== null);
       this.listener.ready(ready, restarted);
       return;
     }
-    this.outbox.acknowledged(ready.resume.received);
-    for (const data of this.outbox.unsent) this.#socket.send(data);
+    this.replayBuffer.acknowledge(ready.resume.received);
+    for (const data of this.replayBuffer.unacknowledged) this.#socket.send(data);
     if (this.sendingOver && !ready.resume.ended) this.#socket.send(writeControl('end'));
     this.listener.resumed();
   }

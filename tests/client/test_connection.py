@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import serve
 
-from xyt_stream.client import connect, link
+from xyt_stream.client import connect, handshake
 from xyt_stream.errors import AudioError, ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.machine import ServerMachine
 from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL, End
@@ -144,7 +144,7 @@ async def test_who_still_waits_when_it_is_closed_is_told(server):
 
 
 async def test_a_server_that_says_nothing_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(link, "_PATIENCE", 0.5)
+    monkeypatch.setattr(handshake, "_OPEN_TIMEOUT", 0.5)
 
     async def ignore(websocket):
         async for _ in websocket:

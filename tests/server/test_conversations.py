@@ -265,7 +265,7 @@ async def test_what_a_model_says_when_its_user_has_ended_is_no_fault(server, cli
             await user.send_pcm(clip)
             await user.end()
             assert isinstance([event async for event in user][-1], End)
-        await until(lambda: model._carrier.ended)  # behind all the codes
+        await until(lambda: model._transport.ended)  # behind all the codes
         answered = 0
         async for event in model:
             if isinstance(event, Codes):

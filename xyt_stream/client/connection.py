@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xyt_stream.audio import Pcm16, to_int16
-from xyt_stream.client.carrier import Carrier
-from xyt_stream.client.link import open_link
+from xyt_stream.client.handshake import open_session
+from xyt_stream.client.transport import Transport
 from xyt_stream.errors import AudioError, ProtocolError
 from xyt_stream.protocol.machine import ClientMachine, Event
 from xyt_stream.protocol.messages import MAX_MESSAGE, Cleared, End, Hello, Ping, Ready
@@ -68,9 +68,9 @@ async def connect(
         resumable=resume > 0,
     )
     machine = ClientMachine()
-    websocket, ready = await open_link(url, hello, machine, keepalive)
-    carrier = Carrier(url, hello, machine, websocket, ready, resume, keepalive)
-    connection = Connection(ready, machine, carrier)
+    websocket, ready = await open_session(url, hello, machine, keepalive)
+    transport = Transport(url, hello, machine, websocket, ready, resume, keepalive)
+    connection = Connection(ready, machine, transport)
     try:
         yield connection
     finally:
@@ -91,10 +91,10 @@ class Connection:
         ready: what the server said about the session: rates, delays, the model.
     """
 
-    def __init__(self, ready: Ready, machine: ClientMachine, carrier: Carrier) -> None:
+    def __init__(self, ready: Ready, machine: ClientMachine, transport: Transport) -> None:
         self.ready = ready
         self._machine = machine
-        self._carrier = carrier
+        self._transport = transport
         self._samples_sent = 0
         self._frames_sent = 0
 
@@ -116,7 +116,7 @@ class Connection:
             samples = to_int16(samples)
         for start in range(0, len(samples), _MOST_SAMPLES):
             piece = samples[start : start + _MOST_SAMPLES]
-            await self._carrier.send_media(partial(self._pcm, piece))
+            await self._transport.send_media(partial(self._pcm, piece))
 
     async def send_codes(self, codes: CodeArray) -> None:
         """Codes, int64 [codebooks, frames]; a model's that come when its user has ended go nowhere.
@@ -128,7 +128,7 @@ class Connection:
         with self._unless_over():
             for start in range(0, codes.shape[-1], _MOST_FRAMES):
                 piece = codes[..., start : start + _MOST_FRAMES]
-                await self._carrier.send_media(partial(self._codes, piece))
+                await self._transport.send_media(partial(self._codes, piece))
 
     async def clear(self) -> None:
         """In a conversation: what the model has said and the user has not heard is dropped.
@@ -136,7 +136,7 @@ class Connection:
         Lost if the connection is; a Cleared tells the model what became of it.
         """
         with self._unless_over():
-            await self._carrier.send(self._machine.clear)
+            await self._transport.send(self._machine.clear)
 
     async def cleared(self, unplayed: int) -> None:
         """Answers a Clear: so many samples, at `ready.receive_rate`, were dropped unheard."""
@@ -150,21 +150,21 @@ class Connection:
     async def end(self) -> None:
         """Nothing more will be sent; what is on its way still comes, and then End."""
         with self._unless_over():
-            await self._carrier.end()
+            await self._transport.end()
 
     async def close(self) -> None:
         """Ends the session at once, as leaving the block does."""
-        await self._carrier.close()
+        await self._transport.close()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
-            event = await self._carrier.next()
+            event = await self._transport.next()
             yield event
             if isinstance(event, End):
                 return
 
     async def _say(self, message: Cleared | Ping) -> None:
-        await self._carrier.send(lambda: self._machine.control(message))
+        await self._transport.send(lambda: self._machine.control(message))
 
     def _pcm(self, samples: Pcm16) -> bytes:
         data = self._machine.pcm(self._samples_sent // self.ready.frame_samples, samples)
@@ -182,5 +182,5 @@ class Connection:
         try:
             yield
         except ProtocolError:
-            if not self._carrier.ended or self._machine.sending_over:
+            if not self._transport.ended or self._machine.sending_over:
                 raise

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from xyt_stream.audio import Pcm16
 from xyt_stream.client.connection import Connection, connect
-from xyt_stream.client.link import later, persist
+from xyt_stream.client.handshake import jittered, retry
 from xyt_stream.errors import ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.machine import Event
 from xyt_stream.protocol.messages import Notice, Ready
@@ -134,8 +134,8 @@ class LiveConnection:
         """A new session after so many seconds or some more, with sound at the same rates."""
         rate = self.ready.receive_rate
         await self._sessions.aclose()
-        await asyncio.sleep(later(wait))
-        connection = await persist(
+        await asyncio.sleep(jittered(wait))
+        connection = await retry(
             lambda: self._sessions.enter_async_context(self._begin(receive_rate=rate)), PATIENCE
         )
         async with self._replaced:

@@ -10,13 +10,13 @@ from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Ack, End
-from xyt_stream.protocol.outbox import BESIDE, WINDOW, Receipts
+from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, MESSAGE_OVERHEAD, AckPolicy
 from xyt_stream.server.intake import AnswerIntake, Intake
 from xyt_stream.server.limits import Pace
 from xyt_stream.server.outlet import Outlet
 
 _MESSAGES = 4  # that wait for room in the engine, if nothing is acknowledged
-_MOST = 2 * WINDOW  # bytes that wait for it, if all is
+_MOST = 2 * MAX_UNACKNOWLEDGED  # bytes that wait for it, if all is
 
 
 class Inbox:
@@ -43,7 +43,7 @@ class Inbox:
         self._waiting = collections.deque()
         self._bytes = 0
         self._taken: int | None = None  # sequence number of what was taken in last
-        self._receipts = Receipts()
+        self._ack_policy = AckPolicy()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class Inbox:
         """
         if self._bytes > _MOST and not isinstance(message, End):
             raise protocol_error("not_allowed", "Too much was sent without an acknowledgement.")
-        self._bytes += size + BESIDE
+        self._bytes += size + MESSAGE_OVERHEAD
         self._waiting.append((message, size, received))
         self._changed.set()
 
@@ -79,9 +79,9 @@ class Inbox:
 
     async def acknowledgement(self) -> Ack:
         """What to tell the client that was taken in, when it is time for that."""
-        while not self._receipts.due or self._taken is None:
+        while not self._ack_policy.due or self._taken is None:
             await self._change()
-        self._receipts.said()
+        self._ack_policy.reset()
         return Ack(received=self._taken)
 
     async def take_in(self) -> None:
@@ -102,9 +102,9 @@ class Inbox:
                 await self._outlet.room()
                 await self._intake.take(message)
             self._waiting.popleft()
-            self._bytes -= size + BESIDE
+            self._bytes -= size + MESSAGE_OVERHEAD
             self._taken = seq
-            self._receipts.took(size)
+            self._ack_policy.count(size)
             self._changed.set()
             await asyncio.sleep(0)  # others must not wait for a long queue of little
 

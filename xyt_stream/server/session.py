@@ -18,7 +18,7 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.frame_clock import FrameClock
 from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
 from xyt_stream.protocol.messages import Cleared, End, Hello, Ready, Resume
-from xyt_stream.protocol.outbox import WINDOW, Outbox
+from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, ReplayBuffer
 from xyt_stream.protocol.roles import ROLES
 from xyt_stream.server.inbox import Inbox
 from xyt_stream.server.intake import AnswerIntake
@@ -63,7 +63,8 @@ class Session:
         self.machine = ServerMachine()
         # Whoever hears what others say: they go on, whether it keeps up or not.
         self._live = hello.role in ("speaker", "model")
-        self.outbox = Outbox((_LIVE_WINDOW if self._live else WINDOW) if self.resumable else 0)
+        limit = _LIVE_WINDOW if self._live else MAX_UNACKNOWLEDGED
+        self.outbox = ReplayBuffer(limit if self.resumable else 0)
         self.over = asyncio.Event()
         self.verdict: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
         self.leaving: ProtocolError | None = None
@@ -117,7 +118,7 @@ class Session:
         least = most if self.outbox.first is None else self.outbox.first - 1
         if not least <= (-1 if received is None else received) <= most:
             raise protocol_error("cannot_resume")
-        self.outbox.acknowledged(received)
+        self.outbox.acknowledge(received)
 
     @property
     def parked(self) -> bool:

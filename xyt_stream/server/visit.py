@@ -86,7 +86,7 @@ async def _attend(
     dismissed: asyncio.Future[None],
 ) -> None:
     """Carries messages until the session is over, or the connection lost."""
-    again = session.outbox.unsent()
+    again = session.outbox.unacknowledged()
     await socket.send(session.ready())
     work = [_read(service, session, socket), _write(service, session, socket, again)]
     if session.resumable:
@@ -125,7 +125,7 @@ async def _read(service: Service, session: Session, socket: ServerConnection) ->
             pong = Pong(time=message.time, coding_ms=service.engine.timings.coding_ms())
             await socket.send(machine.control(pong))
         elif isinstance(message, Ack):
-            session.outbox.acknowledged(message.received)
+            session.outbox.acknowledge(message.received)
         elif isinstance(message, Clear):
             session.clear()
         elif isinstance(message, Cleared):
@@ -146,7 +146,7 @@ async def _write(
     for data in again:
         await socket.send(data)
     while True:
-        await outbox.room()
+        await outbox.drain()
         message = await outlet.next()
         if isinstance(message, End):
             break

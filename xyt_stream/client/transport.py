@@ -11,22 +11,22 @@ import msgspec
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from xyt_stream.client.link import failures, open_link, persist, refusal
+from xyt_stream.client.handshake import failures, open_session, refusal, retry
 from xyt_stream.errors import ConnectionFailedError
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ClientMachine, Event
 from xyt_stream.protocol.messages import Ack, End, Error, Hello, Notice, Ready, Resume
-from xyt_stream.protocol.outbox import WINDOW, Outbox, Receipts
+from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, AckPolicy, ReplayBuffer
 
 _QUEUE = 64  # events that may wait to be taken; then the server is held back
 
 
-class Carrier:
+class Transport:
     """Reads from now on, takes the session up again when its connection is lost, and says so.
 
     Args:
-        url, hello, keepalive: as `open_link` has them, for the websockets to come.
+        url, hello, keepalive: as `open_session` has them, for the websockets to come.
         machine: the client's end; the session is open.
         websocket: on which it is.
         ready: what the server said on it.
@@ -57,8 +57,8 @@ class Carrier:
         self._resume_seconds = resume
         self._keepalive = keepalive
         self._resumable = ready.resume is not None and resume > 0
-        self._outbox = Outbox(WINDOW if self._resumable else 0)
-        self._receipts = Receipts()
+        self._replay_buffer = ReplayBuffer(MAX_UNACKNOWLEDGED if self._resumable else 0)
+        self._ack_policy = AckPolicy()
         # Who makes a message sends it before the next is made, and on the websocket of that moment.
         self._sending = asyncio.Lock()
         self._events: collections.deque[Event] = collections.deque()
@@ -82,13 +82,13 @@ class Carrier:
 
     async def send_media(self, make: Callable[[], bytes]) -> None:
         """Sends what `make` gives once it may be sent, and keeps it until it is acknowledged."""
-        while self._outbox.full:
+        while self._replay_buffer.full:
             self.check()
             await self._change()
         async with self._sending:
             self.check()
             websocket, data = self._websocket, make()
-            self._outbox.add(data)
+            self._replay_buffer.add(data)
             with suppress(ConnectionClosed):
                 await websocket.send(data)
                 return
@@ -169,7 +169,7 @@ class Carrier:
             if isinstance(event, Error):
                 raise refusal(event)
             if isinstance(event, Ack):
-                self._outbox.acknowledged(event.received)
+                self._replay_buffer.acknowledge(event.received)
                 self._tell()
             elif event is not None:
                 self._put(event)
@@ -178,7 +178,7 @@ class Carrier:
                 self.failure = protocol_error("not_allowed", "The session has ended already.")
                 return True
             if isinstance(data, bytes) and self._resumable:
-                self._receipts.took(len(data))
+                self._ack_policy.count(len(data))
                 self._acknowledge(websocket)
 
     async def _resume(self) -> None:
@@ -192,13 +192,13 @@ class Carrier:
         await self._sending.acquire()
         try:
             self._machine.interrupted()
-            websocket, ready = await persist(self._link, self._resume_seconds)
+            websocket, ready = await retry(self._open_again, self._resume_seconds)
         except BaseException:
             self._sending.release()
             raise
         assert ready.resume is not None
-        self._outbox.acknowledged(ready.resume.received)
-        again: list[bytes | str] = [*self._outbox.unsent()]
+        self._replay_buffer.acknowledge(ready.resume.received)
+        again: list[bytes | str] = [*self._replay_buffer.unacknowledged()]
         if self._machine.sending_over and not ready.resume.ended:
             again.append(self._machine.control(End()))
         self._websocket = websocket
@@ -206,11 +206,11 @@ class Carrier:
         self._resending = asyncio.create_task(self._resend(websocket, again))
         self._put(Notice(name="resumed", message="The connection is back: nothing was lost."))
 
-    async def _link(self) -> tuple[ClientConnection, Ready]:
+    async def _open_again(self) -> tuple[ClientConnection, Ready]:
         assert self._ready.resume is not None
         resume = Resume(token=self._ready.resume.token, received=self._machine.received)
         hello = msgspec.structs.replace(self._hello, resume=resume)
-        return await open_link(self._url, hello, self._machine, self._keepalive)
+        return await open_session(self._url, hello, self._machine, self._keepalive)
 
     async def _resend(self, websocket: ClientConnection, again: list[bytes | str]) -> None:
         """Sends what the server has not got; the lock on sending is ours until then."""
@@ -225,8 +225,8 @@ class Carrier:
         """Tells the server what has come, without waiting: it may be full, see `_resume`."""
         busy = self._acknowledging is not None and not self._acknowledging.done()
         received = self._machine.received
-        if self._receipts.due and not busy and received is not None:
-            self._receipts.said()
+        if self._ack_policy.due and not busy and received is not None:
+            self._ack_policy.reset()
             ack = self._machine.control(Ack(received=received))
             self._acknowledging = asyncio.create_task(self._try_to_send(websocket, ack))
 

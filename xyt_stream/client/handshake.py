@@ -1,4 +1,4 @@
-"""One websocket to a server, from its handshake to the server's answer to hello."""
+"""Opens a websocket, sends `hello`, waits for `ready`; retries with backoff."""
 
 from __future__ import annotations
 
@@ -20,26 +20,29 @@ from xyt_stream.protocol.error_table import BY_CLOSE_CODE, protocol_error
 from xyt_stream.protocol.machine import ClientMachine
 from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL, Error, Hello, Ready
 
-_PATIENCE = 10.0  # seconds for a websocket to open, and for the answer to hello
+_OPEN_TIMEOUT = 10.0  # seconds for a websocket to open, and again for the answer to hello
 _FIRST_WAIT = 0.2  # seconds before the second attempt; each later one waits twice as long
-_LONGEST_WAIT = 5.0
-_FAREWELL = 2.0  # seconds that a closing websocket waits for the other end
+_LONGEST_WAIT = 5.0  # seconds
+_CLOSE_TIMEOUT = 2.0  # seconds that a closing websocket waits for the other end
 
 T = TypeVar("T")
 
 
-async def open_link(
+async def open_session(
     url: str, hello: Hello, machine: ClientMachine, keepalive: float | None
 ) -> tuple[ClientConnection, Ready]:
-    """A websocket on which the server is ready.
+    """Opens a websocket to `url` and begins the session, or resumes it if `hello` says so.
 
     Args:
-        machine: reads the server's answer; it must wait for one.
-        keepalive: seconds between pings, and for the answer to one.
+        machine: the client's protocol machine, in state WAITING.
+        keepalive: seconds between pings, and for the answer to one; None: no pings.
+
+    Returns:
+        The open websocket and the server's `ready`.
 
     Raises:
-        ConnectionFailedError: the server cannot be reached, or went away.
-        ProtocolError: what it answered.
+        ConnectionFailedError: the server cannot be reached, or closed the connection.
+        ProtocolError: the server refused the session; the error carries its name and close code.
     """
     first = machine.hello(hello)
     try:
@@ -48,10 +51,10 @@ async def open_link(
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             max_size=MAX_MESSAGE,
-            open_timeout=_PATIENCE,
+            open_timeout=_OPEN_TIMEOUT,
             ping_interval=keepalive,
             ping_timeout=keepalive,
-            close_timeout=_FAREWELL,
+            close_timeout=_CLOSE_TIMEOUT,
         )
     except InvalidURI:
         raise ConnectionFailedError(
@@ -64,7 +67,7 @@ async def open_link(
     try:
         with failures():
             await websocket.send(first)
-            ready = await asyncio.wait_for(_ready(websocket, machine), _PATIENCE)
+            ready = await asyncio.wait_for(_ready(websocket, machine), _OPEN_TIMEOUT)
     except asyncio.TimeoutError:
         await close(websocket)
         raise ConnectionFailedError(f"the server at {url} does not answer") from None
@@ -81,15 +84,25 @@ async def _ready(websocket: ClientConnection, machine: ClientMachine) -> Ready:
     return event
 
 
-async def persist(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """Attempts it again and again, as long as the server may come back: longer and longer waits,
-    and never in step with other clients'.
+async def retry(
+    attempt: Callable[[], Awaitable[T]],
+    seconds: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> T:
+    """Retries `attempt` with jittered exponential backoff until `seconds` have passed.
+
+    A ProtocolError is retried only if it says when to come again (`retry_after`).
+
+    Args:
+        clock: seconds.
+        sleep: waits so many seconds.
 
     Raises:
-        ConnectionFailedError: the server was not reached in so many seconds.
-        ProtocolError: it does not want us, or not within that time.
+        ConnectionFailedError, ProtocolError: the last attempt's error.
     """
-    deadline = time.monotonic() + seconds
+    deadline = clock() + seconds
     longest = _FIRST_WAIT
     while True:
         wait = random.uniform(0.5, 1.0) * longest
@@ -97,27 +110,27 @@ async def persist(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
             return await attempt()
         except (ConnectionFailedError, ProtocolError) as error:
             hint = getattr(error, "retry_after", None)
-            hopeless = isinstance(error, ProtocolError) and hint is None
-            wait = max(wait, later(hint or 0.0))
-            if hopeless or time.monotonic() + wait > deadline:
+            final = isinstance(error, ProtocolError) and hint is None
+            wait = max(wait, jittered(hint or 0.0))
+            if final or clock() + wait > deadline:
                 raise
-        await asyncio.sleep(wait)
+        await sleep(wait)
         longest = min(2 * longest, _LONGEST_WAIT)
 
 
-def later(hint: float) -> float:
-    """Seconds after which to come again when the server has told many `hint` at once."""
+def jittered(hint: float) -> float:
+    """1 to 1.5 times `hint`: many clients that got the same hint come back at different times."""
     return random.uniform(1.0, 1.5) * hint
 
 
 def refusal(error: Error) -> ProtocolError:
-    """The server's error, to be raised."""
+    """The server's error message as an exception."""
     return ProtocolError(error.name, error.message, error.code, error.retry_after)
 
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """A connection that closed, as one of our errors."""
+    """Turns ConnectionClosed into ProtocolError or ConnectionFailedError."""
     try:
         yield
     except ConnectionClosed as error:

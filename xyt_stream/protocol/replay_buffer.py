@@ -1,0 +1,86 @@
+"""Keeps media messages until they are acknowledged, so that a resumed session can send them again.
+
+In a session that can be resumed, both ends always read: acknowledgements arrive behind media. The
+sender is held back by its full replay buffer, not by the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+
+MAX_UNACKNOWLEDGED = 1 << 20  # bytes of media beyond which a sender waits for an acknowledgement
+MESSAGE_OVERHEAD = 256  # bytes counted per buffered message: an empty one takes as much memory
+_ACK_MESSAGES = 16  # messages after which an acknowledgement is due
+_ACK_BYTES = 1 << 16  # bytes after which an acknowledgement is due
+
+
+class ReplayBuffer:
+    """Holds the messages that were sent and not yet acknowledged. Runs on one event loop.
+
+    Args:
+        limit: bytes at which `drain` waits; 0: nothing is kept, for a session that ends with its
+            connection.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._messages: collections.deque[tuple[int, bytes]] = collections.deque()
+        self._bytes = 0
+        self._next = 0
+        self._freed = asyncio.Event()
+
+    def add(self, data: bytes) -> None:
+        """Adds the next message; call it just before sending."""
+        if self._limit:
+            self._messages.append((self._next, data))
+            self._bytes += len(data) + MESSAGE_OVERHEAD
+        self._next += 1
+
+    def acknowledge(self, received: int | None) -> None:
+        """Drops the message with this sequence number and all before it; None: no message."""
+        while self._messages and received is not None and self._messages[0][0] <= received:
+            self._bytes -= len(self._messages.popleft()[1]) + MESSAGE_OVERHEAD
+            self._freed.set()
+
+    def unacknowledged(self) -> list[bytes]:
+        """The messages that are kept, oldest first."""
+        return [data for _, data in self._messages]
+
+    @property
+    def first(self) -> int | None:
+        """Sequence number of the oldest message that is kept; None if none is."""
+        return self._messages[0][0] if self._messages else None
+
+    @property
+    def full(self) -> bool:
+        """Whether the messages reach the limit."""
+        return 0 < self._limit <= self._bytes
+
+    async def drain(self) -> None:
+        """Waits until another message fits."""
+        while self.full:
+            self._freed.clear()
+            await self._freed.wait()
+
+
+class AckPolicy:
+    """Decides when the receiver acknowledges: after 16 messages or 64 KiB."""
+
+    def __init__(self) -> None:
+        self._messages = 0
+        self._bytes = 0
+
+    def count(self, size: int) -> None:
+        """Counts one processed message of `size` bytes."""
+        self._messages += 1
+        self._bytes += size
+
+    @property
+    def due(self) -> bool:
+        """Whether an acknowledgement is due."""
+        return self._messages >= _ACK_MESSAGES or self._bytes >= _ACK_BYTES
+
+    def reset(self) -> None:
+        """Starts counting anew; call it when an acknowledgement is sent."""
+        self._messages = self._bytes = 0
