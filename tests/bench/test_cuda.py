@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 import pytest
 import torch
 
-from xyt_stream.bench import checks, cuda, rig
+from xyt_stream.bench import checks, cuda, harness
 from xyt_stream.bench.cuda import NO_GPU, SMOKE, WRONG, Report, full_size, main, run
-from xyt_stream.bench.rig import Steps
+from xyt_stream.bench.harness import Steps
 from xyt_stream.model.checkpoint import Checkpoint, build
 from xyt_stream.model.quantizer import ResidualQuantizer
 from xyt_stream.streaming import recordings
@@ -84,14 +84,14 @@ def test_time_runs_out(monkeypatch):
 
 def test_what_does_not_fit_into_memory_is_no_answer(codec, monkeypatch):
     seen: list[Steps] = []
-    assert rig.trial(codec, 2, seen, 2) == seen[0].in_time
+    assert harness.trial(codec, 2, seen, 2) == seen[0].in_time
     assert seen[0].streams == 2
 
     def full(*_, **__):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(rig, "Rig", full)
-    assert not rig.trial(codec, 2, seen, 4)
+    monkeypatch.setattr(harness, "Rig", full)
+    assert not harness.trial(codec, 2, seen, 4)
     assert len(seen) == 1
 
 

@@ -1,15 +1,64 @@
 from __future__ import annotations
 
+import importlib
+import math
+import sys
+
 import numpy as np
 import pytest
 
-image = pytest.importorskip("matplotlib.image")
+from xyt_stream.errors import MissingExtraError, XYTError
+from xyt_stream.evaluate.lookahead import Point, Tradeoff
+
+plots = pytest.importorskip("xyt_stream.evaluate.plots", exc_type=ImportError)
+
+POINTS = [
+    Point(
+        lookahead=n,
+        encoder_delay_ms=92.5 + 80 * n,
+        decoder_delay_ms=15 + 80 * n,
+        equal_codes=[0.5, 1.0],
+        snr_db=snr,
+        step_ms={"median": 1.0, "p99": 2.0},
+    )
+    for n, snr in ((0, 3.0), (1, math.inf))
+]
+TRADEOFF = Tradeoff("some model", "cpu", 1, 2.0, POINTS)
 
 
-def test_pictures_are_drawn(codec, fixtures, tmp_path):
-    from xyt_stream.evaluate.plots import draw_codes, draw_spectrograms
+def texts(path):
+    """The words of an SVG, which matplotlib repeats in comments beside their outlines."""
+    return path.read_text()
 
-    draw_spectrograms(codec, fixtures / "speech.flac", tmp_path / "spectrograms.png")
-    draw_codes(np.arange(16).reshape(2, 8), tmp_path / "codes.png")
-    for name in ("spectrograms", "codes"):
-        assert image.imread(tmp_path / f"{name}.png").std() > 0
+
+def test_spectrograms_show_the_original_above_the_decoded(codec, fixtures, tmp_path):
+    plots.draw_spectrograms(codec, fixtures / "speech.flac", tmp_path / "a.svg")
+    drawn = texts(tmp_path / "a.svg")
+    assert drawn.index("speech.flac") < drawn.index(f"{codec.name}, decoded")
+    assert drawn.count("<image") == 2  # a spectrogram in each
+
+
+def test_each_codebook_has_a_line_in_the_usage_plot(tmp_path):
+    plots.draw_codes(np.arange(24).reshape(3, 8), tmp_path / "a.svg")
+    drawn = texts(tmp_path / "a.svg")
+    assert [f"codebook {n}" in drawn for n in (1, 2, 3, 4)] == [True, True, True, False]
+
+
+def test_lookahead_is_drawn_against_delay(tmp_path):
+    plots.draw_lookahead(TRADEOFF, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    plots.draw_lookahead(TRADEOFF, tmp_path / "a.svg")
+    drawn = texts(tmp_path / "a.svg")
+    for words in ("some model", "encoder delay, ms", "decoder delay, ms", "codebook 2"):
+        assert words in drawn
+
+
+def test_unknown_ending_is_refused(tmp_path):
+    with pytest.raises(XYTError, match=r"a\.wav"):
+        plots.draw_lookahead(TRADEOFF, tmp_path / "a.wav")
+
+
+def test_missing_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # as if it were not installed
+    with pytest.raises(MissingExtraError, match=r"xyt-stream\[bench\]"):
+        importlib.reload(plots)

@@ -12,9 +12,9 @@ from rich.console import Console
 from xyt_stream import Codec
 from xyt_stream.audio import fit_length, read_audio
 from xyt_stream.errors import AudioError, CodeError
+from xyt_stream.evaluate.baselines import Peer
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.metrics import pesq, stoi
-from xyt_stream.evaluate.peers import Peer
 from xyt_stream.evaluate.report import Report, entropy_bits, evaluate
 from xyt_stream.evaluate.similarity import speaker_similarity
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from xyt_stream.bench.timing import timed
+from xyt_stream.evaluate.timing import timed
 
 REPEATS = 20
 BACKENDS = {

@@ -13,11 +13,11 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from xyt_stream.bench import contenders
-from xyt_stream.bench.contenders import GET_MOSHI, Contender
-from xyt_stream.bench.offline import random_network
-from xyt_stream.bench.timing import WARM_UP, Times, ran_on, summary, timed
-from xyt_stream.bench.work import Products, kernels, record
+from xyt_stream.bench import baselines
+from xyt_stream.bench.baselines import GET_MOSHI, Contender
+from xyt_stream.bench.profile import Products, kernels, record
+from xyt_stream.evaluate.offline import random_network
+from xyt_stream.evaluate.timing import WARM_UP, Times, ran_on, summary, timed
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.config import published
 
@@ -197,8 +197,8 @@ def _builders(
 ) -> dict[str, Callable[[int], Contender | None]]:
     """By the name that results will bear."""
     build: dict[str, Callable[[int], Contender | None]] = {
-        codec.name: partial(contenders.ours, codec, lookahead=lookahead),
-        "Mimi": partial(contenders.mimi, codec.device),
+        codec.name: partial(baselines.ours, codec, lookahead=lookahead),
+        "Mimi": partial(baselines.mimi, codec.device),
     }
     if full:
         from xyt_stream.streaming.codec import Codec
@@ -209,9 +209,9 @@ def _builders(
         halved.pack()
         live = Codec(Checkpoint(halved, ""))
         for windows in (1, 2):
-            make = partial(contenders.full_size, live, windows=windows)
+            make = partial(baselines.full_size, live, windows=windows)
             build[make(1).name] = make
-        make = partial(contenders.naive, network)
+        make = partial(baselines.naive, network)
         build[make(1).name] = make
     return build
 

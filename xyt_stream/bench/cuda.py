@@ -23,9 +23,9 @@ import torch
 
 from xyt_stream.bench import attention, checks
 from xyt_stream.bench.checks import Check
-from xyt_stream.bench.floors import Ceilings, ceilings, most, needs
-from xyt_stream.bench.offline import random_network
-from xyt_stream.bench.rig import Steps, kernels_of, measure, trial
+from xyt_stream.bench.harness import Steps, kernels_of, measure, trial
+from xyt_stream.bench.roofline import Ceilings, ceilings, most, needs
+from xyt_stream.evaluate.offline import random_network
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.config import STEPS_PER_FRAME, ModelConfig, mini, published
 from xyt_stream.streaming.codec import Codec

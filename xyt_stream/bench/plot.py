@@ -1,54 +1,21 @@
-"""Figures as pictures (extra "bench")."""
+"""Draws the times of `bench codec` (extra "bench")."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from xyt_stream.bench.codec import Comparison
-from xyt_stream.bench.lookahead import Tradeoff
-from xyt_stream.bench.timing import ran_on
-from xyt_stream.errors import MissingExtraError, XYTError
-
-try:
-    from matplotlib.figure import Figure
-except ImportError:
-    raise MissingExtraError("Plots", "bench") from None
-
-
-def draw(tradeoff: Tradeoff, path: Path) -> None:
-    """Writes the picture; the name's ending chooses png, svg or pdf.
-
-    Raises:
-        XYTError: the ending is unknown.
-    """
-    figure = Figure(figsize=(7, 7), layout="constrained")
-    figure.suptitle(f"{tradeoff.model}: live against offline")
-    codes, sound = figure.subplots(2)
-    points = tradeoff.points
-    for book in range(len(points[0].equal_codes)):
-        codes.plot(
-            [point.encoder_delay_ms for point in points],
-            [100 * point.equal_codes[book] for point in points],
-            marker="o",
-            label=f"book {book + 1}",
-        )
-    codes.set(xlabel="encoder delay, ms", ylabel="codes equal to offline, %")
-    codes.legend(fontsize="small", ncols=2)
-    delays = [point.decoder_delay_ms for point in points]
-    sound.plot(delays, [point.snr_db for point in points], marker="o")
-    sound.set(xlabel="decoder delay, ms", ylabel="SNR against offline, same codes, dB")
-    for axes in (codes, sound):
-        axes.grid(alpha=0.3)
-    _save(figure, path)
+from xyt_stream.evaluate.plots import new_figure, save
+from xyt_stream.evaluate.timing import ran_on
 
 
 def draw_steps(comparison: Comparison, path: Path) -> None:
-    """Writes a picture of each contender's time per stream, by the number of streams.
+    """Draws each codec's time per stream against the number of streams.
 
     Raises:
-        XYTError: the ending is unknown.
+        XYTError: the file name's ending is unknown.
     """
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = new_figure(7, 5)
     axes = figure.subplots()
     for name in dict.fromkeys(result.name for result in comparison.results):
         results = [result for result in comparison.results if result.name == name]
@@ -68,11 +35,4 @@ def draw_steps(comparison: Comparison, path: Path) -> None:
     )
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    try:
-        figure.savefig(path)
-    except ValueError as error:
-        raise XYTError(f"cannot draw {path}: {error}") from error
+    save(figure, path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.table import Table
 
-from xyt_stream.bench.timing import Times, ran_on, summary, timed, warm_up
+from xyt_stream.evaluate.timing import Times, ran_on, summary, timed, warm_up
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec

@@ -89,11 +89,11 @@ def bench_lookahead(
     For each lookahead: its delay; of each codebook, the share of live codes that are the offline
     ones; the SNR of live against offline sound, both decoded from the offline codes; time per step.
     """
-    from xyt_stream.bench.lookahead import measure
+    from xyt_stream.evaluate.lookahead import measure
     from xyt_stream.streaming.summary import default_lookaheads
 
     if plot:
-        from xyt_stream.bench.plot import draw
+        from xyt_stream.evaluate.plots import draw_lookahead
     codec = model.load()
     samples, _ = read_sound(file, codec)
     result = measure(
@@ -105,7 +105,7 @@ def bench_lookahead(
     console.print(*result.tables(), sep="\n")
     write_json(json_file, result.flat())
     if plot:
-        draw(result, plot)
+        draw_lookahead(result, plot)
 
 
 @app.command("offline")
@@ -120,7 +120,7 @@ def bench_offline(
     Weights are random. The published way: every clip padded to 30 s, attention written out, a full
     mask made anew in every layer.
     """
-    from xyt_stream.bench.offline import compare, random_network
+    from xyt_stream.evaluate.offline import compare, random_network
     from xyt_stream.model.config import published
     from xyt_stream.streaming.codec import check_device
 
@@ -138,7 +138,7 @@ def bench_precision(file: Source, json_file: Json = None, *, model: NamedModel) 
 
     Of the stacks alone, and of the weights, too.
     """
-    from xyt_stream.bench.precision import measure
+    from xyt_stream.evaluate.precision import measure
 
     codec = model.load()
     samples, _ = read_sound(file, codec)
@@ -159,7 +159,7 @@ def bench_text(
     model: NamedModel,
 ) -> None:
     """How much of what is said can be read off the codes alone."""
-    from xyt_stream.bench.text import measure
+    from xyt_stream.evaluate.text import measure
 
     result = measure(model.load(), data, steps=steps)
     console.print(result.table())

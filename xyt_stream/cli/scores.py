@@ -50,7 +50,7 @@ def evaluate_command(
     model: NamedModel,
 ) -> None:
     """Score a model on recordings: intelligibility, quality and use of its codes."""
-    from xyt_stream.evaluate.peers import PEERS
+    from xyt_stream.evaluate.baselines import PEERS
     from xyt_stream.evaluate.report import evaluate
 
     if plots is not None:

@@ -17,9 +17,9 @@ from rich.table import Table
 
 from xyt_stream.audio import Samples, fit_length, read_audio, resample
 from xyt_stream.errors import AudioError, CodeError
+from xyt_stream.evaluate.baselines import Peer
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.metrics import MEASURES, check_installed
-from xyt_stream.evaluate.peers import Peer
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec

@@ -4,26 +4,26 @@ import numpy as np
 import pytest
 
 from xyt_stream.audio import resample, to_float32
-from xyt_stream.bench import journey
+from xyt_stream.bench import end_to_end
 from xyt_stream.protocol.messages import Delay, Model, Ready
 
 
 @pytest.mark.parametrize("rate", [16_000, 24_000])
 @pytest.mark.parametrize("seconds", [0.0, 0.137, 0.5])
 def test_a_delay_is_found_to_the_resolution(rate, seconds):
-    said = to_float32(journey.clicks(3.0))
+    said = to_float32(end_to_end.clicks(3.0))
     late = np.concatenate([np.zeros(round(seconds * rate)), resample(said, 16_000, rate)])
     noise = np.random.default_rng(0).normal(0, 0.003, len(late))
-    found = journey.lag(said, (late + noise).astype(np.float32), 16_000, rate)
-    assert found == pytest.approx(seconds, abs=journey.RESOLUTION)
+    found = end_to_end.lag(said, (late + noise).astype(np.float32), 16_000, rate)
+    assert found == pytest.approx(seconds, abs=end_to_end.RESOLUTION)
 
 
 def test_the_codec_itself_moves_a_click_by_little(codec):
     """What it decodes lies where it was: this is how far the measurement can be trusted."""
-    said = to_float32(journey.clicks(3.5))
+    said = to_float32(end_to_end.clicks(3.5))
     heard = codec.decode(codec.encode(said)).numpy()
     late = np.concatenate([np.zeros(2000, np.float32), heard])
-    assert journey.lag(said, late, 16_000, 16_000) == pytest.approx(0.125, abs=0.01)
+    assert end_to_end.lag(said, late, 16_000, 16_000) == pytest.approx(0.125, abs=0.01)
 
 
 def test_the_parts_are_those_of_the_whole():
@@ -47,9 +47,11 @@ def test_the_parts_are_those_of_the_whole():
         delay_ms=Delay(encode=240.0, decode=170.0),
         model=model,
     )
-    way = journey.Journey(ready, [0.05, 0.07], [0.1], [0.01], 0.0, 0, np.zeros(0, np.float32))
-    server = journey.Totals(10, 0.3, 10, 0.4) - journey.Totals(0, 0.0, 0, 0.0)
-    parts = journey.parts(way, server, {"median": 10.0, "p99": 0.0}, {"median": 20.0, "p99": 0.0})
+    way = end_to_end.Journey(ready, [0.05, 0.07], [0.1], [0.01], 0.0, 0, np.zeros(0, np.float32))
+    server = end_to_end.Totals(10, 0.3, 10, 0.4) - end_to_end.Totals(0, 0.0, 0, 0.0)
+    parts = end_to_end.parts(
+        way, server, {"median": 10.0, "p99": 0.0}, {"median": 20.0, "p99": 0.0}
+    )
     assert parts == pytest.approx(
         {
             "frame": 80,
@@ -69,13 +71,13 @@ def test_a_journey_through_a_real_server(codec):
     from xyt_stream.bench.load import own_server
 
     with own_server(None, slots=1) as target:
-        journey.travel(target.url, journey.clicks(0.5))  # the first steps are slow
-        before = journey.totals(target.url)
-        way = journey.travel(target.url, journey.clicks(3.0), target=0.8)
-        server = journey.totals(target.url) - before
+        end_to_end.travel(target.url, end_to_end.clicks(0.5))  # the first steps are slow
+        before = end_to_end.totals(target.url)
+        way = end_to_end.travel(target.url, end_to_end.clicks(3.0), target=0.8)
+        server = end_to_end.totals(target.url) - before
     assert server.frames >= 50  # four seconds, silence included
-    encode, decode = journey.halves(codec, steps=3)
-    parts = journey.parts(way, server, encode, decode)
+    encode, decode = end_to_end.halves(codec, steps=3)
+    parts = end_to_end.parts(way, server, encode, decode)
     assert all(ms >= 0 for ms in parts.values())
     assert way.mouth_to_ear > 0.09
     if not way.underruns:  # it kept up, and the sum is the whole

@@ -7,7 +7,7 @@ import torch
 
 from xyt_stream import Codec
 from xyt_stream.audio import read_audio
-from xyt_stream.bench.precision import measure
+from xyt_stream.evaluate.precision import measure
 
 
 @pytest.mark.parametrize("which", ["codec", "published"])

@@ -9,8 +9,8 @@ from statistics import median
 
 import torch
 
-from xyt_stream.bench.timing import timed
-from xyt_stream.bench.work import record
+from xyt_stream.bench.profile import record
+from xyt_stream.evaluate.timing import timed
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder

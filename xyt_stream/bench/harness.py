@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xyt_stream.audio import FRAME_SECONDS
-from xyt_stream.bench.timing import Times, summary, timed
+from xyt_stream.evaluate.timing import Times, summary, timed
 from xyt_stream.streaming.codec import Codec
 from xyt_stream.streaming.copies import Copies
 from xyt_stream.streaming.decoder import StreamDecoder
@@ -108,7 +108,7 @@ def trial(codec: Codec, steps: int, seen: list[Steps], streams: int) -> bool:
 
 def kernels_of(codec: Codec, *, graphs: bool) -> int | None:
     """Kernels that one stream's step runs; None on a CPU."""
-    from xyt_stream.bench.work import kernels
+    from xyt_stream.bench.profile import kernels
 
     rig = Rig(codec, 1, graphs=graphs)
     rig.step()

@@ -12,9 +12,9 @@ from rich.table import Table
 from torch import Tensor
 
 from xyt_stream.audio import Samples
-from xyt_stream.bench.fidelity import Fidelity, Likeness, equal_shares, percent, snr_db
-from xyt_stream.bench.timing import Times, ran_on, summary, timed
+from xyt_stream.evaluate.fidelity import Fidelity, Likeness, equal_shares, percent, snr_db
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
+from xyt_stream.evaluate.timing import Times, ran_on, summary, timed
 from xyt_stream.streaming.steps import Feed
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import torch
 from rich.table import Table
 
 from xyt_stream.audio import Samples
-from xyt_stream.bench.fidelity import Fidelity, Likeness, equal_shares, percent, snr_db
-from xyt_stream.bench.timing import ran_on, timed
+from xyt_stream.evaluate.fidelity import Fidelity, Likeness, equal_shares, percent, snr_db
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
+from xyt_stream.evaluate.timing import ran_on, timed
 from xyt_stream.model.precision import PRECISIONS
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xyt_stream.audio import read_audio
-from xyt_stream.evaluate.peers import PEERS, Peer
+from xyt_stream.evaluate.baselines import PEERS, Peer
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)

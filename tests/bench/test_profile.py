@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from xyt_stream.bench.work import held_bytes, kernels, record
+from xyt_stream.bench.profile import held_bytes, kernels, record
 
 
 def test_operations_are_those_of_the_textbook():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from xyt_stream.bench.fidelity import equal_shares, finite, percent, snr_db
+from xyt_stream.evaluate.fidelity import equal_shares, finite, percent, snr_db
 
 
 def test_shares_are_of_each_book():

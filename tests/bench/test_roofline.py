@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from xyt_stream.bench.floors import Ceilings, Needs, ceilings, most, needs
+from xyt_stream.bench.roofline import Ceilings, Needs, ceilings, most, needs
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 7, 8, 9, 31, 100, 256, 1000])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from xyt_stream.bench.timing import summary, timed
+from xyt_stream.evaluate.timing import summary, timed
 
 
 def test_a_summary_is_in_milliseconds() -> None:

@@ -20,11 +20,11 @@ import torch
 
 from xyt_stream.audio import INPUT_RATE, Pcm16, Samples, to_float32, to_int16
 from xyt_stream.bench.speech import BLOCK_SECONDS, in_real_time
-from xyt_stream.bench.timing import Times, summary, timed, warm_up
 from xyt_stream.client import Connection, connect
 from xyt_stream.client.jitter import JitterBuffer
 from xyt_stream.client.report import Latency
 from xyt_stream.errors import ProtocolError
+from xyt_stream.evaluate.timing import Times, summary, timed, warm_up
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import Ready
 from xyt_stream.streaming.codec import Codec

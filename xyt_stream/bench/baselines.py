@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
-from xyt_stream.bench.work import held_bytes
+from xyt_stream.bench.profile import held_bytes
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.model.windows import decode as decode_clips
 from xyt_stream.model.windows import encode as encode_clips

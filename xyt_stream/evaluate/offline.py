@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
-from xyt_stream.bench.fidelity import finite, snr_db
-from xyt_stream.bench.timing import ran_on, timed
+from xyt_stream.evaluate.fidelity import finite, snr_db
+from xyt_stream.evaluate.timing import ran_on, timed
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.config import MEL_HOP, STEPS_PER_FRAME, ModelConfig
 from xyt_stream.model.timeline import Cached, Clip

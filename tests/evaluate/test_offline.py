@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from xyt_stream.bench.offline import compare, published_decode, published_encode
+from xyt_stream.evaluate.offline import compare, published_decode, published_encode
 
 
 def test_both_ways_give_the_same(published):

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from xyt_stream.bench.text import measure
 from xyt_stream.errors import AudioError
+from xyt_stream.evaluate.text import measure
 
 
 def test_a_reader_learns_what_the_codes_say(codec, tmp_path, fixtures):
