@@ -8,9 +8,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from xyt_stream.errors import EventError
-from xyt_stream.protocol.realtime import g711
 
 PCM_RATE: Literal[24_000] = 24_000  # Hz; the protocol has no other for PCM
+G711_RATE = 8_000  # Hz
 
 
 class Pcm(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcm"):
@@ -22,13 +22,13 @@ class Pcm(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcm"):
 class Ulaw(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcmu"):
     """G.711 u-law at 8 kHz."""
 
-    rate: ClassVar[int] = g711.RATE
+    rate: ClassVar[int] = G711_RATE
 
 
 class Alaw(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcma"):
     """G.711 A-law at 8 kHz."""
 
-    rate: ClassVar[int] = g711.RATE
+    rate: ClassVar[int] = G711_RATE
 
 
 Format: TypeAlias = Pcm | Ulaw | Alaw

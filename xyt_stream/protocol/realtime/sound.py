@@ -1,50 +1,58 @@
-"""A client's bytes as samples, and back."""
+"""Converts between a client's bytes (PCM, G.711 u-law or A-law) and float32 samples."""
 
 from __future__ import annotations
+
+import warnings
 
 import numpy as np
 
 from xyt_stream.audio import Samples, StreamResampler, to_float32, to_int16
 from xyt_stream.errors import EventError
-from xyt_stream.protocol.realtime import g711
 from xyt_stream.protocol.realtime.settings import Alaw, Format, Ulaw
+
+with warnings.catch_warnings():
+    # Python 3.13 removed audioop; there audioop-lts (see pyproject.toml) provides the same module.
+    warnings.filterwarnings("ignore", "'audioop' is deprecated", DeprecationWarning)
+    import audioop
+
+_WIDTH = 2  # bytes of a sample
 
 
 class Reader:
-    """Bytes in a client's format as float32 [n] at `rate` Hz, in pieces of any size."""
+    """Decodes bytes of one format into float32 [n] at `rate` Hz, in chunks of any size."""
 
     def __init__(self, form: Format, rate: int) -> None:
         self.format = form
         self._resampler = StreamResampler(form.rate, rate)
 
     def read(self, data: bytes) -> Samples:
-        """What is ready; the rest comes with the next bytes.
+        """Returns the samples that are ready; the resampler's rest comes with the next bytes.
 
         Raises:
             EventError: the bytes are no whole number of samples.
         """
         if isinstance(self.format, Ulaw):
-            pcm = g711.from_ulaw(data)
+            pcm = np.frombuffer(audioop.ulaw2lin(data, _WIDTH), np.int16)
         elif isinstance(self.format, Alaw):
-            pcm = g711.from_alaw(data)
-        elif len(data) % 2:
+            pcm = np.frombuffer(audioop.alaw2lin(data, _WIDTH), np.int16)
+        elif len(data) % _WIDTH:
             raise EventError("invalid_value", "Half a 16-bit sample is missing.", "audio")
         else:
             pcm = np.frombuffer(data, "<i2")
         return self._resampler.push(to_float32(pcm))
 
     def flush(self) -> Samples:
-        """The end of what was read. What comes next is a new sound."""
+        """Returns the resampler's rest. The next bytes begin a new recording."""
         rest = self._resampler.flush()
         self._resampler = StreamResampler(self._resampler.rate_in, self._resampler.rate_out)
         return rest
 
 
 class Writer:
-    """float32 [n] at `rate` Hz as bytes in a client's format, in pieces of any size.
+    """Encodes float32 [n] at `rate` Hz into bytes of one format, in chunks of any size.
 
     Attributes:
-        seconds: of sound given out.
+        seconds: of audio returned so far.
     """
 
     def __init__(self, form: Format, rate: int) -> None:
@@ -53,18 +61,18 @@ class Writer:
         self.seconds = 0.0
 
     def write(self, samples: Samples) -> bytes:
-        """What is ready, maybe nothing yet."""
+        """Returns the bytes that are ready, possibly none yet."""
         return self._bytes(self._resampler.push(samples))
 
     def flush(self) -> bytes:
-        """The rest."""
+        """Returns the resampler's rest."""
         return self._bytes(self._resampler.flush())
 
     def _bytes(self, samples: Samples) -> bytes:
         self.seconds += len(samples) / self._format.rate
         pcm = to_int16(samples)
         if isinstance(self._format, Ulaw):
-            return g711.to_ulaw(pcm)
+            return audioop.lin2ulaw(pcm.tobytes(), _WIDTH)
         if isinstance(self._format, Alaw):
-            return g711.to_alaw(pcm)
+            return audioop.lin2alaw(pcm.tobytes(), _WIDTH)
         return pcm.astype("<i2").tobytes()
