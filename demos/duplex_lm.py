@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from xyt_stream import Codec
 from xyt_stream.errors import ModelError
-from xyt_stream.server.parrot import Ear, Turns
+from xyt_stream.server.duplex.parrot import Ear, Turns
 
 WEIGHTS = Path(os.environ.get("XYT_DUPLEX_LM", Path(__file__).with_suffix(".safetensors")))
 WINDOW = 192  # steps that it sees
@@ -330,7 +330,7 @@ class Speaker:
 class Babbler:
     """Listens while the user speaks, and goes on when that has ended, until it is interrupted.
 
-    See xyt_stream/server/duplex.py for its methods.
+    See xyt_stream/server/duplex/models.py for its methods.
     """
 
     _models: dict[str, CodeModel] = {}  # noqa: RUF012 - of all conversations

@@ -6,7 +6,7 @@
 
 It hears the user's codes and, to notice when a turn has ended, their sound. What it says is sent at
 once, a whole turn; when the user interrupts, `clear` drops what has not been heard. The same parrot
-in the server's process is `xyt-stream serve --duplex xyt_stream.server.parrot:Parrot`.
+in the server's process is `xyt-stream serve --duplex xyt_stream.server.duplex.parrot:Parrot`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xyt_stream.client import connect
 from xyt_stream.errors import XYTError
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Cleared
-from xyt_stream.server.parrot import Ear, Turns
+from xyt_stream.server.duplex.parrot import Ear, Turns
 
 
 async def converse(url: str, room: str, token: str | None) -> None:

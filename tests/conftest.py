@@ -109,8 +109,8 @@ def direct(codec: Codec, clip: Pcm16) -> Through:
 @pytest.fixture
 async def server(codec: Codec) -> AsyncIterator[Running]:
     """A real server on a free port, with four slots."""
+    from xyt_stream.server.admission.limits import Limits
     from xyt_stream.server.app import running
-    from xyt_stream.server.limits import Limits
 
     # A machine that is busy with other things may be too slow for four, and no test is about that.
     async with running(codec, max_sessions=4, limits=Limits(load=0)) as server:

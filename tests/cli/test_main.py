@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from xyt_stream.cli.server import LimitOptions
-from xyt_stream.server.limits import Limits
+from xyt_stream.server.admission.limits import Limits
 
 
 def test_a_server_without_options_has_the_limits_of_the_library() -> None:

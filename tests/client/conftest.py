@@ -19,9 +19,9 @@ import soundfile
 
 from xyt_stream import Codec
 from xyt_stream.audio import Pcm16, resample, to_float32
-from xyt_stream.server import web
+from xyt_stream.server import pages
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import Running, running
-from xyt_stream.server.limits import Limits
 
 from ..server.proxy import Proxy
 
@@ -197,7 +197,7 @@ async def visit(
 
     # A worklet of the tests' own: browsers let nobody stand in between for it but the server.
     tap = (Path(__file__).parent / "tap-worklet.js").read_bytes()
-    monkeypatch.setitem(web._FILES, "/tap-worklet.js", ("text/javascript", tap))
+    monkeypatch.setitem(pages._FILES, "/tap-worklet.js", ("text/javascript", tap))
     visits = []
 
     async def visit(url: str, *, browser: Any = browser, **options: Any) -> Visit:

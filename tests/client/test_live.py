@@ -11,8 +11,8 @@ from xyt_stream.client.live import RESTARTED, live
 from xyt_stream.errors import ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.machine import Codes
 from xyt_stream.protocol.messages import Notice
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-from xyt_stream.server.limits import Limits
 
 from ..server.proxy import Proxy
 

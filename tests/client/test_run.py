@@ -39,7 +39,7 @@ def test_loopback_with_files(launch, server_url, fixtures, tmp_path, direct):
 
 def test_talking_with_the_server_s_model(launch, fixtures, tmp_path, direct):
     """It says what it hears, so that it can be told what it has said."""
-    models = Path(__file__).parents[1] / "server"
+    models = Path(__file__).parents[1] / "server" / "duplex"
     server = launch(
         "server.py",
         *("--port", "0", "--max-load", "0", "--duplex", "duplex_models:Echo"),

@@ -11,8 +11,8 @@ import pytest
 
 from xyt_stream import Codec
 from xyt_stream.audio import resample, to_float32
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-from xyt_stream.server.limits import Limits
 
 from .page import PATIENCE, PAUSE, RATE, playwright
 

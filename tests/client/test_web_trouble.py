@@ -9,9 +9,9 @@ import pytest
 
 from xyt_stream.client import connect
 from xyt_stream.protocol.messages import Kind
-from xyt_stream.server.access import Access, Token
+from xyt_stream.server.admission.access import Access, Token
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-from xyt_stream.server.limits import Limits
 
 from ..server.proxy import Proxy
 from .page import chromium, playwright

@@ -16,9 +16,9 @@ from xyt_stream.audio import read_audio
 from xyt_stream.client import connect
 from xyt_stream.errors import ModelError, ServeError
 from xyt_stream.protocol.machine import Codes
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-from xyt_stream.server.duplex import build
-from xyt_stream.server.limits import Limits
+from xyt_stream.server.duplex.models import build
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "demos"))
 import duplex_lm

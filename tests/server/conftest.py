@@ -12,10 +12,10 @@ import pytest
 
 from xyt_stream.audio import Pcm16, to_float32, to_int16
 from xyt_stream.client import Connection, connect
+from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.app import Running
-from xyt_stream.server.session import Session
-from xyt_stream.server.sockets import Socket
-from xyt_stream.server.voice import Voice
+from xyt_stream.server.engine.slot_stream import Voice
+from xyt_stream.server.sessions.session import Session
 from xyt_stream.streaming.codec import Codec
 
 _FRAME = 1280  # samples, 80 ms

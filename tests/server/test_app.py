@@ -16,9 +16,9 @@ from xyt_stream.client import connect
 from xyt_stream.errors import ConnectionFailedError, ServeError
 from xyt_stream.protocol.error_table import ERRORS
 from xyt_stream.protocol.messages import SUBPROTOCOL
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-from xyt_stream.server.engine import Engine
-from xyt_stream.server.limits import Limits
+from xyt_stream.server.engine.engine import Engine
 
 HELLO = '{"type":"hello","role":"loopback"}'
 DECODE = '{"type":"hello","role":"decode"}'

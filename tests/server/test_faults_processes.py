@@ -15,8 +15,8 @@ import pytest
 
 from xyt_stream.client import connect
 from xyt_stream.errors import ConnectionFailedError, ProtocolError
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-from xyt_stream.server.limits import Limits
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from xyt_stream.protocol.error_table import BY_CLOSE_CODE, ERRORS
 from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.protocol.roles import ROLES
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-from xyt_stream.server.limits import Limits
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),

@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.messages import SUBPROTOCOL
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-from xyt_stream.server.limits import Limits
 
 from .proxy import Proxy
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from xyt_stream.client import connect
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-from xyt_stream.server.limits import Limits
 
 from .hosts import two_hosts
 

@@ -8,8 +8,8 @@ from multiprocessing.connection import Connection as Pipe
 import torch
 from torch import Tensor
 
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import run_fast, running
-from xyt_stream.server.limits import Limits
 from xyt_stream.streaming.codec import Codec
 
 NO_MODEL = "none"

@@ -115,8 +115,8 @@ def serve(
     model: ModelOptions,
 ) -> None:
     """Serve the codec over websockets until Ctrl-C."""
+    from xyt_stream.server.admission.limits import Limits
     from xyt_stream.server.app import serve as run_server
-    from xyt_stream.server.limits import Limits
 
     run_server(
         model.load(dtype),

@@ -24,16 +24,22 @@ from websockets.typing import Subprotocol
 from xyt_stream.errors import ServeError
 from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.server import log, pages
-from xyt_stream.server.access import Access, Token, check_bind, read_token_file, read_tokens
-from xyt_stream.server.capacity import capacity
-from xyt_stream.server.duplex import Factory, load
-from xyt_stream.server.engine import Engine
-from xyt_stream.server.limits import Limits
-from xyt_stream.server.proxies import Proxies
-from xyt_stream.server.realtime import visit as realtime
+from xyt_stream.server.admission.access import (
+    Access,
+    Token,
+    check_bind,
+    read_token_file,
+    read_tokens,
+)
+from xyt_stream.server.admission.limits import Limits
+from xyt_stream.server.admission.proxies import Proxies
+from xyt_stream.server.admission.sockets import Socket
+from xyt_stream.server.connection import visit
+from xyt_stream.server.duplex.models import Factory, load
+from xyt_stream.server.engine.capacity import capacity
+from xyt_stream.server.engine.engine import Engine
+from xyt_stream.server.realtime import connection as realtime
 from xyt_stream.server.service import FAREWELL, Service
-from xyt_stream.server.sockets import Socket
-from xyt_stream.server.visit import visit
 from xyt_stream.streaming.codec import Codec
 
 # What strangers send before their handshake is no concern of whoever reads our output.
@@ -91,7 +97,7 @@ async def running(
         tls: certificate and key, for wss://.
         limits: how much of everything.
         proxies: addresses and networks that are believed whom they forward.
-        duplex: makes speech models for users to talk with, see duplex.py.
+        duplex: makes speech models for users to talk with, see duplex/models.py.
 
     Raises:
         ServeError: the address, or a proxy's, cannot be used, or no such model made.

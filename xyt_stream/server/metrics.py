@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from xyt_stream.server.engine import Step
+from xyt_stream.server.engine.engine import Step
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16, 0.32, 1.0)
 _SHORT = (0.0005, 0.001)

@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from pathlib import Path
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from xyt_stream.server import web
 from xyt_stream.server.service import Service
 
 OWN_ADDRESS = (
     "Without a token this server is used under its address or localhost, not under this name: "
     "open that, or start it with a token or with --origin."
 )
+
+FOLDER = Path(__file__).parents[1] / "web"  # in a checkout a link to client/web
+
+_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+# Scripts, styles and connections of its own and nothing else; 'self' takes in the websocket.
+_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")),
+        *(f"{what} 'none'" for what in ("base-uri", "form-action", "frame-ancestors")),
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    ]
+)
+
+_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Connection": "close",
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "microphone=(self), speaker-selection=(self), camera=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def answer(service: Service, request: Request) -> Response | None:
@@ -40,7 +71,7 @@ def answer(service: Service, request: Request) -> Response | None:
         return _page(HTTPStatus.OK, msgspec.json.encode(service.info()), "application/json")
     if path == "/" and not service.access.answers_to(request.headers):
         return _text(HTTPStatus.FORBIDDEN, OWN_ADDRESS)
-    return web.file(path) or _text(HTTPStatus.NOT_FOUND, "There is no such page.")
+    return _file(path) or _text(HTTPStatus.NOT_FOUND, "There is no such page.")
 
 
 def _text(status: HTTPStatus, line: str) -> Response:
@@ -57,3 +88,25 @@ def _page(status: HTTPStatus, body: bytes, kind: str) -> Response:
         }
     )
     return Response(status.value, status.phrase, headers, body)
+
+
+def _read() -> dict[str, tuple[str, bytes]]:
+    """Content types and bytes by path; no other path leads to any file."""
+    files = {
+        f"/{file.name}": (_KINDS[file.suffix], file.read_bytes())
+        for file in FOLDER.iterdir()
+        if file.suffix in _KINDS
+    }
+    return {"/": files.pop("/index.html"), **files}
+
+
+_FILES = _read()
+
+
+def _file(path: str) -> Response | None:
+    """The page's file at a path; None if it has none there."""
+    if path not in _FILES:
+        return None
+    kind, body = _FILES[path]
+    size = {"Content-Type": kind, "Content-Length": str(len(body))}
+    return Response(HTTPStatus.OK.value, HTTPStatus.OK.phrase, Headers({**_HEADERS, **size}), body)

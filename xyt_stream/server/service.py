@@ -16,17 +16,17 @@ from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import SUBPROTOCOL, Delay, Hello, Model, Resume
 from xyt_stream.server import log
-from xyt_stream.server.access import Access
-from xyt_stream.server.conversation import silence
-from xyt_stream.server.duplex import Factory
-from xyt_stream.server.duplex_host import Host
-from xyt_stream.server.engine import BUSY_RETRY, Engine
-from xyt_stream.server.limits import Gate, Limits
+from xyt_stream.server.admission.access import Access
+from xyt_stream.server.admission.limits import Gate, Limits
+from xyt_stream.server.admission.proxies import Proxies
+from xyt_stream.server.duplex.conversation import silence
+from xyt_stream.server.duplex.models import Factory
+from xyt_stream.server.duplex.runner import Host
+from xyt_stream.server.duplex.vad import Detectors
+from xyt_stream.server.engine.engine import BUSY_RETRY, Engine
 from xyt_stream.server.metrics import Metrics
-from xyt_stream.server.proxies import Proxies
-from xyt_stream.server.realtime.detectors import Detectors
-from xyt_stream.server.rooms import Rooms
-from xyt_stream.server.session import Session
+from xyt_stream.server.sessions.rooms import Rooms
+from xyt_stream.server.sessions.session import Session
 from xyt_stream.streaming.codec import Codec
 
 FAREWELL = 2.0  # seconds that a client who must go gets to read why
@@ -66,7 +66,7 @@ class Service:
         max_sessions: streams at once.
         lookahead: frames of the future that a bidirectional model waits for.
         proxies: that are believed whom they forward.
-        duplex: makes speech models that users of this process talk with, see duplex.py.
+        duplex: makes speech models that users of this process talk with, see duplex/models.py.
 
     Raises:
         ServeError: that makes none.

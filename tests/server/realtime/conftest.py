@@ -8,8 +8,8 @@ import pytest
 from openai import AsyncOpenAI
 
 from xyt_stream.audio import resample, to_float32, to_int16
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-from xyt_stream.server.limits import Limits
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -8,8 +8,8 @@ import pytest
 from realtime_models import Stubborn
 
 from xyt_stream.errors import ProtocolError
-from xyt_stream.server.limits import Limits
-from xyt_stream.server.realtime.ear import LONGEST, MOST
+from xyt_stream.server.admission.limits import Limits
+from xyt_stream.server.realtime.input_buffer import LONGEST, MOST
 from xyt_stream.server.realtime.session import RealtimeSession
 
 

@@ -13,7 +13,7 @@ from realtime_models import Mute, Stubborn, Told
 from xyt_stream.audio import resample, to_float32
 from xyt_stream.protocol.realtime.settings import Alaw, Pcm, Ulaw
 from xyt_stream.protocol.realtime.sound import Reader, Writer
-from xyt_stream.server.parrot import Parrot
+from xyt_stream.server.duplex.parrot import Parrot
 
 FORM = Pcm()
 QUIET = np.zeros(24_000, np.int16)  # a second

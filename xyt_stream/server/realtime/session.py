@@ -29,12 +29,12 @@ from xyt_stream.protocol.realtime.events import (
     read,
 )
 from xyt_stream.protocol.realtime.sound import Reader
-from xyt_stream.server.detector import SpeechDetector
-from xyt_stream.server.intake import SoundIntake
-from xyt_stream.server.limits import Pace
-from xyt_stream.server.realtime.ear import Ear
-from xyt_stream.server.realtime.mouth import Mouth
-from xyt_stream.server.realtime.turns import Turns
+from xyt_stream.server.admission.limits import Pace
+from xyt_stream.server.duplex.vad import SpeechDetector
+from xyt_stream.server.realtime.input_buffer import Ear
+from xyt_stream.server.realtime.output import Mouth
+from xyt_stream.server.realtime.turn_detector import Turns
+from xyt_stream.server.sessions.framing import SoundIntake
 
 if TYPE_CHECKING:
     from xyt_stream.server.service import Service

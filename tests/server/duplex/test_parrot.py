@@ -1,0 +1,205 @@
+"""Real speech, told to the parrot in the server and to the one outside."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xyt_stream.audio import resample
+from xyt_stream.client import connect
+from xyt_stream.protocol.machine import Codes, Pcm
+from xyt_stream.protocol.messages import Clear
+from xyt_stream.server.admission.limits import Limits
+from xyt_stream.server.app import running
+from xyt_stream.server.duplex.parrot import Ear, Parrot, Turns
+
+FRAME = 1280
+DEMO = Path(__file__).parents[3] / "demos" / "duplex_parrot.py"
+
+
+def code(number):
+    return np.full(8, number)
+
+
+def test_a_turn_begins_before_it_was_noticed_and_ends_soon_after_it():
+    turns = Turns()
+    ended = []
+    for number in range(40):
+        turn = turns.step(code(number), 10 <= number < 20)
+        assert turns.speaking == (11 <= number < 28)
+        if turn is not None:
+            ended.append((number, turn[0].tolist()))
+    assert ended == [(28, list(range(7, 22)))]
+
+
+def test_pauses_and_clicks_are_no_ends_and_no_beginnings():
+    turns = Turns()
+    speech = [5, *range(10, 20), *range(26, 30)]
+    ended = [turns.step(code(number), number in speech) for number in range(60)]
+    (turn,) = [each for each in ended if each is not None]
+    assert turn[0].tolist() == list(range(7, 32))
+
+
+def test_of_a_turn_without_end_the_end_is_kept():
+    turns = Turns()
+    ended = [turns.step(code(number), number < 1000) for number in range(1100)]
+    (turn,) = [each for each in ended if each is not None]
+    assert turn.shape == (8, 377)
+    assert turn[0, -1] == 1001
+
+
+def test_the_ear_tells_speech_from_silence_at_any_rate(codec, clip):
+    for rate in (16_000, 24_000):
+        ear = Ear(rate)
+        silence = np.zeros(16_000, np.float32)
+        sound = np.concatenate([silence, clip / np.float32(32768), silence])
+        sound = resample(sound, 16_000, rate)
+        size = rate * 80 // 1000
+        speech = [ear.hear(sound[start : start + size]) for start in range(0, len(sound), size)]
+        assert not any(speech[:12])
+        assert np.mean(speech[16:34]) > 0.9
+        assert not any(speech[-8:])
+
+
+@pytest.fixture
+def pause():
+    return np.zeros(20 * FRAME, np.int16)
+
+
+def spoken(events):
+    return {event.frame: event.codes[:, 0] for event in events if isinstance(event, Codes)}
+
+
+def is_said_again(said, heard, codes):
+    """Whether the frames hold one stretch of the codes, to the code, and most of the speech."""
+    reply = np.stack([said[frame] for frame in sorted(said)], axis=1)
+    length = reply.shape[1]
+    assert sorted(said) == list(range(min(said), min(said) + length))  # without a gap
+    starts = [
+        start
+        for start in range(codes.shape[1] - length + 1)
+        if (codes[:, start : start + length] == reply).all()
+    ]
+    return length >= heard and bool(starts)
+
+
+async def test_it_says_again_what_it_was_told(codec, clip, pause, direct):
+    async with (
+        running(codec, max_sessions=4, duplex=Parrot, limits=Limits(load=0)) as server,
+        connect(server.url, "user", receive=("pcm", "codes")) as user,
+        connect(server.url, "encode") as encoder,
+    ):
+        told = np.concatenate([pause, clip, pause, pause, pause])
+        for connection in (user, encoder):
+            await connection.send_pcm(told)
+            await connection.end()
+        events = [event async for event in user]
+        codes = np.concatenate(
+            [event.codes async for event in encoder if isinstance(event, Codes)], axis=1
+        )
+    said = spoken(events)
+    assert is_said_again(said, 20, codes)
+    assert 20 + 26 < min(said) < 20 + 26 + 20  # after the turn, and not long after
+    sound = np.concatenate([event.samples for event in events if isinstance(event, Pcm)])
+    assert np.abs(sound[: 40 * FRAME]).max() < 500
+    assert np.abs(sound[min(said) * FRAME :]).max() > 5000
+
+
+async def test_interrupted_it_falls_silent_and_says_the_new_turn(codec, clip, pause):
+    long = np.tile(clip, 4)
+    async with (
+        running(codec, max_sessions=4, duplex=Parrot, limits=Limits(load=0)) as server,
+        connect(server.url, "user", receive=("codes",)) as user,
+    ):
+        told = np.concatenate([pause, long, pause, clip, pause, pause, pause])
+        await user.send_pcm(told)
+        await user.end()
+        said = spoken([event async for event in user])
+    begins = (len(pause) + len(long)) // FRAME
+    interrupted = begins + len(pause) // FRAME
+    first = [frame for frame in said if frame < interrupted + 15]
+    assert begins < min(first) < interrupted
+    assert max(first) < interrupted + 8  # 640 ms, of which the user's first word is not yet 250
+    second = sorted(frame for frame in said if frame >= interrupted + 15)
+    assert 20 <= len(second) <= 35
+    assert second[0] > interrupted + len(clip) // FRAME
+
+
+def test_the_one_outside_says_in_one_line_what_is_wrong():
+    words = [sys.executable, DEMO, "--url", "nowhere"]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert said.returncode == 1
+    assert said.stderr.startswith("Error: cannot reach a server at 'nowhere'")
+    assert said.stderr.count("\n") == 1
+
+
+class Caller:
+    """A user who speaks in real time, and all that it hears."""
+
+    def __init__(self, user):
+        self.user = user
+        self.events = []
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self):
+        async for event in self.user:
+            self.events.append(event)
+
+    @property
+    def frames(self):
+        """In which the model is heard."""
+        return len(spoken(self.events))
+
+    @property
+    def cuts(self):
+        """How often the model was cut off."""
+        return sum(isinstance(event, Clear) for event in self.events)
+
+    async def say(self, pcm):
+        for start in range(0, len(pcm), FRAME):
+            await self.user.send_pcm(pcm[start : start + FRAME])
+            await asyncio.sleep(0.08)
+
+    async def wait(self, condition):
+        """Silent until then: a model on a busy machine may be late."""
+
+        async def silently():
+            while not condition():
+                await self.say(np.zeros(FRAME, np.int16))
+
+        await asyncio.wait_for(silently(), 120)
+
+    async def end(self):
+        await self.user.end()
+        await asyncio.wait_for(self._listening, 120)
+
+
+async def test_the_one_outside_does_the_same(server, clip, until):
+    """As a user runs it: two conversations, one after the other, the second one interrupted."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, DEMO, "--url", server.url, "--room", "p"), stdout=subprocess.PIPE
+    )
+    rooms = server.service.rooms._rooms
+    try:
+        for turns in (1, 2):
+            async with connect(server.url, "user", room="p", receive=("codes",)) as user:
+                await until(lambda: "p" in rooms and rooms["p"].model is not None)
+                caller = Caller(user)
+                await caller.say(np.tile(clip, 3))
+                await caller.wait(lambda caller=caller: caller.frames > 3)
+                if turns == 2:
+                    await caller.say(clip)
+                    await caller.wait(lambda caller=caller: caller.cuts == 2)
+                await caller.end()
+            assert caller.cuts == turns  # one whenever a turn began
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, _ = await asyncio.wait_for(process.communicate(), 120)
+    assert b"interrupted" in out
+    assert process.returncode == 0

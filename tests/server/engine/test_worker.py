@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from xyt_stream.server.engine.worker import Worker
+
+
+class Squares:
+    """Squares what it is given, in a thread."""
+
+    def __init__(self):
+        self.worker = Worker("squares", self._run)
+        self.given = []
+        self.told = []
+        self.busy = threading.Event()
+        self.free = threading.Event()
+        self.free.set()
+
+    def give(self, number):
+        with self.worker.wake:
+            self.given.append(number)
+            self.worker.wake.notify()
+
+    def _run(self):
+        while True:
+            with self.worker.wake:
+                self.worker.wake.wait_for(lambda: self.worker.closing or self.given)
+                if self.worker.closing:
+                    return
+                number = self.given.pop(0)
+            self.busy.set()
+            self.free.wait()
+            self.worker.tell(self._take, number**2, threading.current_thread())
+
+    def _take(self, square, maker):
+        self.told.append((square, maker.name, threading.current_thread()))
+
+
+async def test_it_works_in_its_thread_and_tells_the_event_loop(until):
+    squares = Squares()
+    assert not squares.worker.alive
+    squares.give(2)  # before it starts
+    squares.worker.start()
+    squares.give(3)
+    await until(lambda: len(squares.told) == 2)
+    here = threading.current_thread()
+    assert squares.told == [(4, "squares", here), (9, "squares", here)]
+    squares.worker.stop()
+    squares.worker.stop()
+    assert not squares.worker.alive
+
+
+async def test_who_stops_it_waits_as_long_as_he_likes_and_hears_no_more(until):
+    squares = Squares()
+    squares.free.clear()
+    squares.worker.start()
+    squares.give(2)
+    await until(squares.busy.is_set)
+    squares.worker.stop(0.01)
+    assert squares.worker.alive
+    squares.free.set()
+    squares.worker.stop()
+    assert not squares.worker.alive
+    await asyncio.sleep(0)
+    assert squares.told == []

@@ -1,0 +1,1 @@
+"""Conversations between a user and a speech language model."""

@@ -1,0 +1,1 @@
+"""Sessions of xyt.v1: roles, rooms, and the queues in both directions."""
