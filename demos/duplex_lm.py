@@ -197,7 +197,7 @@ class CodeModel(nn.Module):
 
 def codes_hash(codec: Codec) -> str:
     """What its codes are known by: their vectors, whatever makes sound of them (hex SHA-256)."""
-    books = codec.network.quantizer.books.cpu().half()
+    books = codec.network.quantizer.codebooks.cpu().half()
     return hashlib.sha256(books.numpy().tobytes()).hexdigest()
 
 
@@ -339,7 +339,7 @@ class Babbler:
         if codec.hash not in self._models:
             self._models[codec.hash] = CodeModel.load(WEIGHTS, codec)
         self._model = self._models[codec.hash]
-        self._vectors = codec.network.quantizer.books.cpu().float()
+        self._vectors = codec.network.quantizer.codebooks.cpu().float()
         self._decoder = codec.stream_decoder()
         self._ear = Ear(codec.output_rate)
 

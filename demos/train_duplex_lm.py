@@ -156,7 +156,7 @@ def train(folder: Path, out: Path, work: Path, steps: int, model_name: str | Non
     held = [clip for n, clip in enumerate(clips) if n // each % HELD_OUT == HELD_OUT - 1]
     kept = [clip for n, clip in enumerate(clips) if n // each % HELD_OUT != HELD_OUT - 1]
     torch.manual_seed(0)
-    learner = Learner(codec.network.quantizer.books.float())
+    learner = Learner(codec.network.quantizer.codebooks.float())
     learner.model.quiet.copy_(quiet)
     parameters = [each for each in learner.parameters() if each.requires_grad]
     print(

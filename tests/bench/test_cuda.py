@@ -14,7 +14,7 @@ from xyt_stream.bench.cuda import NO_GPU, SMOKE, WRONG, Report, full_size, main,
 from xyt_stream.bench.harness import Steps
 from xyt_stream.model.checkpoint import Checkpoint, build
 from xyt_stream.model.quantizer import ResidualQuantizer
-from xyt_stream.streaming import recordings
+from xyt_stream.streaming import traces
 from xyt_stream.streaming.codec import Codec
 
 
@@ -63,7 +63,7 @@ def test_a_neighbour_that_is_heard_is_found(codec, monkeypatch):
     encode = ResidualQuantizer.encode
     mixed = lambda self, x: encode(self, x + x.mean(0))  # noqa: E731
     monkeypatch.setattr(ResidualQuantizer, "encode", mixed)
-    monkeypatch.setattr(recordings, "_made", WeakKeyDictionary())  # it is in none of these
+    monkeypatch.setattr(traces, "_made", WeakKeyDictionary())  # it is in none of these
     assert not checks.slots_are_independent(codec, 3).good
 
 
@@ -104,9 +104,9 @@ def test_one_late_step_is_too_many():
 def test_a_lowered_network_computes_in_half(codec):
     config = codec.network.config
     network = build(config).to_empty(device="cpu")
-    network.lower(torch.bfloat16)
+    network.cast(torch.bfloat16)
     state = Codec(Checkpoint(network, "")).stream_encoder().steps.stream.all
     assert {ring.dtype for ring in state.keys.values()} == {torch.bfloat16}
-    assert network.quantizer.books.dtype == torch.float32
+    assert network.quantizer.codebooks.dtype == torch.float32
     assert network.decoder.vocoder.head.out.weight.dtype == torch.float32
     assert network.encoder.acoustic.stack.phasors.dtype == torch.complex64

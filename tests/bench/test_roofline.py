@@ -31,7 +31,7 @@ def test_floors_are_bytes_and_operations_over_what_the_machine_does():
 def test_needs_are_those_of_the_network(codec):
     need = needs(codec.network)
     network = codec.network
-    weights = sum(p.numel() for p in network.parameters()) + network.quantizer.books.numel()
+    weights = sum(p.numel() for p in network.parameters()) + network.quantizer.codebooks.numel()
     assert need.weight_bytes == 4 * weights
     state = codec.stream_encoder().steps.stream.all
     assert need.cache_bytes > 2 * sum(ring.nbytes for ring in state.keys.values())

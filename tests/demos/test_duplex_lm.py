@@ -151,7 +151,7 @@ def test_it_does_not_play_back(codec, clip):
     """Of whatever it says, no more than three frames in a row begin as three heard in a row."""
     model = CodeModel.load(WEIGHTS, codec)
     heard = codec.encode(clip.astype(np.float32) / 32768).numpy()
-    speaker = Speaker(model, codec.network.quantizer.books, heard)
+    speaker = Speaker(model, codec.network.quantizer.codebooks, heard)
     firsts = np.array([speaker.next()[0] for _ in range(200)])
 
     def copied(length):
@@ -174,7 +174,7 @@ def test_it_speaks_in_the_voice_that_it_heard(codec, fixtures):
     heard = [codec.encode(clip) for clip in clips]
     voices = [codec.decode(codes).numpy() for codes in heard]
     for own, codes in enumerate(heard):
-        speaker = Speaker(model, codec.network.quantizer.books, codes.numpy())
+        speaker = Speaker(model, codec.network.quantizer.codebooks, codes.numpy())
         said = codec.decode(np.stack([speaker.next() for _ in range(100)], axis=1)).numpy()
         alike = [speaker_similarity(voice, said) for voice in voices]
         assert alike[own] > 0.7

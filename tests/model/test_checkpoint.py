@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from xyt_stream.errors import ModelError
 from xyt_stream.model import checkpoint
 from xyt_stream.model.config import mini
-from xyt_stream.model.sources import Source
+from xyt_stream.model.hub import Source
 from xyt_stream.model.tokenizer import Tokenizer
 
 META = {checkpoint.CONFIG_KEY: json.dumps(mini().to_dict())}
@@ -32,6 +32,12 @@ def test_comes_back_as_it_was_saved(tmp_path):
     assert loaded.network.config == mini()
     for name, value in network.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[name], value)
+
+
+def test_file_with_the_old_name_of_the_codebooks_opens(tmp_path, tensors):
+    codebooks = tensors.pop("quantizer.codebooks")
+    save_file({**tensors, "quantizer.books": codebooks}, tmp_path / "a.safetensors", META)
+    assert torch.equal(load(tmp_path / "a.safetensors").network.quantizer.codebooks, codebooks)
 
 
 def test_hash_tells_models_apart(tmp_path, other_model, codec):
@@ -112,6 +118,6 @@ def test_weights_may_be_halved(tmp_path: Path) -> None:
     network, digest = checkpoint.load(source, dtype=torch.bfloat16)
     assert digest == load(path).hash
     assert network.decoder.stack.layers[0].fc1.weight.dtype == torch.bfloat16
-    assert network.quantizer.books.dtype == torch.float32
+    assert network.quantizer.codebooks.dtype == torch.float32
     with pytest.raises(ModelError, match=r"float32 or bfloat16, not torch\.float16"):
         checkpoint.load(source, dtype=torch.float16)

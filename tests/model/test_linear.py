@@ -18,7 +18,7 @@ def test_packed_is_the_same_map(shape, bias):
     layer = Linear(*shape, bias=bias).requires_grad_(False)
     x = torch.randn(2, 5, shape[0])
     plain = layer(x)
-    layer.pack()
+    layer.prepack()
     assert layer(x).shape == plain.shape
     assert torch.allclose(layer(x), plain, atol=1e-5)
     assert torch.allclose(layer(x.transpose(0, 1)), plain.transpose(0, 1), atol=1e-5)
@@ -27,8 +27,8 @@ def test_packed_is_the_same_map(shape, bias):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_rows_bits_do_not_depend_on_how_many_there_are(shape):
     layer = Linear(*shape).requires_grad_(False)
-    layer.pack()
-    if layer.packed is None:
+    layer.prepack()
+    if layer.prepacked is None:
         pytest.skip("this machine packs nothing")
     x = torch.randn(500, shape[0])
     whole = layer(x)
@@ -48,7 +48,7 @@ from xyt_stream.model.linear import Linear
 layer = Linear(64, 32).to(torch.bfloat16).requires_grad_(False)
 x = torch.randn(4, 64, dtype=torch.bfloat16)
 plain = layer(x)
-layer.pack()
+layer.prepack()
 assert torch.allclose(layer(x), plain, atol=1e-2)
 """
 

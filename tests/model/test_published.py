@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from xyt_stream import Codec
 from xyt_stream.audio import read_audio
 from xyt_stream.errors import ModelError
-from xyt_stream.model import checkpoint, sources
+from xyt_stream.model import checkpoint, hub
 
 CASES = [("xy16k", 1), ("xy16k", 2), ("xy24k", 0), ("xy24k", 1)]
 
@@ -189,7 +189,7 @@ def test_a_truncated_file_is_named(fixtures, tmp_path):
 @pytest.mark.parametrize("name", ["xy16k", "xy24k"])
 def test_converted_it_is_the_same_model_in_one_file(codecs, fixtures, tmp_path, name):
     target = tmp_path / "one.safetensors"
-    checkpoint.convert(sources.find(fixtures / "published" / name / "weights.ckpt"), target)
+    checkpoint.convert(hub.find(fixtures / "published" / name / "weights.ckpt"), target)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
     original, converted = codecs[name], Codec.load(target)
     assert (converted.name, converted.hash) == (original.name, original.hash)

@@ -15,7 +15,7 @@ def test_each_book_codes_what_is_left_with_its_nearest_vector():
     net, latent = quantizer(), torch.randn(2, 5, 6)
     found = net.quantize(latent)
     residual = latent
-    for i, book in enumerate(net.books):
+    for i, book in enumerate(net.codebooks):
         assert torch.allclose(found.residuals[i], residual, atol=1e-6)
         distance = (residual[:, :, None] - book).square().sum(-1)
         assert torch.equal(found.codes[i], distance.argmin(-1))
@@ -34,21 +34,29 @@ def test_decode_undoes_encode_up_to_what_is_left():
 def test_decode_takes_the_first_books_alone():
     net = quantizer()
     codes = torch.randint(16, (1, 3, 4))
-    first = net.output_proj(net.books[0][codes[0, 0]])
+    first = net.output_proj(net.codebooks[0][codes[0, 0]])
     assert torch.allclose(net.decode(codes[:, :1])[0], first, atol=1e-6)
 
 
 def test_changed_books_count_after_refresh():
     net, latent = quantizer(), torch.randn(1, 7, 6)
-    net.books.copy_(torch.randn(3, 16, 6) * 5)
+    net.codebooks.copy_(torch.randn(3, 16, 6) * 5)
     net.refresh()
-    distance = (latent[:, :, None] - net.books[0]).square().sum(-1)
+    distance = (latent[:, :, None] - net.codebooks[0]).square().sum(-1)
     assert torch.equal(net.quantize(latent).codes[0], distance.argmin(-1))
 
 
 def test_packed_books_give_the_same_codes():
     net, latent = quantizer(), torch.randn(3, 50, 6)
     plain = net.quantize(latent)
-    net.pack()
+    net.prepack()
     assert torch.equal(net.quantize(latent).codes, plain.codes)
     assert torch.equal(net.quantize(latent[:1, :1]).codes, plain.codes[:, :1, :1])
+
+
+def test_state_with_the_old_name_of_the_codebooks_opens():
+    net = quantizer()
+    state = net.state_dict()
+    state["books"] = state.pop("codebooks") + 1
+    net.load_state_dict(state)
+    assert torch.equal(net.codebooks, state["books"])

@@ -50,7 +50,7 @@ def tiny(causal: bool, context: int) -> Codec:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         network = Tokenizer(tiny_config(causal, context)).eval().requires_grad_(False)
-        network.quantizer.books.mul_(0.3)
+        network.quantizer.codebooks.mul_(0.3)
         network.quantizer.refresh()
     return Codec(Checkpoint(network, "none"))
 

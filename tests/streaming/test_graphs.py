@@ -136,7 +136,7 @@ def test_a_step_asks_the_host_nothing(model, dtype, request, monkeypatch):
     with torch.device("meta"):
         network = build(config).to("meta")
         if dtype is not None:
-            network.lower(dtype)
+            network.cast(dtype)
         encoder, decoder = StreamEncoder(network, 2), StreamDecoder(network, 2)
         active = torch.ones(2, dtype=torch.bool)
         for half, x in (

@@ -13,7 +13,7 @@ from xyt_stream.streaming.summary import LOOKAHEADS, summarize
 @pytest.mark.parametrize("which", ["codec", "published"])
 def test_parts_are_all_there_is(which, request):
     network = request.getfixturevalue(which).network
-    learned = sum(p.numel() for p in network.parameters()) + network.quantizer.books.numel()
+    learned = sum(p.numel() for p in network.parameters()) + network.quantizer.codebooks.numel()
     assert summarize(network.config).parameters == learned
 
 

@@ -55,4 +55,4 @@ def test_state_survives():
     second.load_state_dict(first.state_dict())
     for learned in (first, second):
         learned.update(learned.quantizer.quantize(vectors[None]))
-    assert torch.equal(first.quantizer.books, second.quantizer.books)
+    assert torch.equal(first.quantizer.codebooks, second.quantizer.codebooks)

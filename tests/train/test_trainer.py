@@ -62,7 +62,7 @@ def test_some_crops_are_decoded_from_fewer_books(trainer):
         made.step()
     latent = made.latents(made.crops[0]).detach()
     found = made.quantize(latent)
-    books = made.network.quantizer.books
+    books = made.network.quantizer.codebooks
     first = books[0][found.codes[0]]
     seen = set()
     for _ in range(30):
@@ -93,7 +93,7 @@ def test_what_ships_is_the_average_with_the_books_of_now(trainer):
     for _ in range(22):
         made.step()
     shipped = made.shipped()
-    assert torch.equal(shipped.quantizer.books, made.network.quantizer.books)
+    assert torch.equal(shipped.quantizer.codebooks, made.network.quantizer.codebooks)
     weight = shipped.encoder.downsample.down_proj.weight
     assert not torch.equal(weight, made.network.encoder.downsample.down_proj.weight)
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.bench.profile import held_bytes
+from xyt_stream.model.overlapped import decode as decode_clips
+from xyt_stream.model.overlapped import encode as encode_clips
 from xyt_stream.model.tokenizer import Tokenizer
-from xyt_stream.model.windows import decode as decode_clips
-from xyt_stream.model.windows import encode as encode_clips
 from xyt_stream.streaming.codec import Codec
 from xyt_stream.streaming.steps import Steps
 
@@ -132,7 +132,7 @@ class Naive:
 
     def __init__(self, network: Tokenizer, streams: int) -> None:
         frames = NAIVE_SECONDS * INPUT_RATE // FRAME_SAMPLES
-        device = network.quantizer.books.device
+        device = network.quantizer.codebooks.device
         books = network.config.quantizer.codebooks
         self.network = network
         self.sound = torch.randn(streams, frames * FRAME_SAMPLES, device=device) / 10

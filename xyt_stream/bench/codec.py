@@ -205,8 +205,8 @@ def _builders(
 
         network = random_network(published("published size", 16_000), str(codec.device))
         halved = copy.deepcopy(network)
-        halved.lower(torch.bfloat16)
-        halved.pack()
+        halved.cast(torch.bfloat16)
+        halved.prepack()
         live = Codec(Checkpoint(halved, ""))
         for windows in (1, 2):
             make = partial(baselines.full_size, live, windows=windows)

@@ -182,7 +182,7 @@ def run(device: torch.device, size: Size, report: Report, *, smoke: bool) -> int
     full, small = Codec(Checkpoint(network, "")), Codec.load(device=str(device))
     if not check([small, full], size, report):
         return WRONG
-    network.lower(HALF)
+    network.cast(HALF)
     small = Codec.load(device=str(device), dtype=HALF)
     ceiling = ceilings(device, HALF, mib=size.copied_mib, side=size.side)
     report.add(

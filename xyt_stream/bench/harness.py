@@ -12,10 +12,11 @@ from torch import Tensor
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.evaluate.timing import Times, summary, timed
 from xyt_stream.streaming.codec import Codec
-from xyt_stream.streaming.copies import Copies
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder
-from xyt_stream.streaming.graphs import CudaCapture, Graphs, Step
+from xyt_stream.streaming.graphs import CudaCapture, Graphs
+from xyt_stream.streaming.steps import Step
+from xyt_stream.streaming.transfers import Transfers
 
 WARM_UP = 5  # steps, not timed
 
@@ -54,10 +55,10 @@ class Rig:
         self.everybody = self.encoder.steps.all_slots
         self.encode: Step = self.encoder.run
         self.decode: Step = self.decoder.run
-        self.copies = Copies(device)
-        self.pcm = self.copies.staging(streams, codec.frame_samples_in).normal_(0, 0.1)
-        self.codes = self.copies.staging(streams, codec.num_codebooks, dtype=torch.int64)
-        self.sound = self.copies.staging(streams, codec.frame_samples_out)
+        self.transfers = Transfers(device)
+        self.pcm = self.transfers.staging(streams, codec.frame_samples_in).normal_(0, 0.1)
+        self.codes = self.transfers.staging(streams, codec.num_codebooks, dtype=torch.int64)
+        self.sound = self.transfers.staging(streams, codec.frame_samples_out)
         if graphs and device.type == "cuda":
             capture = CudaCapture(device)
             pcm, codes = self.pcm.to(device), self.codes.to(device)
@@ -67,10 +68,10 @@ class Rig:
     @torch.inference_mode()
     def step(self) -> None:
         """All streams, one frame; codes travel home while the sound is made."""
-        codes = self.encode(self.copies.up(self.pcm), self.everybody)
-        coded = self.copies.down(codes, self.codes)
+        codes = self.encode(self.transfers.up(self.pcm), self.everybody)
+        coded = self.transfers.down(codes, self.codes)
         sound: Tensor = self.decode(codes, self.everybody)
-        heard = self.copies.down(sound, self.sound)
+        heard = self.transfers.down(sound, self.sound)
         coded.wait()
         heard.wait()
 

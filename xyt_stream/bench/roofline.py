@@ -68,7 +68,7 @@ def needs(network: Tokenizer) -> Needs:
         for group in (half.steps.stream.all.keys, half.steps.stream.all.values)
         for ring in group.values()
     ]
-    weights = [*network.parameters(), network.quantizer.books]
+    weights = [*network.parameters(), network.quantizer.codebooks]
     return Needs(
         weight_bytes=sum(weight.nbytes for weight in weights),
         cache_bytes=sum(ring.nbytes for ring in rings),

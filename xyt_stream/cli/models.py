@@ -77,7 +77,7 @@ def convert(
 
     It loads much faster, and is the same model by the same hash: the same codes, the same sound.
     """
-    from xyt_stream.model import checkpoint, sources
+    from xyt_stream.model import checkpoint, hub
 
-    checkpoint.convert(sources.find(model, config=config, revision=revision), target)
+    checkpoint.convert(hub.find(model, config=config, revision=revision), target)
     say(f"{target}: {target.stat().st_size / 1e6:.0f} MB")

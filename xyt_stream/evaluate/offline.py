@@ -90,7 +90,7 @@ def random_network(config: ModelConfig, device: str = "cpu") -> Tokenizer:
     torch.manual_seed(0)
     with torch.device(device):
         network = Tokenizer(config).eval().requires_grad_(False).to(device)
-    network.quantizer.books.mul_(0.5)  # about as long as what `input_proj` gives them to code
+    network.quantizer.codebooks.mul_(0.5)  # about as long as what `input_proj` gives them to code
     network.quantizer.refresh()
     return network
 
@@ -160,13 +160,13 @@ def published_encode(network: Tokenizer, wav: Tensor) -> Tensor:
 def published_decode(network: Tokenizer, codes: Tensor) -> Tensor:
     """[codebooks, frames], up to one window -> [frames * frame_samples_out]."""
     frames = codes.shape[1]
-    batch = codes[None].to(network.quantizer.books.device)
+    batch = codes[None].to(network.quantizer.codebooks.device)
     return network.decode(batch, _fully_masked(network, frames, frames * STEPS_PER_FRAME))[0]
 
 
 def _fully_masked(network: Tokenizer, frames: int, end: int) -> FullyMasked:
     """A timeline of one clip with `end` valid positions at 50 Hz."""
-    device = network.quantizer.books.device
+    device = network.quantizer.codebooks.device
     ends = torch.tensor([end], device=device)
     context = network.config.context
     return FullyMasked(frames, causal=False, context=context, device=device, ends=ends)

@@ -80,7 +80,7 @@ def _codes(codec: Codec, clip: Transcript) -> Tensor:
 
 def _latents(codec: Codec, codes: Tensor) -> Tensor:
     """The sum of the codes' vectors, [frames, dim]."""
-    books = codec.network.quantizer.books
+    books = codec.network.quantizer.codebooks
     return torch.stack([book[code] for book, code in zip(books, codes, strict=False)]).sum(0)
 
 

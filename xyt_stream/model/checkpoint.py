@@ -17,9 +17,10 @@ from torch import Tensor
 
 from xyt_stream.errors import ModelError
 from xyt_stream.model.config import ModelConfig, published
+from xyt_stream.model.hub import Source
 from xyt_stream.model.precision import WEIGHTS, names
 from xyt_stream.model.published import translate_config, translate_weights
-from xyt_stream.model.sources import Source
+from xyt_stream.model.quantizer import rename_codebooks
 from xyt_stream.model.tokenizer import Tokenizer
 
 CONFIG_KEY = "xyt_config"  # in the header of a safetensors file that `save` wrote
@@ -80,7 +81,7 @@ def load(source: Source, device: str = "cpu", dtype: torch.dtype = torch.float32
     Published weights without a config are taken to be of the released sizes.
 
     Args:
-        dtype: of weights and activations, one of WEIGHTS; see `Tokenizer.lower`.
+        dtype: of weights and activations, one of WEIGHTS; see `Tokenizer.cast`.
 
     Raises:
         ModelError: naming the file and what does not fit; or no such precision.
@@ -96,7 +97,7 @@ def load(source: Source, device: str = "cpu", dtype: torch.dtype = torch.float32
         network = build(_published_config(source, tensors))
     fill(network, tensors, weights)
     network = network.to(device)
-    network.lower(dtype)
+    network.cast(dtype)
     return Checkpoint(network, header.get(HASH_KEY) or _digest(weights))
 
 
@@ -119,6 +120,7 @@ def fill(network: Tokenizer, tensors: Mapping[str, Tensor], path: Path) -> None:
     wanted = network.state_dict()
     # Sinusoids can be computed, so some ports leave them out.
     tensors = {**{k: v for k, v in wanted.items() if k.endswith(".sinusoids")}, **tensors}
+    rename_codebooks(tensors, "quantizer.")
     wrong = [
         *(f"{name} is missing" for name in wanted if name not in tensors),
         *(f"{name} is left over" for name in tensors if name not in wanted),

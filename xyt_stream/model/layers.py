@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xyt_stream.model.linear import Linear, Packable
+from xyt_stream.model.linear import Linear, Prepackable
 from xyt_stream.model.timeline import Tailed, Timeline
 
 SHORT = 16  # positions
 
 
-class Windowed(Tailed):
+class Convolution(Tailed):
     """What a 1-D convolution reads around each position.
 
     A causal one reads only the past. A centred one, as in the published model, sees zeros beyond
@@ -28,11 +28,11 @@ class Windowed(Tailed):
         self.ahead = 0 if pads else right
 
 
-class Conv(Windowed, Packable):
+class Conv(Convolution, Prepackable):
     """1-D convolution whose output has length / stride positions: a linear map of windows.
 
     Args:
-        causal, pads: see Windowed.
+        causal, pads: see Convolution.
         gelu: whether F.gelu follows.
     """
 
@@ -62,7 +62,7 @@ class Conv(Windowed, Packable):
         return self.map(windows.flatten(2))  # of [batch, out, channels, kernel]
 
 
-class DepthwiseConv(Windowed):
+class DepthwiseConv(Convolution):
     """1-D convolution of each channel by itself."""
 
     def __init__(self, channels: int, kernel: int, *, causal: bool) -> None:
@@ -86,7 +86,7 @@ class DepthwiseConv(Windowed):
         return out.to(x.dtype)
 
 
-class Deconv(Tailed, Packable):
+class Deconv(Tailed, Prepackable):
     """Transposed 1-D convolution, cut on the right to length * stride positions.
 
     What it gives depends on the past only: output n sums inputs n // stride and before. So it is a
@@ -127,9 +127,9 @@ class Downsample(nn.Module):
         joined = width * factor
         self.factor = factor
         # Stride equals kernel, so the two convolutions are linear maps of the joined positions.
-        self.gate_proj = Linear(joined, joined, bias=False, few=True)
-        self.up_proj = Linear(joined, joined, bias=False, few=True)
-        self.down_proj = Linear(joined, joined, bias=False, few=True)
+        self.gate_proj = Linear(joined, joined, bias=False, row_invariant=True)
+        self.up_proj = Linear(joined, joined, bias=False, row_invariant=True)
+        self.down_proj = Linear(joined, joined, bias=False, row_invariant=True)
         self.layer_norm = nn.LayerNorm(joined)
 
     def forward(self, x: Tensor) -> Tensor:

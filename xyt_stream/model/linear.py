@@ -20,8 +20,8 @@ ROWS = 4  # that the layout is chosen for: the 50 Hz positions of one frame
 SPARE_ROWS = 3
 
 
-def pack_weight(weight: Tensor) -> Tensor | None:
-    """A weight, [out, in], laid out for `packed_linear`; None where that cannot be."""
+def prepack_weight(weight: Tensor) -> Tensor | None:
+    """A weight, [out, in], laid out for `prepacked_linear`; None where that cannot be."""
     if weight.device.type != "cpu" or not torch._C._has_mkldnn:
         return None
     # Processors without AVX-512 have float32 only.
@@ -31,17 +31,19 @@ def pack_weight(weight: Tensor) -> Tensor | None:
     return packed
 
 
-def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
-    """As F.linear, and F.gelu after it in the same pass."""
+def prepacked_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False
+) -> Tensor:
+    """As F.linear of a `prepack_weight` weight, and F.gelu after it in the same pass."""
     if torch._C._get_tracing_state() is not None:
-        recorded: Tensor = _pointwise()[gelu](x, packed, bias)
-        return recorded
+        traced: Tensor = _pointwise()[gelu](x, weight, bias)
+        return traced
     after = "gelu" if gelu else "none"
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, after, [], "none")
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], "none")
     return out
 
 
-def few_rows(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def row_invariant_linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """As F.linear of [..., n, in], but to the bit the same however many rows there are.
 
     The libraries behind torch multiply one to three rows in an order of their own. From four rows
@@ -53,14 +55,14 @@ def few_rows(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @functools.cache
 def _pointwise() -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    """The packed map without and with gelu, as a recording wants them.
+    """The prepacked map without and with gelu, in a form that a trace can hold.
 
     It cannot note the operation's empty list of numbers by itself.
     """
     source = """
-    def {name}(x: Tensor, packed: Tensor, bias: Optional[Tensor]) -> Tensor:
+    def {name}(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
         numbers: List[Optional[number]] = []
-        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "{name}", numbers, "none")
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "{name}", numbers, "none")
     """
     names = ("none", "gelu")
     unit = torch.jit.CompilationUnit(
@@ -69,8 +71,8 @@ def _pointwise() -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
     return unit.none, unit.gelu
 
 
-class Packable(nn.Module):
-    """A layer that is a linear map of rows, in half the time for a few rows once it is packed.
+class Prepackable(nn.Module):
+    """A layer that is a linear map of rows, in half the time for a few rows once it is prepacked.
 
     A live step is a few rows against weights that no longer lie in the cache, and oneDNN reads its
     own blocked layout at twice the speed. With AVX2 and above its results do not depend on the
@@ -78,34 +80,34 @@ class Packable(nn.Module):
 
     Args:
         gelu: whether F.gelu follows.
-        few: whether it is given one to three rows as well.
+        row_invariant: whether a row's result is the same, to the bit, however few rows there are.
     """
 
-    def __init__(self, *, gelu: bool = False, few: bool = False) -> None:
+    def __init__(self, *, gelu: bool = False, row_invariant: bool = False) -> None:
         super().__init__()
-        self.gelu, self.few = gelu, few
-        self.packed: tuple[Tensor, Tensor | None] | None = None
+        self.gelu, self.row_invariant = gelu, row_invariant
+        self.prepacked: tuple[Tensor, Tensor | None] | None = None
 
     def plain(self) -> tuple[Tensor, Tensor | None]:
         """The map's weight, [out, in], and bias, [out]."""
         raise NotImplementedError
 
-    def pack(self) -> None:
+    def prepack(self) -> None:
         """Lay the weight out anew, where this machine and this torch can."""
         weight, bias = self.plain()
-        packed = pack_weight(weight.detach().contiguous())
-        self.packed = None if packed is None else (packed, bias)
+        packed = prepack_weight(weight.detach().contiguous())
+        self.prepacked = None if packed is None else (packed, bias)
 
     def map(self, rows: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        if self.packed is not None and not torch.is_autocast_enabled(rows.device.type):
-            return packed_linear(rows, *self.packed, gelu=self.gelu)
-        out = (few_rows if self.few else F.linear)(rows, *self.plain())
+        if self.prepacked is not None and not torch.is_autocast_enabled(rows.device.type):
+            return prepacked_linear(rows, *self.prepacked, gelu=self.gelu)
+        out = (row_invariant_linear if self.row_invariant else F.linear)(rows, *self.plain())
         return F.gelu(out) if self.gelu else out
 
 
-class Linear(Packable):
-    """nn.Linear that can be packed."""
+class Linear(Prepackable):
+    """nn.Linear that can be prepacked."""
 
     def __init__(
         self,
@@ -114,9 +116,9 @@ class Linear(Packable):
         *,
         bias: bool = True,
         gelu: bool = False,
-        few: bool = False,
+        row_invariant: bool = False,
     ) -> None:
-        super().__init__(gelu=gelu, few=few)
+        super().__init__(gelu=gelu, row_invariant=row_invariant)
         plain = nn.Linear(in_features, out_features, bias=bias)
         self.in_features, self.out_features = in_features, out_features
         self.weight, self.bias = plain.weight, plain.bias

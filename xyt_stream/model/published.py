@@ -142,7 +142,7 @@ def translate_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
         key=lambda k: int(k.split(".")[2]),
     )
     if books:
-        tensors["quantizer.books"] = torch.stack([tensors.pop(k) for k in books])
+        tensors["quantizer.codebooks"] = torch.stack([tensors.pop(k) for k in books])
     return tensors
 
 

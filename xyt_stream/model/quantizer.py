@@ -1,15 +1,15 @@
-"""Residual vector quantization: each book codes what the books before it left over."""
+"""Residual vector quantization: each codebook codes what the codebooks before it left over."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import QuantizerConfig
-from xyt_stream.model.linear import Linear, few_rows, pack_weight, packed_linear
+from xyt_stream.model.linear import Linear, prepack_weight, prepacked_linear, row_invariant_linear
 from xyt_stream.model.precision import full_precision
 
 
@@ -19,12 +19,18 @@ class Quantized(NamedTuple):
     Args:
         codes: int64 [codebooks, batch, frames].
         total: sum of the chosen vectors, float32 [batch, frames, dim].
-        residuals: what each book was given to code, float32 [codebooks, batch, frames, dim].
+        residuals: what each codebook was given to code, float32 [codebooks, batch, frames, dim].
     """
 
     codes: Tensor
     total: Tensor
     residuals: Tensor
+
+
+def rename_codebooks(state: dict[str, Any], prefix: str) -> None:
+    """Give the codebooks in `state` their present name; older files say "books"."""
+    if f"{prefix}books" in state:
+        state[f"{prefix}codebooks"] = state.pop(f"{prefix}books")
 
 
 class ResidualQuantizer(nn.Module):
@@ -34,29 +40,35 @@ class ResidualQuantizer(nn.Module):
     averages, not by gradients, and calls `refresh` after.
     """
 
-    books: Tensor
+    codebooks: Tensor
     offsets: Tensor
 
     def __init__(self, config: QuantizerConfig, width: int) -> None:
         super().__init__()
         self.config = config
-        self.input_proj = Linear(width, config.dim, few=True)
+        self.input_proj = Linear(width, config.dim, row_invariant=True)
         self.output_proj = Linear(config.dim, width)
-        books = torch.randn(config.codebooks, config.codebook_size, config.dim)
-        self.register_buffer("books", books)
-        self.packed: list[Tensor | None] = [None] * config.codebooks
-        self.register_buffer("offsets", books.square().sum(2) / 2, persistent=False)
+        codebooks = torch.randn(config.codebooks, config.codebook_size, config.dim)
+        self.register_buffer("codebooks", codebooks)
+        self.prepacked: list[Tensor | None] = [None] * config.codebooks
+        self.register_buffer("offsets", codebooks.square().sum(2) / 2, persistent=False)
 
-    def pack(self) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        rename_codebooks(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def prepack(self) -> None:
         """Lay the codebooks out for speed; they may not change any more."""
-        self.packed = [pack_weight(-book) for book in self.books]
+        self.prepacked = [prepack_weight(-codebook) for codebook in self.codebooks]
 
     def refresh(self) -> None:
         """Take note of changed codebooks."""
-        self.offsets = self.books.square().sum(2) / 2
+        self.offsets = self.codebooks.square().sum(2) / 2
 
     def quantize(self, latent: Tensor) -> Quantized:
-        """Nearest code by squared distance, book after book.
+        """Nearest code by squared distance, one codebook after the other.
 
         Args:
             latent: float32 [batch, frames, dim], after `input_proj`.
@@ -64,15 +76,16 @@ class ResidualQuantizer(nn.Module):
         residual = latent.flatten(0, 1)
         total = torch.zeros_like(residual)
         codes, residuals = [], []
-        for book, offset, packed in zip(self.books, self.offsets, self.packed, strict=True):
+        rows = zip(self.codebooks, self.offsets, self.prepacked, strict=True)
+        for codebook, offset, packed in rows:
             residuals.append(residual)
             # |c|^2 / 2 - r.c: half of |r - c|^2, without |r|^2, which is the same for every code
             if packed is None:
-                distance = offset - few_rows(residual, book, None)
+                distance = offset - row_invariant_linear(residual, codebook, None)
             else:
-                distance = packed_linear(residual, packed, offset)
+                distance = prepacked_linear(residual, packed, offset)
             code = distance.argmin(1)
-            chosen = F.embedding(code, book)
+            chosen = F.embedding(code, codebook)
             residual = residual - chosen
             total = total + chosen
             codes.append(code)
@@ -92,13 +105,13 @@ class ResidualQuantizer(nn.Module):
 
     @full_precision
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes of one or more books, the first ones: [batch, codebooks, frames].
+        """Codes of the first one or more codebooks: [batch, codebooks, frames].
 
         Returns:
             [batch, frames, width].
         """
         total = torch.zeros((), device=codes.device)
-        for i, book in enumerate(self.books[: codes.shape[1]]):
-            total = total + F.embedding(codes[:, i], book)
+        for i, codebook in enumerate(self.codebooks[: codes.shape[1]]):
+            total = total + F.embedding(codes[:, i], codebook)
         out: Tensor = self.output_proj(total)
         return out

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from xyt_stream.model.config import STEPS_PER_FRAME, ModelConfig, StackConfig
 from xyt_stream.model.features import LogMel
 from xyt_stream.model.layers import Conv, Deconv, Downsample, Upsample
-from xyt_stream.model.linear import Packable
+from xyt_stream.model.linear import Prepackable
 from xyt_stream.model.quantizer import ResidualQuantizer
 from xyt_stream.model.timeline import Timeline
 from xyt_stream.model.transformer import Stack
@@ -128,8 +128,8 @@ class Tokenizer(nn.Module):
         out: Tensor = self.decoder(self.quantizer.decode(codes), timeline)
         return out
 
-    def lower(self, dtype: torch.dtype) -> None:
-        """Weights and activations of the stacks in `dtype` from now on; before `pack`.
+    def cast(self, dtype: torch.dtype) -> None:
+        """Weights and activations of the stacks in `dtype` from now on; before `prepack`.
 
         Mels, the quantizer and the inverse FFT stay float32, as under `precision`. Weights take
         half the memory, and half the time to be read, which is what a step of few rows waits for.
@@ -141,11 +141,11 @@ class Tokenizer(nn.Module):
                     if tensor.is_floating_point():  # and not complex, as phasors are
                         tensor.data = tensor.data.to(dtype)
 
-    def pack(self) -> None:
+    def prepack(self) -> None:
         """Lay weights out for speed on a CPU; they may not be trained or moved any more."""
         for module in self.modules():
-            if isinstance(module, Packable | ResidualQuantizer):
-                module.pack()
+            if isinstance(module, Prepackable | ResidualQuantizer):
+                module.prepack()
 
     @property
     def samples_ahead(self) -> int:

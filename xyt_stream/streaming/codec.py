@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.errors import AudioError, DeviceError
-from xyt_stream.model import checkpoint, pieces, sources, windows
+from xyt_stream.model import checkpoint, chunked, hub, overlapped
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.precision import precision
 from xyt_stream.model.timeline import Clip
@@ -75,17 +75,17 @@ class Codec:
             ModelError: no such model, or files that do not fit.
             DeviceError: no such device.
         """
-        source = sources.find(model, config=config, revision=revision)
+        source = hub.find(model, config=config, revision=revision)
         loaded = checkpoint.load(source, check_device(device), dtype)
         # In float32 a second copy of the published size would cost 2 GB.
         if loaded.network.config.causal or dtype != torch.float32:
-            loaded.network.pack()
+            loaded.network.prepack()
         return cls(loaded)
 
     @property
     def device(self) -> torch.device:
         """Where the network runs."""
-        return self.network.quantizer.books.device
+        return self.network.quantizer.codebooks.device
 
     @torch.inference_mode()
     def encode(
@@ -127,8 +127,8 @@ class Codec:
     def _encode(self, batch: Tensor, lengths: Tensor) -> Tensor:
         if not self.causal:
             inside = torch.arange(batch.shape[1], device=self.device) < lengths[:, None]
-            return windows.encode(self.network, batch * inside, lengths)
-        return pieces.encode(self.network, batch)
+            return overlapped.encode(self.network, batch * inside, lengths)
+        return chunked.encode(self.network, batch)
 
     @torch.inference_mode()
     def decode(
@@ -173,7 +173,7 @@ class Codec:
 
     def _decode(self, batch: Tensor, lengths: Tensor) -> Tensor:
         if not self.causal:
-            return windows.decode(self.network, batch, lengths)
+            return overlapped.decode(self.network, batch, lengths)
         frames = batch.shape[2]
         if frames <= WHOLE_FRAMES:
             context = self.network.config.context

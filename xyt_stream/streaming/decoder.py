@@ -7,8 +7,8 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.model.tokenizer import Tokenizer
+from xyt_stream.streaming.compiled_step import CompiledStep, compile_step
 from xyt_stream.streaming.inputs import Codes, check_codes
-from xyt_stream.streaming.prepared import Prepared, prepare
 from xyt_stream.streaming.steps import Feed, Steps
 
 
@@ -60,11 +60,11 @@ class StreamDecoder:
         self.delay = self.lead * FRAME_SECONDS + self.delay_samples / config.output_rate
         self._feed: Feed | None = None
         self._started = False
-        self._prepared: Prepared | None = None
+        self._compiled: CompiledStep | None = None
         if frames == 1:
             parts = [network.decoder, network.quantizer]
             codes = torch.zeros(slots, config.quantizer.codebooks, dtype=torch.int64)
-            self._prepared = prepare(self.run, parts, self.steps, codes, graphs=graphs)
+            self._compiled = compile_step(self.run, parts, self.steps, codes, graphs=graphs)
 
     @torch.inference_mode()
     def step(self, codes: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
@@ -81,15 +81,15 @@ class StreamDecoder:
             float32 [slots, frames * frame_samples_out].
         """
         whole = codes.ndim == 2 and codes.shape[1] == self.network.config.quantizer.codebooks
-        if self._prepared and whole and self._prepared.serves(active, chosen):
-            return self._prepared(codes, active, chosen)
+        if self._compiled and whole and self._compiled.serves(active, chosen):
+            return self._compiled(codes, active, chosen)
         return self.run(codes, active, chosen, self.steps.sole_lane(active))
 
     @torch.inference_mode()
     def run(
         self, codes: Tensor, active: Tensor, chosen: Tensor | None = None, lane: int | None = None
     ) -> Tensor:
-        """`step` itself, which recordings and graphs are made from: it asks the device nothing.
+        """`step` itself, which traces and graphs are made from: it asks the device nothing.
 
         Args:
             lane: the only one to run, of a model that has two.

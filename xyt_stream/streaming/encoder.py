@@ -7,8 +7,8 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.model.tokenizer import Tokenizer
+from xyt_stream.streaming.compiled_step import compile_step
 from xyt_stream.streaming.inputs import Samples, check_samples
-from xyt_stream.streaming.prepared import prepare
 from xyt_stream.streaming.steps import Feed, Steps
 
 
@@ -48,7 +48,7 @@ class StreamEncoder:
         self._feed: Feed | None = None
         parts = [network.encoder, network.mel, network.quantizer]
         pcm = torch.zeros(slots, FRAME_SAMPLES)
-        self._prepared = prepare(self.run, parts, self.steps, pcm, graphs=graphs)
+        self._compiled = compile_step(self.run, parts, self.steps, pcm, graphs=graphs)
 
     @torch.inference_mode()
     def step(self, pcm: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
@@ -63,15 +63,15 @@ class StreamEncoder:
         Returns:
             int64 [slots, codebooks].
         """
-        if self._prepared and self._prepared.serves(active, chosen):
-            return self._prepared(pcm, active, chosen)
+        if self._compiled and self._compiled.serves(active, chosen):
+            return self._compiled(pcm, active, chosen)
         return self.run(pcm, active, chosen, self.steps.sole_lane(active))
 
     @torch.inference_mode()
     def run(
         self, pcm: Tensor, active: Tensor, chosen: Tensor | None = None, lane: int | None = None
     ) -> Tensor:
-        """`step` itself, which recordings and graphs are made from: it asks the device nothing.
+        """`step` itself, which traces and graphs are made from: it asks the device nothing.
 
         Args:
             lane: the only one to run, of a model that has two.

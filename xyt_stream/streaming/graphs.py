@@ -14,9 +14,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-WARM_UP = 2  # steps before a capture: libraries choose their kernels, layers make their scratch
+from xyt_stream.streaming.steps import Step
 
-Step = Callable[[Tensor, Tensor], Tensor]
+WARM_UP = 2  # steps before a capture: libraries choose their kernels, layers make their scratch
 
 
 class Captured(NamedTuple):

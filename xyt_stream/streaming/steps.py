@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,16 @@ from torch import Tensor, nn
 from xyt_stream.errors import ModelError, XYTError
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.lookahead import History, Lanes
+from xyt_stream.streaming.overlapped_stream import OverlappedStream
 from xyt_stream.streaming.stream import Stream
-from xyt_stream.streaming.windowed import Windowed
+
+
+class Step(Protocol):
+    """One step of some slots: `StreamEncoder.run` or `StreamDecoder.run`."""
+
+    def __call__(self, x: Tensor, active: Tensor, chosen: Tensor | None = None, /) -> Tensor:
+        """Rows, active and chosen to results, as documented there."""
+        ...
 
 
 class Steps:
@@ -52,7 +61,7 @@ class Steps:
         self.network = network
         self.slots = slots
         self.lookahead = lookahead
-        self.device = network.quantizer.books.device
+        self.device = network.quantizer.codebooks.device
         self.hop = hop
         self.lead = lookahead * hop + ahead
         self.all_slots = torch.ones(slots, dtype=torch.bool, device=self.device)
@@ -64,7 +73,7 @@ class Steps:
         else:
             self.lanes = Lanes(slots, config.context, lookahead, self.device)
             self.history = History(slots, (*channels, hop + self.lead), hop, self.device)
-            self.stream = Windowed(config, modules, self.lanes, self.device)
+            self.stream = OverlappedStream(config, modules, self.lanes, self.device)
 
     def sole_lane(self, active: Tensor) -> int | None:
         """The only lane that `begin` must run, on a CPU; None: both, or there are no lanes.
@@ -82,7 +91,7 @@ class Steps:
             chosen: of a causal network, int64 [rows]: these slots instead of the first.
             lane: run this one only, as `sole_lane` says.
         """
-        if not isinstance(self.stream, Windowed) or self.history is None:
+        if not isinstance(self.stream, OverlappedStream) or self.history is None:
             frames = x.shape[-1] // self.hop
             self.stream.begin(active, frames, frames, chosen)
             return x

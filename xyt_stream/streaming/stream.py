@@ -103,7 +103,7 @@ class Stream:
 
     def view(self, length: int) -> View:
         """Where this step stands at a rate of length / frames positions a frame."""
-        length = int(length)  # in a recording it is a tensor, which no dictionary finds again
+        length = int(length)  # in a trace it is a tensor, which no dictionary finds again
         if length not in self._views:
             self._views[length] = View(self, length)
         return self._views[length]

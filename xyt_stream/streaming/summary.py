@@ -119,7 +119,7 @@ def _parts(network: Tokenizer) -> dict[str, list[nn.Module]]:
 
 def _parameters(modules: list[nn.Module]) -> int:
     # Codebooks are no parameters to torch, but they are learned.
-    books = [module.books for module in modules if isinstance(module, ResidualQuantizer)]
+    books = [module.codebooks for module in modules if isinstance(module, ResidualQuantizer)]
     return sum(p.numel() for p in [*books, *(p for m in modules for p in m.parameters())])
 
 

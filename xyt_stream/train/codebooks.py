@@ -38,7 +38,7 @@ class CodebookLearner:
     def __init__(self, quantizer: ResidualQuantizer, seed: int) -> None:
         self.quantizer = quantizer
         self.generator = torch.Generator().manual_seed(seed)
-        books = quantizer.books
+        books = quantizer.codebooks
         self.counts = torch.zeros(books.shape[:2], device=books.device)
         self.sums = torch.zeros_like(books)
         self.started = False
@@ -47,20 +47,20 @@ class CodebookLearner:
     def start(self, latents: Tensor) -> None:
         """k-means on many latents [vectors, dim]: one batch alone starves most codes."""
         residual = latents
-        for book in self.quantizer.books:
+        for book in self.quantizer.codebooks:
             book.copy_(kmeans(residual, len(book), self.generator))
             nearest = torch.cdist(residual, book).argmin(1)
             residual = residual - book[nearest]
         self.quantizer.refresh()
         self.counts.fill_(1.0)
-        self.sums.copy_(self.quantizer.books)
+        self.sums.copy_(self.quantizer.codebooks)
         self.started = True
 
     @torch.no_grad()
     def update(self, found: Quantized) -> None:
         """One step of the moving averages."""
         size = self.quantizer.config.codebook_size
-        for i, book in enumerate(self.quantizer.books):
+        for i, book in enumerate(self.quantizer.codebooks):
             code, residual = found.codes[i].flatten(), found.residuals[i].flatten(0, 1)
             used = torch.bincount(code, minlength=size).float()
             self.counts[i].lerp_(used, 1 - DECAY)

@@ -241,7 +241,7 @@ class Trainer:
         assert isinstance(network, Tokenizer)
         for name, weight in self.earlier.items():
             network.decoder.get_parameter(name).lerp_(weight, 0.5)
-        network.quantizer.books.copy_(self.network.quantizer.books)
+        network.quantizer.codebooks.copy_(self.network.quantizer.codebooks)
         network.quantizer.refresh()
         return network.eval()
 

@@ -13,7 +13,7 @@ from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine.slots import Ints, Mask, Work
 from xyt_stream.streaming.codec import Codec
-from xyt_stream.streaming.copies import Copies
+from xyt_stream.streaming.transfers import Transfers
 
 WARM_ROWS = 32
 
@@ -47,8 +47,8 @@ class Device:
         self._slots = slots
         self.encoder = codec.stream_encoder(slots, lookahead=lookahead)
         self.decoder = codec.stream_decoder(slots, lookahead=lookahead)
-        self._copies = Copies(codec.device)
-        staging = self._copies.staging
+        self._transfers = Transfers(codec.device)
+        staging = self._transfers.staging
         self.pcm = staging(slots, codec.frame_samples_in)
         self.codes = staging(slots, codec.num_codebooks, dtype=torch.int64)
         self._made_codes = staging(slots, codec.num_codebooks, dtype=torch.int64)
@@ -110,14 +110,14 @@ class Device:
         if self.encoder.lead and work.closing.any():
             self.encoder.end(self._masked(work.closing), self._counts(work.left))
         rows, active, chosen = self._rows(work.encoded)
-        fed = self._copies.up(_choose(self.pcm, active, chosen))
+        fed = self._transfers.up(_choose(self.pcm, active, chosen))
         made = self.encoder.step(fed, active, chosen)
         codes[rows] = self._fetch(made, self._made_codes, rows, chosen)
 
     def _decode(self, work: Work) -> Samples:
         """Sound of the rows that are decoded; other rows mean nothing."""
         rows, active, chosen = self._rows(work.decoded)
-        fed = self._copies.up(_choose(self.codes, active, chosen))
+        fed = self._transfers.up(_choose(self.codes, active, chosen))
         made = self.decoder.step(fed, active, chosen)
         sound = np.empty((len(work.slots), made.shape[1]), np.float32)
         sound[rows] = self._fetch(made, self._made_sound, rows, chosen).numpy()
@@ -146,11 +146,11 @@ class Device:
         count = int(rows[-1]) + 1  # no more of the first rows than reach the mask's last one
         active = torch.zeros(count, dtype=torch.bool)
         active[rows] = True
-        return rows, self._copies.up(active), None
+        return rows, self._transfers.up(active), None
 
     def _fetch(self, made: Tensor, staging: Tensor, rows: Tensor, chosen: Tensor | None) -> Tensor:
         """What a step made of `rows`, on the host until the next one."""
-        arrived = self._copies.down(made, staging[: len(made)]).wait()
+        arrived = self._transfers.down(made, staging[: len(made)]).wait()
         return arrived[rows] if chosen is None else arrived
 
     def _masked(self, mask: Mask) -> Tensor:

@@ -10,7 +10,7 @@ from xyt_stream.model.config import ModelConfig
 from xyt_stream.model.timeline import Framewise
 from xyt_stream.model.tokenizer import Tokenizer
 
-PIECE = 250  # frames (20 s)
+CHUNK = 250  # frames (20 s)
 
 
 def encode(network: Tokenizer, wav: Tensor) -> Tensor:
@@ -27,9 +27,9 @@ def encode(network: Tokenizer, wav: Tensor) -> Tensor:
     config = network.config
     total = wav.shape[1] // FRAME_SAMPLES
     parts = []
-    for start in range(0, total, PIECE):
+    for start in range(0, total, CHUNK):
         first = max(0, start - reach(config))
-        end = min(start + PIECE, total)
+        end = min(start + CHUNK, total)
         piece = wav[:, first * FRAME_SAMPLES : end * FRAME_SAMPLES]
         frames = end - first
         timeline = Framewise(frames, first, context=config.context, device=wav.device)

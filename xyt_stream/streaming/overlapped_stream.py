@@ -13,7 +13,7 @@ from xyt_stream.streaming.state import State
 from xyt_stream.streaming.stream import Stream, View
 
 
-class Windowed(Stream):
+class OverlappedStream(Stream):
     """One step after another of `slots` streams, each in one window of positions or in two.
 
     Rows are lanes, 2 * slot and 2 * slot + 1. What convolutions and overlap-adds remember is theirs
@@ -57,7 +57,7 @@ class Windowed(Stream):
 
     def view(self, length: int) -> View:
         if length not in self._views:
-            self._views[length] = _Window(self, length)
+            self._views[length] = _LaneView(self, length)
         return self._views[length]
 
     def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def _side_by_side(x: Tensor, lanes: int) -> Tensor:
     return by_slot.flatten(2, 3)
 
 
-class _Window(View):
+class _LaneView(View):
     """One step at one rate, for every row.
 
     Attributes:
@@ -93,7 +93,7 @@ class _Window(View):
         mask: which ring entries they see, bool [slots, 1, 1 or lanes * length, capacity].
     """
 
-    def __init__(self, stream: Windowed, length: int) -> None:
+    def __init__(self, stream: OverlappedStream, length: int) -> None:
         rate = length // stream.frames
         device = stream.active.device
         size = stream.lanes.capacity * rate

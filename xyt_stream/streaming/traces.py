@@ -1,11 +1,12 @@
-"""Steps recorded once and run again without Python: on a CPU what CUDA graphs are on a GPU.
+"""Steps traced once and run again without Python: on a CPU what CUDA graphs are on a GPU.
 
 Of a step of few streams a third is Python between one small operation and the next, and all of it
-holds the interpreter's lock, which a server's event loop wants as well. A recording (a TorchScript
-trace) is the same operations on the same memory, called once and run without the lock, to the bit.
+holds the interpreter's lock, which a server's event loop wants as well. A
+TorchScript trace is the same operations on the same memory, called once and run without the lock;
+its results are the same to the bit.
 
-Everything that a step reads is an input of its recording, even the weights: a constant it would be
-free to compute with ahead, and state changes. So one recording serves all streams of a network.
+Everything that a step reads is an input of its trace, even the weights: a constant it would be
+free to compute with ahead, and state changes. So one trace serves all streams of a network.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from xyt_stream.model.linear import Packable
+from xyt_stream.model.linear import Prepackable
 from xyt_stream.model.quantizer import ResidualQuantizer
 from xyt_stream.streaming.state import State
+from xyt_stream.streaming.steps import Step
 
-Step = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-Recording = Callable[..., Tensor]
+Trace = Callable[..., Tensor]
 
-# By a part's first module: recordings of steps of so many slots, and (0) of any chosen ones.
-_made: WeakKeyDictionary[nn.Module, dict[int, Recording]] = WeakKeyDictionary()
+# By a part's first module: traces of steps of so many slots, and (0) of any chosen ones.
+_made: WeakKeyDictionary[nn.Module, dict[int, Trace]] = WeakKeyDictionary()
 
 
-class Recordings:
-    """A step of all slots, or of any chosen ones, recorded when it is first taken.
+class Traces:
+    """A step of all slots, or of any chosen ones, traced when it is first taken.
 
     Args:
         step: rows, active and chosen to results, as `StreamEncoder.run`.
@@ -40,11 +41,11 @@ class Recordings:
     def __init__(self, step: Step, modules: list[nn.Module], state: State) -> None:
         self._step = step
         self._slots = len(state.frames)
-        self._recordings = _made.setdefault(modules[0], {})
+        self._traces = _made.setdefault(modules[0], {})
         self._read = [*state.tensors(), *_weights(modules)]
 
     def serves(self, active: Tensor, chosen: Tensor | None) -> bool:
-        """Whether there is, or can be, a recording of such a step."""
+        """Whether there is, or can be, a trace of such a step."""
         whole = chosen is not None or len(active) == self._slots
         return whole and not torch.is_autocast_enabled("cpu")
 
@@ -52,16 +53,16 @@ class Recordings:
         """As the step itself."""
         inputs = [x, active] if chosen is None else [x, active, chosen]
         key = self._slots if chosen is None else 0
-        if key not in self._recordings:
-            self._recordings[key], made = self._record(inputs)
+        if key not in self._traces:
+            self._traces[key], made = self._trace(inputs)
             return made
         # What the optimiser would do costs seconds and gains nothing.
         with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-            return self._recordings[key](*inputs, *self._read)
+            return self._traces[key](*inputs, *self._read)
 
-    def _record(self, inputs: list[Tensor]) -> tuple[Recording, Tensor]:
+    def _trace(self, inputs: list[Tensor]) -> tuple[Trace, Tensor]:
         """Take the step and keep how it went."""
-        # torch keeps the function, which may not keep the streams that it was recorded with.
+        # torch keeps the function, which may not keep the streams that it was traced with.
         steps, results = [self._step], list[Tensor]()
         picks = len(inputs) == 3
 
@@ -72,20 +73,20 @@ class Recordings:
         with warnings.catch_warnings():
             # Shapes become constants: those that differ from step to step are covered by tests.
             warnings.simplefilter("ignore")
-            traced: Recording = torch.jit.trace(  # type: ignore[no-untyped-call]
+            traced: Trace = torch.jit.trace(  # type: ignore[no-untyped-call]
                 step, (*inputs, *self._read), check_trace=False
             )
         return traced, results.pop()
 
 
 def _weights(modules: list[nn.Module]) -> list[Tensor]:
-    """Parameters, buffers and packed weights."""
+    """Parameters, buffers and prepacked weights."""
     found: list[Tensor] = []
     for module in modules:
         found += [*module.parameters(), *module.buffers()]
         for layer in module.modules():
-            if isinstance(layer, Packable) and layer.packed:
-                found.append(layer.packed[0])
+            if isinstance(layer, Prepackable) and layer.prepacked:
+                found.append(layer.prepacked[0])
             if isinstance(layer, ResidualQuantizer):
-                found += [book for book in layer.packed if book is not None]
+                found += [book for book in layer.prepacked if book is not None]
     return found

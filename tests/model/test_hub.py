@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from xyt_stream.errors import ModelError
-from xyt_stream.model.sources import find
+from xyt_stream.model.hub import find
 
 
 def test_the_default_ships_in_the_package():

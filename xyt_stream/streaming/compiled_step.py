@@ -1,4 +1,4 @@
-"""Steps made ready for their device: recorded on a CPU, captured as graphs on a GPU."""
+"""Steps made ready for their device: traced on a CPU, captured as graphs on a GPU."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from xyt_stream.streaming.graphs import CudaCapture, Graphs
-from xyt_stream.streaming.recordings import Recordings
-from xyt_stream.streaming.steps import Steps
+from xyt_stream.streaming.steps import Step, Steps
+from xyt_stream.streaming.traces import Traces
 
 
-class Step(Protocol):
-    """`StreamEncoder.run` or `StreamDecoder.run`."""
-
-    def __call__(self, x: Tensor, active: Tensor, chosen: Tensor | None = None, /) -> Tensor:
-        """Rows, active and chosen to results."""
-        ...
-
-
-class Prepared(Protocol):
+class CompiledStep(Protocol):
     """A step that runs without Python between its operations."""
 
     def serves(self, active: Tensor, chosen: Tensor | None) -> bool:
@@ -31,9 +23,9 @@ class Prepared(Protocol):
         ...
 
 
-def prepare(
+def compile_step(
     step: Step, modules: list[nn.Module], steps: Steps, rows: Tensor, *, graphs: bool
-) -> Prepared | None:
+) -> CompiledStep | None:
     """What runs a step faster than Python does, where there is such a thing.
 
     Args:
@@ -45,5 +37,5 @@ def prepare(
     if steps.device.type == "cuda" and graphs:
         return Graphs(step, rows.to(steps.device), CudaCapture(steps.device))
     if steps.device.type == "cpu" and not steps.lanes:
-        return Recordings(step, modules, steps.stream.all)
+        return Traces(step, modules, steps.stream.all)
     return None

@@ -3,13 +3,13 @@ from __future__ import annotations
 import torch
 
 from xyt_stream.audio import read_audio
-from xyt_stream.model import pieces
+from xyt_stream.model import chunked
 from xyt_stream.model.timeline import Clip, Framewise
 
 
 def test_the_reach_is_what_a_code_depends_on(codec):
     config = codec.network.config
-    assert pieces.reach(config) == 5 * config.context + 1
+    assert chunked.reach(config) == 5 * config.context + 1
 
 
 def test_latents_are_those_of_a_stream_to_the_bit(codec, fixtures):
@@ -34,7 +34,7 @@ def test_latents_are_those_of_a_stream_to_the_bit(codec, fixtures):
 
 def test_pieces_do_not_show(codec, fixtures, monkeypatch):
     wav = torch.from_numpy(read_audio(fixtures / "speech.flac")[0]).repeat(7)[None]
-    whole = pieces.encode(codec.network, wav)
+    whole = chunked.encode(codec.network, wav)
     assert whole.shape == (1, 8, 179)
-    monkeypatch.setattr(pieces, "PIECE", 23)
-    assert torch.equal(pieces.encode(codec.network, wav), whole)
+    monkeypatch.setattr(chunked, "CHUNK", 23)
+    assert torch.equal(chunked.encode(codec.network, wav), whole)

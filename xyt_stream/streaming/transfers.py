@@ -22,8 +22,8 @@ class Arrival:
         return self.rows
 
 
-class Copies:
-    """Copies on a stream of their own, so that the next step's rows travel while this one runs.
+class Transfers:
+    """Transfers on a stream of their own, so that the next step's rows travel while this one runs.
 
     On a CPU there is nothing to copy, and all of it is at once.
     """

@@ -7,35 +7,35 @@ import pytest
 import torch
 
 from tests.streaming.conftest import tiny
-from xyt_stream.streaming import recordings
+from xyt_stream.streaming import traces
 
 SLOTS = 5
 
 
 @pytest.fixture(params=["default", "tiny"])
 def network(request, codec):
-    """A model whose weights are packed, and one whose are not."""
+    """A model whose weights are prepacked, and one whose are not."""
     return codec if request.param == "default" else tiny(causal=True, context=5)
 
 
 def pairs(network, slots):
-    """Both halves twice: to be run as written, and as recorded."""
+    """Both halves twice: to be run as written, and as traced."""
     return (
         (network.stream_encoder(slots), network.stream_encoder(slots)),
         (network.stream_decoder(slots), network.stream_decoder(slots)),
     )
 
 
-def same_state(written, recorded):
-    both = zip(written.steps.stream.all.tensors(), recorded.steps.stream.all.tensors(), strict=True)
+def same_state(written, traced):
+    both = zip(written.steps.stream.all.tensors(), traced.steps.stream.all.tensors(), strict=True)
     return all(torch.equal(a, b) for a, b in both)
 
 
 @pytest.mark.parametrize("first", [1, 3])
 def test_any_rows_are_to_the_bit_what_the_step_makes_of_them(network, first):
-    """However many rows there were when it was recorded."""
-    recordings._made.clear()
-    (encoder, recorded_encoder), (decoder, recorded_decoder) = pairs(network, SLOTS)
+    """However many rows there were when it was traced."""
+    traces._made.clear()
+    (encoder, traced_encoder), (decoder, traced_decoder) = pairs(network, SLOTS)
     random = torch.Generator().manual_seed(first)
     for number in range(25):
         rows = first if number == 0 else int(torch.randint(1, SLOTS + 1, (), generator=random))
@@ -43,41 +43,41 @@ def test_any_rows_are_to_the_bit_what_the_step_makes_of_them(network, first):
         active = torch.ones(rows, dtype=torch.bool)
         pcm = torch.randn(rows, 1280, generator=random) / 20
         codes = encoder.run(pcm, active, chosen)
-        assert torch.equal(recorded_encoder.step(pcm, active, chosen), codes)
+        assert torch.equal(traced_encoder.step(pcm, active, chosen), codes)
         sound = decoder.run(codes, active, chosen)
-        assert torch.equal(recorded_decoder.step(codes, active, chosen), sound)
-    assert same_state(encoder, recorded_encoder)
-    assert same_state(decoder, recorded_decoder)
+        assert torch.equal(traced_decoder.step(codes, active, chosen), sound)
+    assert same_state(encoder, traced_encoder)
+    assert same_state(decoder, traced_decoder)
 
 
 @pytest.mark.parametrize("slots", [1, 3])
 def test_steps_of_all_slots_too_whoever_is_active(network, slots):
-    (encoder, recorded_encoder), (decoder, recorded_decoder) = pairs(network, slots)
+    (encoder, traced_encoder), (decoder, traced_decoder) = pairs(network, slots)
     random = torch.Generator().manual_seed(slots)
     for _ in range(20):
         active = torch.rand(slots, generator=random) < 0.7
         pcm = torch.randn(slots, 1280, generator=random) / 20
         codes = encoder.run(pcm, active)
-        assert torch.equal(recorded_encoder.step(pcm, active), codes)
+        assert torch.equal(traced_encoder.step(pcm, active), codes)
         sound = decoder.run(codes, active)
-        assert torch.equal(recorded_decoder.step(codes, active), sound)
-    assert same_state(encoder, recorded_encoder)
-    assert same_state(decoder, recorded_decoder)
+        assert torch.equal(traced_decoder.step(codes, active), sound)
+    assert same_state(encoder, traced_encoder)
+    assert same_state(decoder, traced_decoder)
 
 
-def test_streams_of_one_network_share_a_recording_and_no_state():
+def test_streams_of_one_network_share_a_trace_and_no_state():
     network = tiny(causal=True, context=5)
     active, pcm = torch.ones(1, dtype=torch.bool), torch.randn(3, 1, 1280)
     encoders = [network.stream_encoder() for _ in range(2)]
     apart = torch.stack([encoders[0].step(x, active) for x in pcm])
-    # The recording is there: it is the second one's from its first step on.
-    assert len(recordings._made[network.network.encoder]) == 1
+    # The trace is there: it is the second one's from its first step on.
+    assert len(traces._made[network.network.encoder]) == 1
     assert torch.equal(torch.stack([encoders[1].step(x, active) for x in pcm]), apart)
-    assert len(recordings._made[network.network.encoder]) == 1
+    assert len(traces._made[network.network.encoder]) == 1
 
 
 def test_changed_weights_are_heard():
-    """They are inputs of a recording, and no part of it."""
+    """They are inputs of a trace, and no part of it."""
     network = tiny(causal=True, context=5)
     decoder, active = network.stream_decoder(), torch.ones(1, dtype=torch.bool)
     codes = torch.randint(64, (1, 8))
@@ -91,7 +91,7 @@ def test_changed_weights_are_heard():
     assert not torch.equal(after, before)
 
 
-def test_half_precision_is_not_a_recording_of_the_whole():
+def test_half_precision_is_not_a_trace_of_the_whole():
     network = tiny(causal=True, context=5)
     encoder, active = network.stream_encoder(), torch.ones(1, dtype=torch.bool)
     pcm = torch.randn(1, 1280)
@@ -103,7 +103,7 @@ def test_half_precision_is_not_a_recording_of_the_whole():
         assert torch.equal(halved, encoder.run(pcm, active))
 
 
-def test_a_network_that_is_let_go_takes_its_recordings_along():
+def test_a_network_that_is_let_go_takes_its_traces_along():
     network = tiny(causal=True, context=5)
     network.stream_encoder().push(torch.randn(2560))
     gone = weakref.ref(network.network.encoder)
