@@ -18,6 +18,7 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ClientMachine, Event
 from xyt_stream.protocol.messages import Ack, End, Error, Hello, Notice, Ready, Resume
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, AckPolicy, ReplayBuffer
+from xyt_stream.protocol.signal import Signal
 
 _QUEUE = 64  # events that may wait to be taken; then the server is held back
 
@@ -62,7 +63,7 @@ class Transport:
         # Who makes a message sends it before the next is made, and on the websocket of that moment.
         self._sending = asyncio.Lock()
         self._events: collections.deque[Event] = collections.deque()
-        self._changed = asyncio.Event()
+        self._changed = Signal()
         self._resending: asyncio.Task[None] | None = None
         self._acknowledging: asyncio.Task[None] | None = None
         self._reader = asyncio.create_task(self._read())
@@ -75,16 +76,16 @@ class Transport:
         """
         while not self._events:
             self.check()
-            await self._change()
+            await self._changed.wait()
         event = self._events.popleft()
-        self._tell()
+        self._changed.notify()
         return event
 
     async def send_media(self, make: Callable[[], bytes]) -> None:
         """Sends what `make` gives once it may be sent, and keeps it until it is acknowledged."""
         while self._replay_buffer.full:
             self.check()
-            await self._change()
+            await self._changed.wait()
         async with self._sending:
             self.check()
             websocket, data = self._websocket, make()
@@ -113,7 +114,7 @@ class Transport:
         """Ends the session at once; who still waits for something of it is told so."""
         if self.failure is None:
             self.failure = protocol_error("not_allowed", "The session was closed here.")
-        self._tell()
+        self._changed.notify()
         tasks = [self._reader, self._resending, self._acknowledging]
         running = [task for task in tasks if task is not None]
         for task in running:
@@ -130,18 +131,11 @@ class Transport:
         """Waits for another websocket, or for what there is to say instead."""
         while self._websocket is websocket:
             self.check()
-            await self._change()
-
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
-    def _tell(self) -> None:
-        self._changed.set()
+            await self._changed.wait()
 
     def _put(self, event: Event) -> None:
         self._events.append(event)
-        self._tell()
+        self._changed.notify()
 
     async def _read(self) -> None:
         """Reads until the end, over as many websockets as it takes."""
@@ -150,14 +144,14 @@ class Transport:
                 await self._resume()
         except Exception as error:  # whatever it is, those who wait for us must hear of it
             self.failure = error
-            self._tell()
+            self._changed.notify()
 
     async def _read_on(self, websocket: ClientConnection) -> bool:
         """Whether the session has ended; if not, the websocket was lost."""
         machine = self._machine
         while True:
             while len(self._events) >= _QUEUE:
-                await self._change()
+                await self._changed.wait()
             try:
                 with failures():
                     data = await websocket.recv()
@@ -170,7 +164,7 @@ class Transport:
                 raise refusal(event)
             if isinstance(event, Ack):
                 self._replay_buffer.acknowledge(event.received)
-                self._tell()
+                self._changed.notify()
             elif event is not None:
                 self._put(event)
             if isinstance(event, End):

@@ -6,8 +6,9 @@ sender is held back by its full replay buffer, not by the socket.
 
 from __future__ import annotations
 
-import asyncio
 import collections
+
+from xyt_stream.protocol.signal import Signal
 
 MAX_UNACKNOWLEDGED = 1 << 20  # bytes of media beyond which a sender waits for an acknowledgement
 MESSAGE_OVERHEAD = 256  # bytes counted per buffered message: an empty one takes as much memory
@@ -28,7 +29,7 @@ class ReplayBuffer:
         self._messages: collections.deque[tuple[int, bytes]] = collections.deque()
         self._bytes = 0
         self._next = 0
-        self._freed = asyncio.Event()
+        self._freed = Signal()
 
     def add(self, data: bytes) -> None:
         """Adds the next message; call it just before sending."""
@@ -41,7 +42,7 @@ class ReplayBuffer:
         """Drops the message with this sequence number and all before it; None: no message."""
         while self._messages and received is not None and self._messages[0][0] <= received:
             self._bytes -= len(self._messages.popleft()[1]) + MESSAGE_OVERHEAD
-            self._freed.set()
+            self._freed.notify()
 
     def unacknowledged(self) -> list[bytes]:
         """The messages that are kept, oldest first."""
@@ -59,9 +60,7 @@ class ReplayBuffer:
 
     async def drain(self) -> None:
         """Waits until another message fits."""
-        while self.full:
-            self._freed.clear()
-            await self._freed.wait()
+        await self._freed.wait_for(lambda: not self.full)
 
 
 class AckPolicy:
