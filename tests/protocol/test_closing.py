@@ -6,7 +6,7 @@ from websockets.asyncio.server import serve
 from xyt_stream.protocol.closing import close
 
 
-async def test_unread_messages_do_not_hold_the_close_up():
+async def test_close_does_not_wait_for_unread_messages():
     """Both ends have sent far more than the other one's queue holds, and read nothing."""
     closed = asyncio.Event()
 
@@ -25,7 +25,7 @@ async def test_unread_messages_do_not_hold_the_close_up():
         await asyncio.wait_for(closed.wait(), 120)
 
 
-async def test_a_reader_may_be_at_work():
+async def test_close_works_while_another_task_reads():
     async def handle(websocket):
         async for message in websocket:
             await websocket.send(message)

@@ -33,7 +33,7 @@ def sealed(body: bytes) -> bytes:
     return body + struct.pack("<I", zlib.crc32(body))
 
 
-def test_the_bytes_are_these() -> None:
+def test_file_has_the_documented_bytes() -> None:
     assert small().to_bytes() == sealed(
         b"XYT\x00\x01\x02"
         + bytes.fromhex("0004 803e0000 0005 44ac0000 3a11000000000000 02000000")
@@ -45,7 +45,7 @@ def test_the_bytes_are_these() -> None:
 @given(
     frames=st.integers(0, 40), codebooks=st.integers(1, 32), size=st.sampled_from([2, 1024, 1000])
 )
-def test_what_is_written_is_read(frames: int, codebooks: int, size: int) -> None:
+def test_reading_inverts_writing(frames: int, codebooks: int, size: int) -> None:
     codes = np.random.default_rng(frames).integers(0, size, (codebooks, frames))
     there = small(codes=codes, codebook_size=size, original_samples=frames * 3528)
     back = CodeFile.from_bytes(there.to_bytes())
@@ -56,21 +56,21 @@ def test_what_is_written_is_read(frames: int, codebooks: int, size: int) -> None
             assert getattr(back, field.name) == getattr(there, field.name)
 
 
-def test_a_second_of_speech_takes_a_thousand_bits_and_a_small_head(tmp_path: Path) -> None:
+def test_a_second_takes_1000_bits_plus_a_small_header(tmp_path: Path) -> None:
     minute = small(codes=np.zeros((8, 750), np.int64), original_samples=60 * 44_100)
     minute.write(tmp_path / "a.xyt")
     assert (tmp_path / "a.xyt").stat().st_size == 7500 + 46
     assert CodeFile.read(tmp_path / "a.xyt").seconds == 60
 
 
-def test_every_cut_is_noticed() -> None:
+def test_truncation_at_any_byte_is_refused() -> None:
     whole = small().to_bytes()
     for keep in range(len(whole)):
         with pytest.raises(CodeFileError, match="not a .xyt" if keep < 4 else "cut short"):
             CodeFile.from_bytes(whole[:keep])
 
 
-def test_every_flipped_bit_and_every_extra_byte_is_noticed() -> None:
+def test_flipped_bits_and_extra_bytes_are_refused() -> None:
     whole = small().to_bytes()
     for bit in range(8 * len(whole)):
         damaged = bytearray(whole)
@@ -82,7 +82,7 @@ def test_every_flipped_bit_and_every_extra_byte_is_noticed() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_give_a_code_file_or_its_error(noise: bytes) -> None:
+def test_random_bytes_raise_only_code_file_errors(noise: bytes) -> None:
     for data in (noise, b"XYT\0\1" + noise, sealed(b"XYT\0\1" + noise)):
         with contextlib.suppress(CodeFileError):
             CodeFile.from_bytes(data)
@@ -101,32 +101,32 @@ def test_any_bytes_give_a_code_file_or_its_error(noise: bytes) -> None:
         (26, b"\xff" * 4),  # 40 GB of frames
     ],
 )
-def test_a_well_sealed_lie_is_refused(place: int, value: bytes) -> None:
+def test_false_sizes_with_a_valid_checksum_are_refused(place: int, value: bytes) -> None:
     body = bytearray(small().to_bytes()[:-4])
     body[place : place + len(value)] = value
     with pytest.raises(CodeFileError):
         CodeFile.from_bytes(sealed(bytes(body)))
 
 
-def test_a_later_version_says_so() -> None:
+def test_later_version_is_refused_by_number() -> None:
     body = bytearray(small().to_bytes()[:-4])
     body[4] = 2
     with pytest.raises(CodeFileError, match=r"version 2 .* reads version 1"):
         CodeFile.from_bytes(sealed(bytes(body)))
 
 
-def test_codes_that_do_not_fit_are_not_written() -> None:
+def test_out_of_range_codes_are_not_written() -> None:
     with pytest.raises(CodeError):
         small(codes=np.array([[1024]])).to_bytes()
 
 
-def test_another_models_codes_are_refused_by_both_names() -> None:
+def test_codes_of_another_model_are_refused_with_both_names() -> None:
     small().require_model("mini", "c0ffee")
     with pytest.raises(CodeFileError, match=r"mini \(c0ffee\), not other \(beef\).*--model"):
         small().require_model("other", "beef")
 
 
-def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
+def test_unreadable_and_unwritable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CodeFileError, match=r"missing\.xyt: No such file"):
         CodeFile.read(tmp_path / "missing.xyt")
     with pytest.raises(CodeFileError, match="cannot write"):

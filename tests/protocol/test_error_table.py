@@ -13,14 +13,14 @@ def test_the_document_has_the_same_table():
     assert rows == [(row.name, str(row.close_code), row.sentence) for row in ERRORS.values()]
 
 
-def test_close_codes_are_private_and_one_each():
+def test_close_codes_are_private_and_unique():
     assert len(BY_CLOSE_CODE) == len(ERRORS)
     for row in ERRORS.values():
         # For these two the websocket standard has codes of its own.
         assert 4000 <= row.close_code < 5000 or row.name in ("going_away", "too_large")
 
 
-def test_an_error_carries_its_row_and_what_more_is_known():
+def test_error_carries_its_row_and_the_detail():
     error = protocol_error("busy")
     assert (error.name, error.close_code, str(error)) == ("busy", 4503, ERRORS["busy"].sentence)
     assert str(protocol_error("busy", "All 3 slots are taken.")) == "All 3 slots are taken."

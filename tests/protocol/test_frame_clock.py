@@ -10,7 +10,7 @@ class Clock:
         return self.now
 
 
-def test_a_frame_takes_from_its_last_sample_until_it_is_done():
+def test_frame_is_timed_from_its_last_sample():
     clock = Clock()
     frames = FrameClock(100, clock)
     frames.fill(99)
@@ -24,7 +24,7 @@ def test_a_frame_takes_from_its_last_sample_until_it_is_done():
     assert frames.done(0) is None  # only once
 
 
-def test_frames_that_are_not_timed_count_all_the_same():
+def test_untimed_frames_are_counted():
     frames = FrameClock(100, Clock())
     frames.fill(200, timed=False)
     frames.fill(100)

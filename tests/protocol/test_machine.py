@@ -1,4 +1,4 @@
-"""Both machines talk to each other here, without sockets; the bytes are test_messages' business."""
+"""Both state machines connected without sockets; test_messages.py covers the bytes."""
 
 from contextlib import suppress
 
@@ -71,7 +71,7 @@ def refusal(machine, data):
     return caught.value.name
 
 
-def test_a_session_from_hello_to_end():
+def test_session_from_hello_to_end():
     client, server = ClientMachine(), ServerMachine()
     hello = Hello(role="loopback", receive=("pcm", "codes"), token="t")
     assert server.receive(client.hello(hello)) == hello
@@ -100,7 +100,7 @@ def test_a_session_from_hello_to_end():
     assert client.state is server.state is State.CLOSED
 
 
-def test_an_error_ends_the_session():
+def test_error_ends_the_session():
     client, server = open_pair()
     event = client.receive(server.error(protocol_error("bad_audio", retry_after=2.5)))
     assert isinstance(event, Error)
@@ -128,7 +128,7 @@ def test_an_error_ends_the_session():
         ({"role": 7}, "bad_message"),
     ],
 )
-def test_a_bad_hello_is_refused(hello, name):
+def test_bad_hello_is_refused(hello, name):
     text = msgspec.json.encode({"type": "hello", **hello}).decode()
     assert refusal(ServerMachine(), text) == name
 
@@ -141,7 +141,7 @@ def test_hello_comes_first_and_once():
     assert refusal(server, '{"type":"hello","role":"encode"}') == "not_allowed"
 
 
-def test_each_role_sends_and_receives_its_own():
+def test_each_role_sends_and_receives_only_its_kinds():
     client, server = open_pair("decode", ("pcm",))
     with pytest.raises(ProtocolError, match="may not send pcm"):
         client.pcm(0, SOUND)
@@ -155,7 +155,7 @@ def test_each_role_sends_and_receives_its_own():
     assert isinstance(speaker.receive(server.codes(0, CODES)), Codes)
 
 
-def test_nothing_is_sent_after_the_end():
+def test_nothing_may_be_sent_after_end():
     client, server = open_pair()
     server.receive(client.end())
     with pytest.raises(ProtocolError):
@@ -170,7 +170,7 @@ def test_nothing_is_sent_after_the_end():
         server.pcm(0, SOUND)
 
 
-def test_numbers_must_follow_each_other():
+def test_sequence_numbers_must_be_consecutive():
     client, server = open_pair()
     first, second = client.pcm(0, SOUND), client.pcm(0, SOUND)
     assert refusal(server, second) == "bad_sequence"
@@ -184,25 +184,25 @@ def test_numbers_must_follow_each_other():
 
 def test_unknown_kinds_are_ignored_but_counted():
     _, server = open_pair()
-    assert server.receive(messages.write(Media(77, 0, 0, b"whatever"))) is None
-    assert isinstance(server.receive(messages.write(Media(1, 1, 0, b"\1\0"))), Pcm)
+    assert server.receive(messages.encode(Media(77, 0, 0, b"whatever"))) is None
+    assert isinstance(server.receive(messages.encode(Media(1, 1, 0, b"\1\0"))), Pcm)
     assert server.receive('{"type":"no such type"}') is None
 
 
 def test_bad_payloads_are_refused():
     _, server = open_pair()
-    assert refusal(server, messages.write(Media(1, 0, 0, b"\0\0\0"))) == "bad_audio"
+    assert refusal(server, messages.encode(Media(1, 0, 0, b"\0\0\0"))) == "bad_audio"
     client, server = open_pair("decode", ("pcm",), codebook_size=1000)
-    assert refusal(server, messages.write(Media(2, 0, 0, bytes(9)))) == "bad_codes"
+    assert refusal(server, messages.encode(Media(2, 0, 0, bytes(9)))) == "bad_codes"
     _, server = open_pair("decode", ("pcm",), codebook_size=1000)
     too_big = (1000).to_bytes(10, "little")
-    assert refusal(server, messages.write(Media(2, 0, 0, too_big))) == "bad_codes"
+    assert refusal(server, messages.encode(Media(2, 0, 0, too_big))) == "bad_codes"
     for codes in (np.full((8, 1), 1000), np.full((8, 1), -1), np.zeros((7, 1), np.int64)):
         with pytest.raises(CodeError):
             client.codes(0, codes)
 
 
-def test_a_server_may_not_send_what_a_client_does():
+def test_server_may_not_send_client_messages():
     for text in ('{"type":"ping","time":1}', '{"type":"hello","role":"encode"}'):
         client, _ = open_pair()
         assert refusal(client, text) == "not_allowed"
@@ -265,7 +265,7 @@ GARBAGE = st.one_of(
     st.text(),
     st.binary(),
     st.builds(
-        lambda kind, seq, payload: messages.write(Media(kind, seq, 0, payload)),
+        lambda kind, seq, payload: messages.encode(Media(kind, seq, 0, payload)),
         *(st.integers(0, 3), st.integers(0, 4), st.binary(max_size=40)),
     ),
     st.sampled_from(
@@ -294,7 +294,7 @@ def anything(machine, garbage):
 
 
 @given(st.lists(GARBAGE, max_size=5), st.booleans(), st.booleans())
-def test_nothing_but_protocol_errors_comes_of_garbage(garbage, is_open, is_server):
+def test_garbage_raises_only_protocol_errors(garbage, is_open, is_server):
     fresh = ServerMachine() if is_server else ClientMachine()
     anything(open_pair()[is_server] if is_open else fresh, garbage)
 
@@ -302,24 +302,24 @@ def test_nothing_but_protocol_errors_comes_of_garbage(garbage, is_open, is_serve
 @pytest.mark.slow
 @settings(max_examples=50_000, derandomize=False)
 @given(st.lists(GARBAGE, min_size=1, max_size=8), st.booleans())
-def test_a_hundred_thousand_messages_of_garbage(garbage, is_server):
+def test_100000_garbage_messages_raise_only_protocol_errors(garbage, is_server):
     anything(open_pair()[is_server], garbage)
 
 
-def test_an_interrupted_session_goes_on_counting():
+def test_sequence_numbers_continue_after_a_resume():
     client, server = open_pair()
     server.receive(client.pcm(0, SOUND))
     client.receive(server.pcm(0, SOUND))
     client.receive(server.pcm(1, SOUND))
-    client.interrupted()
+    client.disconnected()
     assert refusal(client, server.pcm(2, SOUND)) == "not_allowed"
     assert (client.received, client.sent, server.received, server.sent) == (1, 0, 0, 2)
     client.receive(server.ready(ready_for()))
     assert server.receive(client.pcm(1, SOUND)).frame == 1
-    assert client.receive(messages.write(Media(1, 2, 5, b""))).frame == 5
+    assert client.receive(messages.encode(Media(1, 2, 5, b""))).frame == 5
 
 
-def test_only_what_was_sent_can_be_acknowledged():
+def test_acknowledging_unsent_messages_is_refused():
     client, server = open_pair()
     server.pcm(0, SOUND)
     assert server.receive(client.control(Ack(received=0))) == Ack(received=0)
@@ -329,7 +329,7 @@ def test_only_what_was_sent_can_be_acknowledged():
 
 
 @pytest.mark.parametrize("role", ["user", "model"])
-def test_both_sides_of_a_conversation_may_clear_until_their_end(role):
+def test_user_and_model_may_clear_until_end(role):
     client, server = open_pair(role, ("pcm",))
     assert server.receive(client.clear()) == Clear()
     assert client.receive(server.control(Clear())) == Clear()
@@ -345,7 +345,7 @@ def test_both_sides_of_a_conversation_may_clear_until_their_end(role):
     assert refusal(server, '{"type":"clear"}') == "not_allowed"
 
 
-def test_others_may_not_clear():
+def test_other_roles_may_not_clear():
     client, server = open_pair("loopback")
     with pytest.raises(ProtocolError, match="Only a user or a model"):
         client.clear()

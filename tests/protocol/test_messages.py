@@ -24,10 +24,10 @@ def data_of(entry):
 
 
 @pytest.mark.parametrize("entry", by_name(RECORDED["control"]))
-def test_control_is_the_recorded_text(entry):
-    message = messages.read(entry["text"])
+def test_control_messages_equal_the_recorded_text(entry):
+    message = messages.decode(entry["text"])
     assert json.loads(entry["text"]) == entry["message"]
-    assert messages.write(message) == entry["text"]
+    assert messages.encode(message) == entry["text"]
 
 
 def test_every_control_type_is_recorded():
@@ -37,25 +37,25 @@ def test_every_control_type_is_recorded():
 
 
 @pytest.mark.parametrize("entry", by_name(RECORDED["readable"]))
-def test_missing_fields_have_defaults_and_unknown_ones_are_ignored(entry):
-    assert json.loads(messages.write(messages.read(entry["text"]))) == entry["message"]
+def test_missing_fields_get_defaults_and_unknown_are_ignored(entry):
+    assert json.loads(messages.encode(messages.decode(entry["text"]))) == entry["message"]
 
 
 @pytest.mark.parametrize("entry", by_name(RECORDED["media"]))
-def test_media_are_the_recorded_bytes(entry):
+def test_media_messages_equal_the_recorded_bytes(entry):
     if entry["kind"] == "pcm":
         kind, payload = Kind.PCM, np.array(entry["samples"], "<i2").tobytes()
     else:
         kind, payload = Kind.CODES, pack_codes(np.array(entry["codes"]))
     media = Media(kind, entry["seq"], entry["frame"], payload, entry["flags"])
-    assert messages.write(media).hex() == entry["hex"]
-    assert messages.read(bytes.fromhex(entry["hex"])) == media
+    assert messages.encode(media).hex() == entry["hex"]
+    assert messages.decode(bytes.fromhex(entry["hex"])) == media
 
 
 @pytest.mark.parametrize("entry", by_name(RECORDED["bad"]))
-def test_bad_messages_have_a_name(entry):
+def test_bad_messages_raise_a_named_error(entry):
     with pytest.raises(ProtocolError) as caught:
-        messages.read(data_of(entry))
+        messages.decode(data_of(entry))
     assert caught.value.name == "bad_message"
 
 
@@ -69,6 +69,6 @@ def test_bad_messages_have_a_name(entry):
         ),
     ).map(json.dumps)
 )
-def test_nothing_but_protocol_errors_comes_of_garbage(data):
+def test_garbage_raises_only_protocol_errors(data):
     with suppress(ProtocolError):
-        messages.read(data)
+        messages.decode(data)

@@ -7,7 +7,7 @@ from xyt_stream.errors import CodeError
 from xyt_stream.protocol.packing import code_bits, frame_bytes, pack_codes, unpack_codes
 
 
-def test_a_frame_is_a_little_endian_integer():
+def test_frame_is_a_little_endian_integer():
     codes = [1023, 0, 512, 1, 1023, 682, 341, 1000]
     expected = sum(code << 10 * i for i, code in enumerate(codes)).to_bytes(10, "little")
     assert pack_codes(np.array(codes)[:, None]) == expected
@@ -42,11 +42,11 @@ def test_unpacking_inverts_packing(codebooks, frames, bits, data):
         np.array([[0.5]]),
     ],
 )
-def test_what_is_no_code_is_refused(codes):
+def test_invalid_codes_are_refused(codes):
     with pytest.raises(CodeError):
         pack_codes(codes)
 
 
-def test_half_a_frame_is_refused():
+def test_partial_frame_is_refused():
     with pytest.raises(CodeError, match="9 bytes"):
         unpack_codes(bytes(9), 8)

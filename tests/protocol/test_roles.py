@@ -21,6 +21,6 @@ def test_the_document_has_the_same_table():
     ]
 
 
-def test_who_does_not_ask_receives_the_first_kind():
+def test_default_is_the_first_kind():
     assert ROLES["loopback"].default_receive == ("pcm",)
     assert ROLES["mic"].default_receive == ()

@@ -185,7 +185,7 @@ class Transport:
         self._put(Notice(name="interrupted", message="The connection was lost: trying again."))
         await self._sending.acquire()
         try:
-            self._machine.interrupted()
+            self._machine.disconnected()
             websocket, ready = await retry(self._open_again, self._resume_seconds)
         except BaseException:
             self._sending.release()

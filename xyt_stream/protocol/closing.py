@@ -1,4 +1,4 @@
-"""The closing handshake of a websocket."""
+"""Closes a websocket, with its closing handshake."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from websockets.exceptions import ConcurrencyError, ConnectionClosed
 
 
 async def close(websocket: Connection, code: int = 1000, reason: str = "") -> None:
-    """Closes, although messages may have arrived that nobody will read.
+    """Closes the websocket and discards the messages that still arrive.
 
-    The other end's close frame comes after them, and a websocket stops reading while they wait.
+    The other end's close frame comes behind them, and a websocket stops reading while messages
+    wait: so `websocket.close` alone would run into its timeout.
     """
     closing = asyncio.create_task(websocket.close(code, reason))
-    # Where another task still reads, that one makes way.
+    # Another task may still be reading: then that task discards them.
+
     with suppress(ConnectionClosed, ConcurrencyError):
         async for _ in websocket:
             pass

@@ -1,4 +1,4 @@
-"""Code files (.xyt): a recording as its codes, and all that is needed to play them again.
+"""Reads and writes code files (.xyt): a recording's codes, and the facts needed to decode them.
 
 All numbers are little-endian and unsigned. A file is, in this order:
 
@@ -13,10 +13,10 @@ All numbers are little-endian and unsigned. A file is, in this order:
     4          frames
     1 + n      the model's name: length in bytes, then UTF-8
     1 + n      the model's hash: length in bytes, then UTF-8 (hex digits)
-    rest       the frames, packed as `packing` tells: 10 bytes each for 8 codes of 10 bits
+    rest       the frames, packed as in packing.py: 10 bytes each for 8 codes of 10 bits
     4          CRC-32 of everything before it
 
-Codes mean nothing to another model, so a reader compares the hash with that of the model it has.
+Codes are meaningless to another model, so a reader compares the hash with its own model's.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CRC = struct.Struct("<I")
 
 @dataclass(frozen=True, eq=False)
 class CodeFile:
-    """What a .xyt file holds."""
+    """The contents of a .xyt file."""
 
     codes: npt.NDArray[np.int64]  # [codebooks, frames]
     codebook_size: int
@@ -54,6 +54,7 @@ class CodeFile:
 
     @property
     def seconds(self) -> float:
+        """Duration of the recording."""
         return self.original_samples / self.original_rate
 
     def require_model(self, name: str, model_hash: str) -> None:
@@ -65,7 +66,7 @@ class CodeFile:
             )
 
     def to_bytes(self) -> bytes:
-        """The file, byte for byte.
+        """Encodes the file.
 
         Raises:
             CodeError: the codes do not fit the codebook size.
@@ -88,7 +89,7 @@ class CodeFile:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CodeFile:
-        """The inverse of `to_bytes`. Lengths in the file are believed only as far as it reaches.
+        """Decodes a file; no length in it is trusted beyond the bytes that are there.
 
         Raises:
             CodeFileError: this is not a code file, is of a newer version, cut short or damaged.
@@ -114,8 +115,8 @@ class CodeFile:
         if not (num_codebooks and codebook_size and frame_samples and input_rate in FILE_RATES):
             raise CodeFileError("the code file is damaged: a size in it makes no sense")
         # One sample of slack: the resampled recording may have been rounded down to whole frames.
-        room = frames * frame_samples + 1
-        if original_rate not in FILE_RATES or original_samples * input_rate > room * original_rate:
+        most = frames * frame_samples + 1  # samples at input_rate
+        if original_rate not in FILE_RATES or original_samples * input_rate > most * original_rate:
             raise CodeFileError("the code file is damaged: its length and its frames do not agree")
         return cls(
             codes=unpack_codes(packed, num_codebooks, bits),

@@ -1,4 +1,4 @@
-"""Every way a session can be refused or cut off: the one table that docs/protocol.md repeats."""
+"""Lists every error that can end a session; docs/protocol.md repeats this table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xyt_stream.errors import ProtocolError
 
 @dataclass(frozen=True)
 class ErrorRow:
-    """One row: the error's name, its websocket close code and what to tell a person."""
+    """One row: the error's name, its websocket close code and a sentence for the user."""
 
     name: str
     close_code: int
@@ -41,7 +41,7 @@ _ROWS = (
     ErrorRow("internal", 4500, "The server failed: it is not your fault."),
     ErrorRow("busy", 4503, "Every slot is taken: try again later."),
     ErrorRow("going_away", 1012, "The server goes away: come back in a moment."),
-    # The websocket layer refuses it unread, with its own code and no error message before it.
+    # The websocket library itself closes with 1009 before the message is read; no `error` precedes.
     ErrorRow("too_large", 1009, "The message is larger than the server reads."),
 )
 
@@ -52,6 +52,11 @@ BY_CLOSE_CODE = {row.close_code: row for row in _ROWS}
 def protocol_error(
     name: str, detail: str | None = None, *, retry_after: float | None = None
 ) -> ProtocolError:
-    """The error of that name; `detail` stands in for the table's sentence where more is known."""
+    """Makes the error of that name; `detail` replaces the table's sentence.
+
+    Args:
+        retry_after: seconds after which the client may try again; None: retrying is no use.
+    """
+
     row = ERRORS[name]
     return ProtocolError(name, detail or row.sentence, row.close_code, retry_after)

@@ -1,4 +1,4 @@
-"""How long frames take, at either end of a connection."""
+"""Measures how long each frame takes from the moment it is full until its result is there."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Callable
 
 
 class FrameClock:
-    """From the moment when a frame of sound is full until something has come of it.
+    """Notes when each frame became full. Not thread-safe; belongs to one event loop.
 
     Args:
-        frame_samples: in a frame, at the rate of the sound.
-        clock: seconds.
+        frame_samples: samples in a frame, at the rate of the sound.
+        clock: returns seconds.
     """
 
     def __init__(self, frame_samples: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._frame_samples = frame_samples
         self._clock = clock
         self._samples = 0
-        self._under_way: dict[int, float] = {}
+        self._full_at: dict[int, float] = {}  # seconds, by frame index
 
     def fill(self, samples: int, *, timed: bool = True) -> None:
-        """So many samples more, now; frames that they fill may be left untimed."""
+        """Counts `samples` more; if `timed`, notes the time for each frame that they fill."""
         first = self._samples // self._frame_samples
         self._samples += samples
         if timed:
             now = self._clock()
             for frame in range(first, self._samples // self._frame_samples):
-                self._under_way[frame] = now
+                self._full_at[frame] = now
 
     def done(self, frame: int) -> float | None:
-        """Seconds that the frame took until now; None if it was not timed, or done before."""
-        began = self._under_way.pop(frame, None)
-        return None if began is None else self._clock() - began
+        """Seconds since the frame became full; None if it was not timed, or was done before."""
+        full_at = self._full_at.pop(frame, None)
+        return None if full_at is None else self._clock() - full_at

@@ -1,4 +1,4 @@
-"""Both ends of a session as machines without sockets: bytes and messages, and what is legal when.
+"""Implements both ends of a session as state machines without sockets (sans I/O).
 
     client                        server
       | -- hello ------------------> |   WAITING
@@ -7,11 +7,11 @@
       | <- media, ack, pong, notice  |   clear, cleared, playing
       | <--------------- end, error  |   CLOSED, and the websocket closes
 
-A session that goes on over another websocket keeps its two machines: `interrupted` leads back to
-WAITING, and the numbers go on from where they were.
+A session that is resumed on another websocket keeps its two machines: `disconnected` leads back to
+WAITING, and the sequence numbers continue.
 
-A machine raises ProtocolError for what the other end must not send, with the name and close code to
-answer with, and for what its own end must not send.
+A machine raises ProtocolError for an illegal message of the other end, with the name and close code
+to answer with, and for an illegal message of its own end.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from xyt_stream.audio import Pcm16
 from xyt_stream.errors import CodeError, ProtocolError
 from xyt_stream.protocol import messages
 from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.hello import check_hello
 from xyt_stream.protocol.messages import (
     Ack,
     Clear,
@@ -51,16 +52,19 @@ _KIND = {"pcm": Kind.PCM, "codes": Kind.CODES}
 
 
 class State(enum.Enum):
-    """How far a session has come."""
+    """State of a session at one end."""
 
-    WAITING = "waiting"  # for hello and its answer
+    WAITING = "waiting"  # for hello or its answer
     OPEN = "open"
     CLOSED = "closed"
 
 
 @dataclass(frozen=True)
 class Pcm:
-    """Sound: int16 [samples]; `frame` is the code frame it begins in or came out of."""
+    """Received sound: int16 [samples]; `frame` is the code frame that it begins in or came from.
+
+    `gap`: something between this message and the one before was dropped.
+    """
 
     frame: int
     samples: Pcm16
@@ -69,7 +73,10 @@ class Pcm:
 
 @dataclass(frozen=True)
 class Codes:
-    """Codes: int64 [codebooks, frames]; `frame` is the index of the first."""
+    """Received codes: int64 [codebooks, frames]; `frame` is the index of the first frame.
+
+    `gap`: something between this message and the one before was dropped.
+    """
 
     frame: int
     codes: CodeArray
@@ -80,7 +87,7 @@ Event: TypeAlias = Pcm | Codes | Control
 
 
 class _Machine:
-    """What both ends share: the state and the media of each direction."""
+    """Holds the state and the media of each direction, alike for both ends."""
 
     def __init__(self) -> None:
         self.state = State.WAITING
@@ -98,25 +105,25 @@ class _Machine:
 
     @property
     def sent(self) -> int | None:
-        """Sequence number of the last media message made here."""
+        """Sequence number of the last media message that was sent; None before the first."""
         return self._sent - 1 if self._sent else None
 
     @property
     def sending_over(self) -> bool:
-        """Whether this end has said `end`."""
+        """Whether this end has sent `end`."""
         return self._sending_over
 
     @property
     def receiving_over(self) -> bool:
-        """Whether the other end has."""
+        """Whether the other end has sent `end`."""
         return self._receiving_over
 
-    def interrupted(self) -> None:
-        """The websocket was lost; a new hello and its ready will open the session again."""
+    def disconnected(self) -> None:
+        """Returns to WAITING after the websocket was lost; a new hello and ready reopen it."""
         self.state = State.WAITING
 
     def pcm(self, frame: int, samples: Pcm16, *, gap: bool = False) -> bytes:
-        """A media message of int16 [samples].
+        """Encodes a media message of int16 [samples].
 
         Raises:
             ProtocolError: not_allowed.
@@ -124,7 +131,7 @@ class _Machine:
         return self._send(Kind.PCM, frame, samples.astype("<i2").tobytes(), gap)
 
     def codes(self, frame: int, codes: CodeArray, *, gap: bool = False) -> bytes:
-        """A media message of int64 [codebooks, frames].
+        """Encodes a media message of int64 [codebooks, frames].
 
         Raises:
             ProtocolError: not_allowed.
@@ -134,8 +141,8 @@ class _Machine:
         return self._send(Kind.CODES, frame, pack_codes(codes, self._bits), gap)
 
     def control(self, message: Control) -> str:
-        """Any control message that needs no state of its own."""
-        text = messages.write(message)
+        """Encodes a control message that does not depend on the state."""
+        text = messages.encode(message)
         assert isinstance(text, str)
         return text
 
@@ -153,19 +160,19 @@ class _Machine:
             raise protocol_error("not_allowed", f"This end may not send {kind.name.lower()} now.")
         media = Media(kind, self._sent, frame, payload, Flags.GAP if gap else Flags.NONE)
         self._sent += 1
-        data = messages.write(media)
+        data = messages.encode(media)
         assert isinstance(data, bytes)
         return data
 
     def _receive_ack(self, ack: Ack) -> Ack:
         if not 0 <= ack.received < self._sent:
-            raise protocol_error("bad_sequence", "What was acknowledged was never sent.")
+            raise protocol_error("bad_sequence", "A message was acknowledged that was never sent.")
         return ack
 
     def _receive_media(self, media: Media) -> Event | None:
         if media.seq != self._received:
             raise protocol_error(
-                "bad_sequence", f"Message {media.seq} came where {self._received} was due."
+                "bad_sequence", f"Message {media.seq} arrived instead of {self._received}."
             )
         self._received += 1
         if media.kind not in tuple(Kind):
@@ -197,16 +204,16 @@ class ServerMachine(_Machine):
     """The server's end of one session."""
 
     def receive(self, data: str | bytes) -> Event | None:
-        """What the client's message says; None where it is to be ignored.
+        """Decodes and checks a client's message; None: it is to be ignored.
 
         Raises:
-            ProtocolError: the session is over; answer with `error` and close.
+            ProtocolError: the session must end; answer with `error` and close.
         """
-        message = messages.read(data)
+        message = messages.decode(data)
         if self.state is State.WAITING:
             if not isinstance(message, Hello):
                 raise protocol_error("hello_expected")
-            _check_hello(message)
+            check_hello(message)
             return message
         if isinstance(message, Media):
             return self._receive_media(message)
@@ -224,17 +231,17 @@ class ServerMachine(_Machine):
         raise protocol_error("not_allowed", f"No {_tag(message)} may be sent here and now.")
 
     def ready(self, ready: Ready) -> str:
-        """Answers `hello`; the session is open."""
+        """Encodes the answer to `hello`, and opens the session."""
         self._open(ready, ready.receive, () if ready.send is None else (ready.send,))
         return self.control(ready)
 
     def end(self, end: End) -> str:
-        """The server's last message of a session that went well."""
+        """Encodes the last message of a session that ended normally."""
         self.state = State.CLOSED
         return self.control(end)
 
     def error(self, error: ProtocolError) -> str:
-        """The server's last message of a session that did not."""
+        """Encodes the last message of a session that failed."""
         self.state = State.CLOSED
         return self.control(
             Error(
@@ -250,21 +257,21 @@ class ClientMachine(_Machine):
     """The client's end of one session."""
 
     def hello(self, hello: Hello) -> str:
-        """The first message.
+        """Encodes the first message.
 
         Raises:
-            ProtocolError: what the server would answer it with.
+            ProtocolError: the error that the server would answer with.
         """
-        _check_hello(hello)
+        check_hello(hello)
         return self.control(hello)
 
     def receive(self, data: str | bytes) -> Event | None:
-        """What the server's message says; None where it is to be ignored.
+        """Decodes and checks a server's message; None: it is to be ignored.
 
         Raises:
             ProtocolError: the server breaks the protocol.
         """
-        message = messages.read(data)
+        message = messages.decode(data)
         if isinstance(message, Media):
             if self.state is not State.OPEN:
                 raise protocol_error("not_allowed", "Media came before ready or after the end.")
@@ -280,7 +287,7 @@ class ClientMachine(_Machine):
         return message
 
     def clear(self) -> str:
-        """Drop what the model has said and the user has not heard.
+        """Encodes `clear`: drop the model's speech that the user has not heard yet.
 
         Raises:
             ProtocolError: not_allowed.
@@ -290,42 +297,16 @@ class ClientMachine(_Machine):
         return self.control(Clear())
 
     def end(self) -> str:
-        """Nothing more will be sent.
+        """Encodes `end`: nothing more will be sent.
 
         Raises:
-            ProtocolError: not_allowed: it was said before.
+            ProtocolError: not_allowed: it was sent before.
         """
+
         if self.state is not State.OPEN or self._sending_over:
             raise protocol_error("not_allowed", "The session has ended already.")
         self._sending_over = True
         return self.control(End())
-
-
-def _check_hello(hello: Hello) -> None:
-    role = ROLES.get(hello.role)
-    if role is None:
-        raise protocol_error("unknown_role", f"There is no such role: use {', '.join(ROLES)}.")
-    if role.in_room not in ("may", "no" if hello.room is None else "yes"):
-        verb = "must" if role.in_room == "yes" else "may not"
-        raise protocol_error("bad_message", f"A {role.name} {verb} name a room.")
-    if hello.room is not None and not 0 < len(hello.room) <= messages.MAX_NAME:
-        raise protocol_error(
-            "bad_message", f"A room's name has 1 to {messages.MAX_NAME} characters."
-        )
-    if hello.voice is not None and (role.name != "speaker" or hello.voice not in ("user", "model")):
-        raise protocol_error("bad_message", "Only a speaker may ask for a voice: user or model.")
-    if not set(hello.receive or ()) <= set(role.may_receive):
-        raise protocol_error(
-            "not_allowed", f"A {role.name} may receive: {', '.join(role.may_receive) or 'nothing'}."
-        )
-    for rate in (hello.send_rate, hello.receive_rate):
-        if rate is not None and rate not in messages.RATES:
-            rates = ", ".join(map(str, messages.RATES))
-            raise protocol_error("unsupported_format", f"{rate} Hz is none of {rates} Hz.")
-    if hello.format != messages.PCM_FORMAT:
-        raise protocol_error(
-            "unsupported_format", f"The format of sound must be {messages.PCM_FORMAT}."
-        )
 
 
 def _tag(message: Control) -> str:

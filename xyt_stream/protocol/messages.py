@@ -1,6 +1,7 @@
-"""The messages of xyt.v1 and their bytes: JSON text for control, a 12-byte header for media.
+"""Defines the messages of xyt.v1 and their bytes: JSON text for control, binary for media.
 
-Reading ignores what it does not know (`None`), so that types, kinds, fields and flags may be added.
+Unknown types, kinds, fields and flags are ignored, so that later versions may add some. The prose
+description is docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -24,34 +25,34 @@ _HEADER = struct.Struct("<BBxxII")  # kind, flags, two reserved bytes, sequence 
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """Base of the JSON messages; "type" holds the tag."""
+    """Base class of the JSON messages; the field "type" holds the tag."""
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True):
-    """Which session to take up again, and where."""
+    """Names the session to resume and the point to resume from."""
 
     token: str  # as `ready` gave it
     received: int | None = None  # sequence number of the last media message that arrived here
-    ended: bool = False  # in `ready`: the client's `end` has arrived
+    ended: bool = False  # in `ready`: whether the client's `end` has arrived
 
 
 class Hello(Control, frozen=True, tag="hello"):
-    """The client's first message: who it is and what it wants."""
+    """The client's first message: its role, formats and credentials."""
 
     role: str
     room: str | None = None
     receive: tuple[str, ...] | None = None  # "pcm", "codes"; None: the role's default
-    send_rate: int | None = None  # Hz of the sound it sends; None: what the codec hears
-    receive_rate: int | None = None  # Hz of the sound it gets; None: what the codec makes
+    send_rate: int | None = None  # Hz of the sound it sends; None: the codec's input rate
+    receive_rate: int | None = None  # Hz of the sound it receives; None: the codec's output rate
     format: str = PCM_FORMAT
-    voice: str | None = None  # of a speaker: whom it hears in a conversation, "user" or "model"
+    voice: str | None = None  # speaker role: which side of a conversation it hears, "user", "model"
     token: str | None = None
-    resumable: bool = False  # it says `ack`, and may come back after its connection was lost
+    resumable: bool = False  # it sends `ack` and may resume after its connection was lost
     resume: Resume | None = None
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """The codec that the server runs."""
+    """Describes the codec that the server runs."""
 
     name: str
     hash: str
@@ -63,21 +64,21 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delay(msgspec.Struct, frozen=True, kw_only=True):
-    """Algorithmic delay of the codec in ms, the 80 ms that a frame takes to fill included."""
+    """Algorithmic delay of the codec in ms, including the 80 ms that a frame takes to fill."""
 
     encode: float
     decode: float
 
 
 class Ready(Control, frozen=True, tag="ready"):
-    """The server's first message: the session has begun."""
+    """The server's first message: the session is open."""
 
-    session: str  # for logs and questions; opens nothing
+    session: str  # identifies the session in logs; grants no access
     role: str
-    send: str | None
-    receive: tuple[str, ...]
-    send_rate: int
-    receive_rate: int
+    send: str | None  # "pcm", "codes" or None
+    receive: tuple[str, ...]  # "pcm", "codes"
+    send_rate: int  # Hz
+    receive_rate: int  # Hz
     frame_ms: float
     delay_ms: Delay
     model: Model
@@ -91,14 +92,14 @@ class Ready(Control, frozen=True, tag="ready"):
 
 
 class StepTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server's latest steps took, in ms: encoding and decoding for all sessions."""
+    """Duration in ms of the server's latest codec steps, which serve all sessions."""
 
     median: float
     p99: float
 
 
 class End(Control, frozen=True, tag="end"):
-    """Nothing more comes from here. The server's tells how much it has sent in all."""
+    """The sender sends nothing more. Only the server fills the fields, with its totals."""
 
     frames: int | None = None
     samples: int | None = None
@@ -106,19 +107,19 @@ class End(Control, frozen=True, tag="end"):
 
 
 class Ack(Control, frozen=True, tag="ack"):
-    """All media up to this sequence number have arrived here, and need not be kept."""
+    """Acknowledges all media up to and including this sequence number."""
 
     received: int
 
 
 class Ping(Control, frozen=True, tag="ping"):
-    """Asks for a `pong` with the same time; the time means something to the asker only."""
+    """Asks for a `pong` with the same time, which only the sender interprets."""
 
     time: float
 
 
 class CodingTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step has lately taken on average, in ms, by its two halves; None: there was none."""
+    """Recent mean duration of a codec step in ms, by direction; None: no such step ran."""
 
     encode: float | None = None
     decode: float | None = None
@@ -132,35 +133,38 @@ class Pong(Control, frozen=True, tag="pong"):
 
 
 class Notice(Control, frozen=True, tag="notice"):
-    """Something that the person at the other end may want to know; the session goes on."""
+    """Informs the user; the session goes on."""
 
     name: str
     message: str
 
 
 class Clear(Control, frozen=True, tag="clear"):
-    """Drop what the model has said and the user has not heard."""
+    """Asks to drop the model's speech that the user has not heard yet."""
 
 
 class Cleared(Control, frozen=True, tag="cleared"):
-    """It was dropped. The server tells the model how much; the user tells the server."""
+    """Reports the result of a `clear`: from the user to the server, from the server to the model.
 
-    frame: int | None = None  # of the clock: nothing of what was dropped is heard from there on
-    played: int | None = None  # frames of the model's that were heard in all
-    dropped: int | None = None  # frames of the model's that never will be
+    The server fills `frame`, `played` and `dropped`; the user fills `unplayed`.
+    """
+
+    frame: int | None = None  # frame of the clock from which on no dropped speech is heard
+    played: int | None = None  # model frames played so far, in all
+    dropped: int | None = None  # model frames that will never be played
     unplayed: int | None = None  # samples that had arrived at the user and were not played
 
 
 class Playing(Control, frozen=True, tag="playing"):
-    """When the model is heard, in frames of the user's clock."""
+    """Tells the model when its speech starts or stops playing, in frames of the user's clock."""
 
     frame: int
-    played: int  # frames of the model's that are heard before that one
-    speaking: bool  # from there on the model is heard, or else silence
+    played: int  # model frames that play before this one
+    speaking: bool  # True: the model plays from this frame on; False: silence
 
 
 class Error(Control, frozen=True, tag="error"):
-    """The session is over, and why. The websocket closes with `code`."""
+    """Ends the session and gives the reason; the websocket then closes with `code`."""
 
     name: str
     message: str
@@ -169,7 +173,7 @@ class Error(Control, frozen=True, tag="error"):
 
 
 class Kind(enum.IntEnum):
-    """What a media message's payload holds."""
+    """Content of a media message's payload."""
 
     PCM = 1
     CODES = 2
@@ -184,12 +188,12 @@ class Flags(enum.IntFlag):
 
 @dataclass(frozen=True)
 class Media:
-    """A binary message as it lies on the wire.
+    """A binary message.
 
     Attributes:
         kind: one of `Kind`, or a later version's.
-        flags: bits of `Flags`; unknown bits are to be ignored.
-        seq: counts all binary messages of one direction, from 0.
+        flags: bits of `Flags`; unknown bits are ignored.
+        seq: sequence number; counts all binary messages of one direction, from 0.
         frame: index of the code frame that the payload belongs to, or begins with.
         payload: packed codes, or samples as int16 little-endian.
     """
@@ -222,20 +226,21 @@ class _Envelope(msgspec.Struct):
     type: str
 
 
-def write(message: Message) -> str | bytes:
-    """The bytes of a message: text for control, binary for media."""
+def encode(message: Message) -> str | bytes:
+    """Encodes a message: text for control, binary for media."""
     if isinstance(message, Media):
         header = _HEADER.pack(message.kind, message.flags, message.seq, message.frame)
         return header + message.payload
     return msgspec.json.encode(message).decode()
 
 
-def read(data: str | bytes) -> Message | None:
-    """The message in the bytes; None for a control type that this version does not know.
+def decode(data: str | bytes) -> Message | None:
+    """Decodes a message; None for a control type that this version does not know.
 
     Raises:
         ProtocolError: bad_message.
     """
+
     if isinstance(data, bytes):
         if len(data) < _HEADER.size:
             raise protocol_error("bad_message", "A media message is shorter than its header.")

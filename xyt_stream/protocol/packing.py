@@ -1,6 +1,6 @@
-"""Codes as bits, the same on the wire and in files.
+"""Packs codes into bits, in the same way for the wire and for files.
 
-One frame is one group of bytes: read as a little-endian integer, the group holds code i in its
+One frame is one group of bytes. Read as a little-endian integer, the group holds code i in its
 bits ``bits * i`` to ``bits * (i + 1) - 1``, and zeros above the last code. Eight codes of 10 bits
 fill 10 bytes, so 12.5 frames a second are 1000 bits a second.
 """
@@ -18,17 +18,17 @@ CodeArray: TypeAlias = npt.NDArray[np.int64]  # [codebooks, frames]
 
 
 def code_bits(codebook_size: int) -> int:
-    """Bits that one code of a codebook with `codebook_size` entries takes."""
+    """Bits of one code of a codebook with `codebook_size` entries."""
     return max(1, (codebook_size - 1).bit_length())
 
 
 def frame_bytes(num_codebooks: int, bits: int = 10) -> int:
-    """Bytes that one packed frame takes."""
+    """Bytes of one packed frame."""
     return (num_codebooks * bits + 7) // 8
 
 
 def pack_codes(codes: npt.NDArray[np.integer[Any]], bits: int = 10) -> bytes:
-    """Codes [codebooks, frames] -> frames * frame_bytes(codebooks, bits) bytes.
+    """Packs codes [codebooks, frames] into frames * frame_bytes(codebooks, bits) bytes.
 
     Raises:
         CodeError: the array is not two-dimensional and integer, or a code does not fit in `bits`.
@@ -47,7 +47,8 @@ def pack_codes(codes: npt.NDArray[np.integer[Any]], bits: int = 10) -> bytes:
 
 
 def unpack_codes(data: bytes, num_codebooks: int, bits: int = 10) -> CodeArray:
-    """The inverse of `pack_codes`: bytes -> int64 [codebooks, frames].
+    """Unpacks the bytes of `pack_codes` into int64 [codebooks, frames].
+
 
     Raises:
         CodeError: `data` is not a whole number of frames.

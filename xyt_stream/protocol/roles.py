@@ -1,4 +1,4 @@
-"""Who may send and hear what."""
+"""Defines the roles: the media that each may send and receive."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Role:
-    """What a session does with its websocket.
+    """The media that a client with this role sends and receives.
 
     Attributes:
-        name: as `hello` gives it.
+        name: as in `hello`.
         sends: "pcm", "codes" or None.
-        may_receive: what `hello` may ask for; the first is what it gets if it does not ask.
+        may_receive: the kinds that `hello` may ask for; the first is the default.
         in_room: whether `hello` must name a room: "yes", "no", or "may".
-        converses: whether it is one of the two who talk with each other.
+        converses: whether it takes part in a conversation, as user or model.
     """
 
     name: str
@@ -25,6 +25,8 @@ class Role:
 
     @property
     def default_receive(self) -> tuple[str, ...]:
+        """The kinds that a client receives if its `hello` asks for none."""
+
         return self.may_receive[:1]
 
 

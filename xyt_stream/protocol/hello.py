@@ -1,0 +1,40 @@
+"""Checks a client's first message, in the same way at both ends."""
+
+from __future__ import annotations
+
+from xyt_stream.protocol import messages
+from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.messages import Hello
+from xyt_stream.protocol.roles import ROLES
+
+
+def check_hello(hello: Hello) -> None:
+    """Checks the fields of `hello` against each other and against the role.
+
+    Raises:
+        ProtocolError: unknown_role, bad_message, not_allowed or unsupported_format.
+    """
+    role = ROLES.get(hello.role)
+    if role is None:
+        raise protocol_error("unknown_role", f"There is no such role: use {', '.join(ROLES)}.")
+    if role.in_room not in ("may", "no" if hello.room is None else "yes"):
+        verb = "must" if role.in_room == "yes" else "may not"
+        raise protocol_error("bad_message", f"A {role.name} {verb} name a room.")
+    if hello.room is not None and not 0 < len(hello.room) <= messages.MAX_NAME:
+        raise protocol_error(
+            "bad_message", f"A room's name has 1 to {messages.MAX_NAME} characters."
+        )
+    if hello.voice is not None and (role.name != "speaker" or hello.voice not in ("user", "model")):
+        raise protocol_error("bad_message", "Only a speaker may ask for a voice: user or model.")
+    if not set(hello.receive or ()) <= set(role.may_receive):
+        raise protocol_error(
+            "not_allowed", f"A {role.name} may receive: {', '.join(role.may_receive) or 'nothing'}."
+        )
+    for rate in (hello.send_rate, hello.receive_rate):
+        if rate is not None and rate not in messages.RATES:
+            rates = ", ".join(map(str, messages.RATES))
+            raise protocol_error("unsupported_format", f"{rate} Hz is none of {rates} Hz.")
+    if hello.format != messages.PCM_FORMAT:
+        raise protocol_error(
+            "unsupported_format", f"The format of sound must be {messages.PCM_FORMAT}."
+        )
