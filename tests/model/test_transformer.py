@@ -3,7 +3,8 @@ from __future__ import annotations
 import torch
 
 from xyt_stream.model.config import StackConfig
-from xyt_stream.model.transformer import ROTARY_PERIOD, Stack, rotary_table, rotate, sinusoids
+from xyt_stream.model.phasors import ROTARY_PERIOD, rotary_table, rotate
+from xyt_stream.model.transformer import Stack, sinusoids
 
 CONFIG = StackConfig(width=32, layers=2, heads=2, ffn=64)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.model.config import MEL_HOP, MEL_WINDOW
+from xyt_stream.model.phasors import power_spectrum
 from xyt_stream.model.precision import full_precision
 from xyt_stream.model.timeline import Tailed, Timeline
 
@@ -71,9 +72,8 @@ class LogMel(Tailed):
         if closed:
             wav = F.pad(wav, (0, self.ahead), mode="reflect")
         wav = timeline.extend(self, wav[:, :, None])[:, :, 0]
-        spectrum = torch.fft.rfft(wav.unfold(-1, MEL_WINDOW, MEL_HOP) * self.window)
-        power = spectrum.real.square() + spectrum.imag.square()
-        mel: Tensor = power @ self.filters
+        windows = wav.unfold(-1, MEL_WINDOW, MEL_HOP) * self.window
+        mel: Tensor = power_spectrum(windows) @ self.filters
         if self.causal:
             return _scale(mel.clamp(min=CAUSAL_FLOOR).log10())
         mel = mel.clamp(min=CENTRED_FLOOR).log10()

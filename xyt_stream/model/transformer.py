@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from xyt_stream.model.config import StackConfig
 from xyt_stream.model.linear import Linear
+from xyt_stream.model.phasors import rotary_phasors, rotary_table, rotate
 from xyt_stream.model.timeline import Cached, Timeline
-
-ROTARY_PERIOD = 4096  # positions after which the angles come round, all of them at once
-MAX_WAVELENGTH = 10_000.0  # positions; the base of the rotary frequencies
-
-
-def rotary_table(head_dim: int) -> Tensor:
-    """Unit phasors for rotary positions (arXiv 2104.09864): complex64 [ROTARY_PERIOD, head_dim/2].
-
-    Each frequency is rounded to a whole number of turns in ROTARY_PERIOD positions, so that a
-    stream may count positions modulo the period for ever and lose no precision. The period is far
-    longer than any attention window here, so two keys never look alike.
-    """
-    frequencies = MAX_WAVELENGTH ** -(torch.arange(head_dim // 2) / (head_dim // 2))
-    turns = (frequencies * ROTARY_PERIOD / (2 * math.pi)).round().clamp(min=1)
-    angles = torch.arange(ROTARY_PERIOD)[:, None] * turns.double()[None] / ROTARY_PERIOD
-    return torch.polar(torch.ones_like(angles), 2 * math.pi * angles).to(torch.complex64)
-
-
-def rotate(x: Tensor, phasors: Tensor) -> Tensor:
-    """Turn channel pairs by their position's phasors: [batch, heads, length, head_dim]."""
-    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * phasors).flatten(-2).to(x.dtype)
 
 
 def sinusoids(length: int, width: int) -> Tensor:
@@ -129,7 +106,7 @@ class Stack(nn.Module):
         positions = timeline.positions(length)
         phasors = None
         if self.rotary:
-            phasors = self.phasors[positions % ROTARY_PERIOD].unsqueeze(1)
+            phasors = rotary_phasors(self.phasors, positions)
         else:
             # Positions past the window's end belong to frames past the clip's end: any will do.
             x = x + self.sinusoids[positions.clamp(max=len(self.sinusoids) - 1)]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from xyt_stream.model.config import VocoderConfig
 from xyt_stream.model.layers import Conv, DepthwiseConv
 from xyt_stream.model.linear import Linear
+from xyt_stream.model.phasors import inverse_transform
 from xyt_stream.model.precision import full_precision
 from xyt_stream.model.timeline import Overlapping, Timeline
 
@@ -46,8 +47,9 @@ class ISTFTHead(Overlapping):
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """[batch, length, width] -> samples [batch, length * hop]."""
         log_magnitude, phase = self.out(x.float()).chunk(2, dim=-1)
-        spectrum = torch.polar(log_magnitude.exp().clamp(max=MAX_MAGNITUDE), phase)
-        return timeline.overlap_add(self, torch.fft.irfft(spectrum, self.n_fft) * self.window)
+        magnitude = log_magnitude.exp().clamp(max=MAX_MAGNITUDE)
+        windows = inverse_transform(magnitude, phase, self.n_fft)
+        return timeline.overlap_add(self, windows * self.window)
 
 
 class Vocoder(nn.Module):
