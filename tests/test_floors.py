@@ -17,6 +17,7 @@ FLOORS = {
     "errors": -1,  # the ground: the other file of floor 0 uses it, too
     "audio": 0,
     "protocol": 1,
+    "delay": 1,
     "model": 1,
     "streaming": 2,
     "server": 3,
@@ -88,7 +89,7 @@ def test_imports_never_run_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("part", ["protocol", "client", "audio", "errors"])
+@pytest.mark.parametrize("part", ["protocol", "client", "audio", "delay", "errors"])
 def test_no_torch_is_loaded_without_need(part: str) -> None:
     modules = [module for module in MODULES if part_of(module) == part]
     assert modules
