@@ -7,13 +7,19 @@ import pytest
 from openai.types.realtime import RealtimeSessionCreateRequest
 
 from xyt_stream.errors import EventError
-from xyt_stream.protocol.realtime.events import read
-from xyt_stream.protocol.realtime.settings import Alaw, Pcm, ServerVad, Settings, Ulaw
+from xyt_stream.protocol.realtime.client_events import parse_event
+from xyt_stream.protocol.realtime.settings import (
+    AlawFormat,
+    PcmFormat,
+    ServerVad,
+    Settings,
+    UlawFormat,
+)
 
 
 def changed(session, settings=None):
     session = {"type": "realtime", **session}
-    event, _, error = read(json.dumps({"type": "session.update", "session": session}))
+    event, _, error = parse_event(json.dumps({"type": "session.update", "session": session}))
     if error is not None:
         raise error
     return (settings or Settings()).changed(event.session)
@@ -21,16 +27,16 @@ def changed(session, settings=None):
 
 def test_a_session_begins_with_the_protocols_defaults():
     settings = Settings()
-    assert settings.input == settings.output == Pcm(24_000)
+    assert settings.input == settings.output == PcmFormat(24_000)
     assert settings.turn_detection == ServerVad(0.5, 300, 500, True, True)
     assert settings.live
 
 
 def test_what_is_not_named_stays():
     settings = changed({"audio": {"input": {"format": {"type": "audio/pcmu"}}}})
-    assert settings == Settings(input=Ulaw())
+    assert settings == Settings(input=UlawFormat())
     settings = changed({"audio": {"output": {"format": {"type": "audio/pcma"}}}}, settings)
-    assert settings == Settings(Ulaw(), Alaw())
+    assert settings == Settings(UlawFormat(), AlawFormat())
     turns = {"type": "server_vad", "silence_duration_ms": 200, "create_response": False}
     settings = changed({"audio": {"input": {"turn_detection": turns}}}, settings)
     turns = {"type": "server_vad", "threshold": 0.8}
@@ -38,7 +44,7 @@ def test_what_is_not_named_stays():
     assert settings.turn_detection == ServerVad(0.8, 300, 200, False, True)
     assert not settings.live
     settings = changed({"audio": {"input": {"turn_detection": None}}}, settings)
-    assert settings == Settings(Ulaw(), Alaw(), None)
+    assert settings == Settings(UlawFormat(), AlawFormat(), None)
     assert changed({}, settings) == settings
 
 
@@ -94,7 +100,7 @@ def test_settings_are_told_as_the_sdk_reads_them():
     session = RealtimeSessionCreateRequest.model_validate(told, strict=True)
     assert session.audio.input.format.type == "audio/pcm"
     assert session.audio.input.turn_detection.silence_duration_ms == 500
-    ulaw = json.loads(msgspec.json.encode(Settings(Ulaw(), Alaw(), None).audio()))
+    ulaw = json.loads(msgspec.json.encode(Settings(UlawFormat(), AlawFormat(), None).audio()))
     assert ulaw["input"]["format"] == {"type": "audio/pcmu"}
     assert ulaw["output"]["format"] == {"type": "audio/pcma"}
     assert ulaw["input"]["turn_detection"] is None

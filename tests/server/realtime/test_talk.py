@@ -11,11 +11,11 @@ import pytest
 from realtime_models import Mute, Stubborn, Told
 
 from xyt_stream.audio import resample, to_float32
-from xyt_stream.protocol.realtime.settings import Alaw, Pcm, Ulaw
-from xyt_stream.protocol.realtime.sound import Reader, Writer
+from xyt_stream.protocol.realtime.audio_formats import AudioDecoder, AudioEncoder
+from xyt_stream.protocol.realtime.settings import AlawFormat, PcmFormat, UlawFormat
 from xyt_stream.server.duplex.parrot import Parrot
 
-FORM = Pcm()
+FORM = PcmFormat()
 QUIET = np.zeros(24_000, np.int16)  # a second
 
 
@@ -63,11 +63,11 @@ def likeness(codec):
     """How alike what was heard is to what the codec itself makes of what was said, 0 to 1."""
 
     def likeness(said, heard, form=FORM):
-        reader = Reader(form, codec.input_rate)
-        samples = np.concatenate([reader.read(said), reader.flush(), np.zeros(1280, np.float32)])
+        reader = AudioDecoder(form, codec.input_rate)
+        samples = np.concatenate([reader.decode(said), reader.flush(), np.zeros(1280, np.float32)])
         wanted = codec.decode(codec.encode(samples)).numpy()
-        again = Reader(form, codec.output_rate)
-        got = np.concatenate([again.read(heard), again.flush()])
+        again = AudioDecoder(form, codec.output_rate)
+        got = np.concatenate([again.decode(heard), again.flush()])
         # Both are cut to what is loud, and laid over each other.
         loud = np.flatnonzero(np.abs(wanted) > 0.05)
         wanted = wanted[loud[0] + 4000 : loud[-1] - 4000]
@@ -145,10 +145,12 @@ async def test_a_turn_as_an_item(talking, sdk, speech, likeness):
         assert likeness(speech.tobytes(), sound(events)) > 0.9
 
 
-@pytest.mark.parametrize(("form", "kind"), [(Ulaw(), "audio/pcmu"), (Alaw(), "audio/pcma")])
+@pytest.mark.parametrize(
+    ("form", "kind"), [(UlawFormat(), "audio/pcmu"), (AlawFormat(), "audio/pcma")]
+)
 async def test_as_on_the_telephone(talking, sdk, clip, likeness, form, kind):
     narrow = resample(to_float32(clip), 16_000, 8_000)
-    said = Writer(form, 8_000).write(np.concatenate([narrow, np.zeros(8_000, np.float32)]))
+    said = AudioEncoder(form, 8_000).encode(np.concatenate([narrow, np.zeros(8_000, np.float32)]))
     chosen = {"format": {"type": kind}}
     async with talking(Parrot) as server, sdk(server) as connection:
         await connection.session.update(

@@ -13,25 +13,25 @@ PCM_RATE: Literal[24_000] = 24_000  # Hz; the protocol has no other for PCM
 G711_RATE = 8_000  # Hz
 
 
-class Pcm(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcm"):
+class PcmFormat(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcm"):
     """16-bit little-endian samples at 24 kHz, mono."""
 
     rate: Literal[24_000] = PCM_RATE
 
 
-class Ulaw(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcmu"):
+class UlawFormat(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcmu"):
     """G.711 u-law at 8 kHz."""
 
     rate: ClassVar[int] = G711_RATE
 
 
-class Alaw(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcma"):
+class AlawFormat(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcma"):
     """G.711 A-law at 8 kHz."""
 
     rate: ClassVar[int] = G711_RATE
 
 
-Format: TypeAlias = Pcm | Ulaw | Alaw
+AudioFormat: TypeAlias = PcmFormat | UlawFormat | AlawFormat
 
 _Ms = Annotated[int, Meta(ge=0, le=10_000)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
@@ -67,12 +67,12 @@ class _VadChange(msgspec.Struct, frozen=True):
 
 
 class _InputChange(msgspec.Struct, frozen=True):
-    format: Format | UnsetType | None = UNSET
+    format: AudioFormat | UnsetType | None = UNSET
     turn_detection: _VadChange | UnsetType | None = UNSET
 
 
 class _OutputChange(msgspec.Struct, frozen=True):
-    format: Format | UnsetType | None = UNSET
+    format: AudioFormat | UnsetType | None = UNSET
     speed: float | UnsetType | None = UNSET
 
 
@@ -92,8 +92,8 @@ class Change(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """What is in force. `turn_detection` None: the client says when a turn is over."""
 
-    input: Format = Pcm()
-    output: Format = Pcm()
+    input: AudioFormat = PcmFormat()
+    output: AudioFormat = PcmFormat()
     turn_detection: ServerVad | None = ServerVad()
 
     @property

@@ -15,7 +15,7 @@ from websockets.http11 import Request
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.realtime.dialogue import last_words
+from xyt_stream.protocol.realtime.server_events import error_event
 from xyt_stream.server.realtime.session import RealtimeSession
 from xyt_stream.server.service import FAREWELL, Service
 
@@ -107,7 +107,7 @@ async def _part(
     error: ProtocolError,
 ) -> None:
     service.refused(error, None if session is None else session.id)
-    events = [last_words(error)] if session is None else session.part(error)
+    events = [error_event(error)] if session is None else session.part(error)
     with service.parting():
         if session is not None:
             session.close(error.name)

@@ -18,7 +18,7 @@ import numpy as np
 
 from xyt_stream.audio import FRAME_SAMPLES, FRAME_SECONDS, INPUT_RATE, Samples
 from xyt_stream.errors import EventError
-from xyt_stream.protocol.realtime.dialogue import Dialogue
+from xyt_stream.protocol.realtime.server_events import ServerEvents
 from xyt_stream.server.realtime.turn_detector import Started, Turns
 
 STALL = 0.24  # seconds that a live client may be late before the model is given silence
@@ -38,7 +38,7 @@ class Ear:
     """
 
     def __init__(
-        self, dialogue: Dialogue, turns: Turns, hear: Callable[[Samples], Awaitable[None]]
+        self, dialogue: ServerEvents, turns: Turns, hear: Callable[[Samples], Awaitable[None]]
     ) -> None:
         self._dialogue = dialogue
         self._turns = turns
@@ -114,7 +114,7 @@ class Ear:
 
         def add() -> None:
             self._committed.append(samples)
-            self._dialogue.add(item_id)
+            self._dialogue.add_item(item_id)
             if self._dialogue.settings.live:
                 self._release()
 
@@ -149,7 +149,7 @@ class Ear:
     @property
     def _expects(self) -> bool:
         """Whether the model speaks, or is to."""
-        return self._dialogue.reply is not None or self._patience > 0
+        return self._dialogue.response is not None or self._patience > 0
 
     def _silence_is_due(self) -> bool:
         if not self._expects:
@@ -172,13 +172,13 @@ class Ear:
 
     def _lose_patience(self) -> None:
         """Another frame has passed in which the model could have begun."""
-        reply = self._dialogue.reply
+        reply = self._dialogue.response
         if reply is not None and reply.speaking:
             self._patience = 0
         elif self._patience:
             self._patience -= 1
             if not self._patience:
-                self._dialogue.give_up()
+                self._dialogue.end_silent_response()
 
     def _take(self, item: Samples | Callable[[], None]) -> None:
         self._changed.set()

@@ -14,21 +14,21 @@ import numpy as np
 from xyt_stream.audio import FRAME_SECONDS, INPUT_RATE, Samples
 from xyt_stream.errors import EventError, ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.realtime.dialogue import Dialogue
-from xyt_stream.protocol.realtime.events import (
-    Append,
-    Clear,
+from xyt_stream.protocol.realtime.audio_formats import AudioDecoder
+from xyt_stream.protocol.realtime.client_events import (
     ClientEvent,
-    Commit,
+    InputAppend,
+    InputClear,
+    InputCommit,
     ItemCreate,
     ItemTruncate,
     NewItem,
     ResponseCancel,
     ResponseCreate,
-    Update,
-    read,
+    SessionUpdate,
+    parse_event,
 )
-from xyt_stream.protocol.realtime.sound import Reader
+from xyt_stream.protocol.realtime.server_events import ServerEvents
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.duplex.vad import SpeechDetector
 from xyt_stream.server.realtime.input_buffer import Ear
@@ -73,22 +73,22 @@ class RealtimeSession:
         self._changed = asyncio.Event()
         self._pace = Pace(service.limits.ahead)
         codec, engine = service.engine.codec, service.engine
-        self._dialogue = Dialogue(
+        self._dialogue = ServerEvents(
             model=service.host.name if service.host else "",
             rate=codec.output_rate,
             send=self._send,
-            hush=self._hush,
+            cancel_output=self._hush,
             played=lambda: self._conversation.played,
         )
         self.id = self.key = self._dialogue.id
         self._ear = Ear(self._dialogue, Turns(detector), self._hear)
         self._mouth = Mouth(
             codec.frame_samples_out,
-            speaks=self._dialogue.said,
-            silent=self._dialogue.said_nothing,
+            speaks=self._dialogue.on_speech,
+            silent=self._dialogue.on_silence,
             failed=lambda: self.cut(protocol_error("internal", "The model has failed.")),
         )
-        self._reader = Reader(self._dialogue.settings.input, INPUT_RATE)
+        self._reader = AudioDecoder(self._dialogue.settings.input, INPUT_RATE)
         with ExitStack() as stack:
             stack.enter_context(service.gate.session(address))
             self._conversation = stack.enter_context(
@@ -121,7 +121,7 @@ class RealtimeSession:
     async def receive(self, data: str | bytes) -> None:
         """A client's message; the next one may be read when this is done."""
         self._heard_at = time.monotonic()
-        event, event_id, error = read(data)
+        event, event_id, error = parse_event(data)
         if event is not None:
             try:
                 await self._do(event)
@@ -151,7 +151,7 @@ class RealtimeSession:
 
     def part(self, error: ProtocolError) -> list[str]:
         """The session must end: the events that the client is still sent."""
-        self._dialogue.part(error)
+        self._dialogue.fail(error)
         last = list(self._out)
         self._out.clear()
         return last
@@ -166,21 +166,21 @@ class RealtimeSession:
 
     async def _do(self, event: ClientEvent) -> None:
         dialogue, ear = self._dialogue, self._ear
-        if isinstance(event, Append):
-            await ear.append(self._reader.read(event.audio))
-        elif isinstance(event, Commit):
+        if isinstance(event, InputAppend):
+            await ear.append(self._reader.decode(event.audio))
+        elif isinstance(event, InputCommit):
             if not dialogue.settings.live:
                 await ear.append(self._reader.flush())
             ear.commit(lambda error: dialogue.refuse(error, event.event_id))
-        elif isinstance(event, Clear):
+        elif isinstance(event, InputClear):
             self._reader.flush()
             ear.clear()
-        elif isinstance(event, Update):
+        elif isinstance(event, SessionUpdate):
             dialogue.update(event)
             if dialogue.settings.input != self._reader.format:
-                self._reader = Reader(dialogue.settings.input, INPUT_RATE)
+                self._reader = AudioDecoder(dialogue.settings.input, INPUT_RATE)
         elif isinstance(event, ItemCreate):
-            if not dialogue.follows(event.previous_item_id):
+            if not dialogue.can_append_after(event.previous_item_id):
                 raise EventError(
                     "not_supported", "Items come after all others.", "previous_item_id"
                 )
@@ -207,8 +207,8 @@ class RealtimeSession:
                 "This model hears only sound: give a user's message of input_audio.",
                 "item.content" if item.role == "user" else "item.type",
             )
-        reader = Reader(self._dialogue.settings.input, INPUT_RATE)
-        return np.concatenate([reader.read(sound), reader.flush()])
+        reader = AudioDecoder(self._dialogue.settings.input, INPUT_RATE)
+        return np.concatenate([reader.decode(sound), reader.flush()])
 
     async def _feed(self) -> None:
         try:

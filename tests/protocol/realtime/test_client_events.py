@@ -7,22 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xyt_stream.protocol.realtime.events import Append, ItemCreate, ResponseCreate, read
+from xyt_stream.protocol.realtime.client_events import (
+    InputAppend,
+    ItemCreate,
+    ResponseCreate,
+    parse_event,
+)
 
 
 def test_sound_is_base64():
     audio = base64.b64encode(b"\x01\x02\x03\x04").decode()
     message = {"type": "input_audio_buffer.append", "audio": audio, "event_id": "a"}
-    event, event_id, error = read(json.dumps(message))
-    assert event == Append(event_id="a", audio=b"\x01\x02\x03\x04")
+    event, event_id, error = parse_event(json.dumps(message))
+    assert event == InputAppend(event_id="a", audio=b"\x01\x02\x03\x04")
     assert (event_id, error) == ("a", None)
 
 
 def test_unknown_fields_are_ignored():
-    event, _, _ = read('{"type": "response.create", "response": {"voice": "x"}, "new": 1}')
+    event, _, _ = parse_event('{"type": "response.create", "response": {"voice": "x"}, "new": 1}')
     assert isinstance(event, ResponseCreate)
     item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
-    event, _, _ = read(json.dumps({"type": "conversation.item.create", "item": item}))
+    event, _, _ = parse_event(json.dumps({"type": "conversation.item.create", "item": item}))
     assert isinstance(event, ItemCreate)
     assert event.item.content[0].type == "input_text"
 
@@ -49,7 +54,7 @@ def test_unknown_fields_are_ignored():
     ],
 )
 def test_what_is_wrong_is_told(message, code, param, event_id):
-    event, given_id, error = read(message)
+    event, given_id, error = parse_event(message)
     assert event is None
     assert (error.code, error.param, given_id) == (code, param, event_id)
     assert str(error).endswith(".")
@@ -57,5 +62,5 @@ def test_what_is_wrong_is_told(message, code, param, event_id):
 
 @given(st.text() | st.binary())
 def test_nothing_else_is_ever_raised(message):
-    event, _, error = read(message)
+    event, _, error = parse_event(message)
     assert (event is None) != (error is None)

@@ -13,8 +13,8 @@ from pydantic import TypeAdapter
 
 from xyt_stream.errors import EventError
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.realtime.dialogue import Dialogue, last_words
-from xyt_stream.protocol.realtime.events import read
+from xyt_stream.protocol.realtime.client_events import parse_event
+from xyt_stream.protocol.realtime.server_events import ServerEvents, error_event
 
 SERVER_EVENT = TypeAdapter(RealtimeServerEvent)
 FRAME = np.full(1280, 0.1, np.float32)
@@ -34,7 +34,7 @@ REPLY_ENDS = [
 ]
 
 
-class Told(Dialogue):
+class Told(ServerEvents):
     """Keeps what it sends, every event proved to be one of the SDK's."""
 
     def __init__(self):
@@ -43,13 +43,13 @@ class Told(Dialogue):
             model="Parrot",
             rate=16_000,
             send=self._keep,
-            hush=self.hushed.append,
+            cancel_output=self.hushed.append,
             played=lambda: self.played,
         )
 
-    def said(self, samples):
+    def on_speech(self, samples):
         self.played += 1
-        super().said(samples)
+        super().on_speech(samples)
 
     def _keep(self, text):
         event = json.loads(text)
@@ -67,7 +67,7 @@ class Told(Dialogue):
         return [event["type"] for event in self.take()]
 
     def does(self, kind, **fields):
-        event, _, error = read(json.dumps({"type": kind, **fields}))
+        event, _, error = parse_event(json.dumps({"type": kind, **fields}))
         assert error is None
         {
             "session.update": self.update,
@@ -104,11 +104,11 @@ def test_a_turn_and_its_answer(dialogue):
     dialogue.speech_started(120)
     dialogue.speech_stopped(1900)
     for sound in (SILENCE, SILENCE):
-        dialogue.said_nothing(sound)
+        dialogue.on_silence(sound)
     for sound in (FRAME, FRAME):
-        dialogue.said(sound)
+        dialogue.on_speech(sound)
     for _ in range(4):
-        dialogue.said_nothing(SILENCE)
+        dialogue.on_silence(SILENCE)
     events = dialogue.take()
     types = [event["type"] for event in events]
     deltas = types.count("response.output_audio.delta")
@@ -141,7 +141,7 @@ def test_a_turn_and_its_answer(dialogue):
 
 def test_a_short_pause_belongs_to_what_is_said(dialogue):
     for sound in (FRAME, None, None, FRAME, None, None, None, None, None):
-        dialogue.said_nothing(SILENCE) if sound is None else dialogue.said(sound)
+        dialogue.on_silence(SILENCE) if sound is None else dialogue.on_speech(sound)
     events = dialogue.take()
     counts = Counter(event["type"] for event in events)
     assert counts["response.created"] == counts["response.done"] == 1
@@ -150,7 +150,7 @@ def test_a_short_pause_belongs_to_what_is_said(dialogue):
 
 
 def test_the_users_voice_cuts_the_model_off(dialogue):
-    dialogue.said(FRAME)
+    dialogue.on_speech(FRAME)
     dialogue.take()
     dialogue.speech_started(0)
     events = dialogue.take()
@@ -162,16 +162,16 @@ def test_the_users_voice_cuts_the_model_off(dialogue):
     assert response["output"][0]["status"] == "incomplete"
     assert dialogue.hushed == [None]
     # One that speaks on is not heard until it has been silent, or the turn is over.
-    dialogue.said(FRAME)
+    dialogue.on_speech(FRAME)
     assert dialogue.types() == []
-    dialogue.said_nothing(SILENCE)
-    dialogue.said(FRAME)
+    dialogue.on_silence(SILENCE)
+    dialogue.on_speech(FRAME)
     assert dialogue.types()[:4] == REPLY_BEGINS
 
 
 def test_unless_it_must_not_be(dialogue):
     dialogue.turns({"type": "server_vad", "interrupt_response": False})
-    dialogue.said(FRAME)
+    dialogue.on_speech(FRAME)
     dialogue.take()
     dialogue.speech_started(0)
     assert dialogue.types() == ["input_audio_buffer.speech_started"]
@@ -179,12 +179,12 @@ def test_unless_it_must_not_be(dialogue):
 
 
 def test_one_that_never_stops_is_heard_again_after_the_users_turn(dialogue):
-    dialogue.said(FRAME)
+    dialogue.on_speech(FRAME)
     dialogue.speech_started(0)
-    dialogue.said(FRAME)
+    dialogue.on_speech(FRAME)
     dialogue.speech_stopped(100)
     dialogue.take()
-    dialogue.said(FRAME)
+    dialogue.on_speech(FRAME)
     assert dialogue.types()[:4] == REPLY_BEGINS
 
 
@@ -192,7 +192,7 @@ def test_the_client_cancels(dialogue):
     with pytest.raises(EventError) as caught:
         dialogue.does("response.cancel")
     assert caught.value.code == "response_cancel_not_active"
-    dialogue.said(FRAME)
+    dialogue.on_speech(FRAME)
     response = dialogue.take()[0]["response"]["id"]
     with pytest.raises(EventError):
         dialogue.does("response.cancel", response_id="resp_other")
@@ -204,7 +204,7 @@ def test_the_client_cancels(dialogue):
 @pytest.mark.parametrize("turns", [None, {"type": "server_vad", "create_response": False}])
 def test_nobody_hears_what_was_not_asked_for(dialogue, turns):
     dialogue.turns(turns)
-    dialogue.said(FRAME)
+    dialogue.on_speech(FRAME)
     assert dialogue.types() == []
     dialogue.does("response.create", response={"metadata": {"topic": "demo"}})
     (created,) = dialogue.take()
@@ -213,19 +213,19 @@ def test_nobody_hears_what_was_not_asked_for(dialogue, turns):
     with pytest.raises(EventError) as caught:
         dialogue.does("response.create")
     assert caught.value.code == "conversation_already_has_active_response"
-    dialogue.said(FRAME)
+    dialogue.on_speech(FRAME)
     assert dialogue.types()[:3] == REPLY_BEGINS[1:]
 
 
 def test_a_model_that_says_nothing(dialogue):
     dialogue.does("response.create")
-    dialogue.give_up()
+    dialogue.end_silent_response()
     done = dialogue.take()[-1]
     assert done["type"] == "response.done"
     assert (done["response"]["status"], done["response"]["output"]) == ("completed", [])
-    dialogue.said(FRAME)
+    dialogue.on_speech(FRAME)
     dialogue.take()
-    dialogue.give_up()  # it speaks: there is nothing to give up
+    dialogue.end_silent_response()  # it speaks: there is nothing to give up
     assert dialogue.types() == []
 
 
@@ -241,10 +241,10 @@ def test_what_the_model_cannot_do_is_not_begun(dialogue, response):
 
 def test_truncation_is_checked_against_what_was_said(dialogue):
     for _ in range(5):
-        dialogue.said(FRAME)
+        dialogue.on_speech(FRAME)
     item = dialogue.take()[1]["item"]["id"]
     for _ in range(4):
-        dialogue.said_nothing(SILENCE)
+        dialogue.on_silence(SILENCE)
     dialogue.take()
     place = {"item_id": item, "content_index": 0}
     dialogue.does("conversation.item.truncate", audio_end_ms=400, **place)
@@ -263,7 +263,7 @@ def test_truncation_tells_how_many_frames_were_played(dialogue):
 
     def says(*parts):
         for part in parts:
-            (dialogue.said if part is FRAME else dialogue.said_nothing)(part)
+            (dialogue.on_speech if part is FRAME else dialogue.on_silence)(part)
         return next(
             event["item"]["id"] for event in dialogue.take() if event["type"] == REPLY_BEGINS[1]
         )
@@ -276,7 +276,7 @@ def test_truncation_tells_how_many_frames_were_played(dialogue):
     assert truncate(second, 170) == 7 + 2  # while it goes on
     assert truncate(first, 80) == 9  # of what is past it is not told
     for _ in range(4):
-        dialogue.said_nothing(SILENCE)
+        dialogue.on_silence(SILENCE)
     assert truncate(second, 90) == 7 + 1
     dialogue.does("response.create")
     assert truncate(second, 0) == 8  # nor while it is to speak
@@ -284,7 +284,7 @@ def test_truncation_tells_how_many_frames_were_played(dialogue):
 
 def test_errors(dialogue):
     dialogue.refuse(EventError("invalid_value", "No.", "a.b"), "event_of_client")
-    dialogue.said(FRAME)
+    dialogue.on_speech(FRAME)
     dialogue.take_error = dialogue.sent.pop(0)
     assert dialogue.take_error["error"] == {
         "type": "invalid_request_error",
@@ -293,9 +293,9 @@ def test_errors(dialogue):
         "param": "a.b",
         "event_id": "event_of_client",
     }
-    dialogue.part(protocol_error("internal"))
+    dialogue.fail(protocol_error("internal"))
     events = dialogue.take()
     assert events[-2]["response"]["status"] == "failed"
     assert events[-1]["error"]["type"] == "server_error"
-    error = json.loads(last_words(protocol_error("unauthorized")))
+    error = json.loads(error_event(protocol_error("unauthorized")))
     assert SERVER_EVENT.validate_python(error).error.code == "unauthorized"

@@ -21,27 +21,27 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str | None = None
 
 
-class Update(Event, frozen=True, kw_only=True):
+class SessionUpdate(Event, frozen=True, kw_only=True):
     """`session.update`"""
 
     session: Change
 
 
-class Append(Event, frozen=True, kw_only=True):
+class InputAppend(Event, frozen=True, kw_only=True):
     """`input_audio_buffer.append`"""
 
     audio: bytes  # base64 on the wire
 
 
-class Commit(Event, frozen=True, kw_only=True):
+class InputCommit(Event, frozen=True, kw_only=True):
     """`input_audio_buffer.commit`"""
 
 
-class Clear(Event, frozen=True, kw_only=True):
+class InputClear(Event, frozen=True, kw_only=True):
     """`input_audio_buffer.clear`"""
 
 
-class Part(msgspec.Struct, frozen=True):
+class ContentPart(msgspec.Struct, frozen=True):
     """What an item holds."""
 
     type: str = ""
@@ -54,7 +54,7 @@ class NewItem(msgspec.Struct, frozen=True):
     type: str
     role: str | None = None
     id: str | None = None
-    content: tuple[Part, ...] = ()
+    content: tuple[ContentPart, ...] = ()
 
 
 class ItemCreate(Event, frozen=True, kw_only=True):
@@ -92,14 +92,21 @@ class ResponseCancel(Event, frozen=True, kw_only=True):
 
 
 ClientEvent: TypeAlias = (
-    Update | Append | Commit | Clear | ItemCreate | ItemTruncate | ResponseCreate | ResponseCancel
+    SessionUpdate
+    | InputAppend
+    | InputCommit
+    | InputClear
+    | ItemCreate
+    | ItemTruncate
+    | ResponseCreate
+    | ResponseCancel
 )
 
 _EVENTS: dict[str, type[ClientEvent]] = {
-    "session.update": Update,
-    "input_audio_buffer.append": Append,
-    "input_audio_buffer.commit": Commit,
-    "input_audio_buffer.clear": Clear,
+    "session.update": SessionUpdate,
+    "input_audio_buffer.append": InputAppend,
+    "input_audio_buffer.commit": InputCommit,
+    "input_audio_buffer.clear": InputClear,
     "conversation.item.create": ItemCreate,
     "conversation.item.truncate": ItemTruncate,
     "response.create": ResponseCreate,
@@ -117,7 +124,7 @@ class _Envelope(msgspec.Struct):
     event_id: str | None = None
 
 
-def read(data: str | bytes) -> tuple[ClientEvent | None, str | None, EventError | None]:
+def parse_event(data: str | bytes) -> tuple[ClientEvent | None, str | None, EventError | None]:
     """What a client's message holds: the event; its `event_id`; and what is wrong with it, if
     something is, in which case there is no event.
     """

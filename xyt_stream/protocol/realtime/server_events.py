@@ -16,29 +16,34 @@ import msgspec
 
 from xyt_stream.audio import Samples
 from xyt_stream.errors import EventError, ProtocolError
-from xyt_stream.protocol.realtime.events import ItemTruncate, ResponseCancel, ResponseCreate, Update
-from xyt_stream.protocol.realtime.reply import Reply
+from xyt_stream.protocol.realtime.client_events import (
+    ItemTruncate,
+    ResponseCancel,
+    ResponseCreate,
+    SessionUpdate,
+)
+from xyt_stream.protocol.realtime.response import Response
 from xyt_stream.protocol.realtime.settings import Settings, check_modalities
 
 _REMEMBERED = 64  # replies whose length is known, for truncation
 _SERVERS_FAULT = {"internal", "busy", "going_away"}
 
 
-class Dialogue:
+class ServerEvents:
     """Told what happens, it sends the events that say so.
 
     Args:
         model: its name.
         rate: Hz of the model's sound.
         send: takes each event's JSON.
-        hush: called when what the model says is not wanted any more; with how many frames of the
-            model's were played in all, where the client has told.
+        cancel_output: called to drop the model's speech that waits; with the number of model frames
+            that were played in all, if the client has reported it.
         played: how many frames of the model's have been heard in all, the latest included.
 
     Attributes:
         id: of the session.
         settings: in force.
-        reply: the response that goes on.
+        response: the response that goes on.
     """
 
     def __init__(
@@ -47,17 +52,17 @@ class Dialogue:
         model: str,
         rate: int,
         send: Callable[[str], None],
-        hush: Callable[[int | None], None] = lambda played: None,
+        cancel_output: Callable[[int | None], None] = lambda played: None,
         played: Callable[[], int] = lambda: 0,
     ) -> None:
         self.id = _name("sess")
         self.settings = Settings()
-        self.reply: Reply | None = None
-        self._latest: Reply | None = None  # in which the model spoke, of those that are over
+        self.response: Response | None = None
+        self._latest: Response | None = None  # in which the model spoke, of those that are over
         self._model = model
         self._rate = rate
         self._send = send
-        self._hush = hush
+        self._cancel_output = cancel_output
         self._played = played
         self._events = itertools.count(1)
         self._conversation_id = _name("conv")
@@ -70,7 +75,7 @@ class Dialogue:
         """The session begins."""
         self._emit("session.created", session=self._session())
 
-    def update(self, event: Update) -> None:
+    def update(self, event: SessionUpdate) -> None:
         """Changes settings.
 
         Raises:
@@ -83,10 +88,10 @@ class Dialogue:
         """An event of the client's was wrong; the session goes on."""
         self._emit("error", error=_told(error.code, str(error), error.param, event_id))
 
-    def part(self, error: ProtocolError) -> None:
+    def fail(self, error: ProtocolError) -> None:
         """The last event of a session that must end."""
         told = _told(error.name, str(error))
-        if self.reply is not None:
+        if self.response is not None:
             self._finish("failed", {"error": told})
         self._emit("error", error=told)
 
@@ -115,9 +120,9 @@ class Dialogue:
         self._emit(
             "input_audio_buffer.committed", previous_item_id=self._last_item, item_id=item_id
         )
-        self.add(item_id)
+        self.add_item(item_id)
 
-    def add(self, item_id: str | None) -> None:
+    def add_item(self, item_id: str | None) -> None:
         """The user's item is in the conversation."""
         item_id = item_id or _name("item")
         previous, self._last_item = self._last_item, item_id
@@ -132,7 +137,7 @@ class Dialogue:
         self._emit("conversation.item.added", previous_item_id=previous, item=item)
         self._emit("conversation.item.done", previous_item_id=previous, item=item)
 
-    def follows(self, item_id: str | None) -> bool:
+    def can_append_after(self, item_id: str | None) -> bool:
         """Whether a new item would come after this one, None being wherever it comes."""
         return item_id is None or item_id == (self._last_item or "root")
 
@@ -151,10 +156,10 @@ class Dialogue:
                     "The model answers what it has heard; it takes no other input.",
                     "response.conversation" if wanted.input is None else "response.input",
                 )
-        if self.reply is not None:
+        if self.response is not None:
             raise EventError(
                 "conversation_already_has_active_response",
-                f"The response {self.reply.id} goes on: wait for response.done, or cancel it.",
+                f"The response {self.response.id} goes on: wait for response.done, or cancel it.",
             )
         self._muted = False
         self._begin(None if wanted is None else wanted.metadata)
@@ -165,7 +170,7 @@ class Dialogue:
         Raises:
             EventError: there is no such response.
         """
-        if self.reply is None or event.response_id not in (None, self.reply.id):
+        if self.response is None or event.response_id not in (None, self.response.id):
             raise EventError("response_cancel_not_active", "There is no such response to cancel.")
         self._interrupt("client_cancelled")
 
@@ -176,8 +181,8 @@ class Dialogue:
             EventError: there was no such item, or less of it.
         """
         lengths = self._lengths
-        if self.reply is not None and self.reply.speaking:
-            lengths = lengths | {self.reply.item_id: self.reply.audio_ms}
+        if self.response is not None and self.response.speaking:
+            lengths = lengths | {self.response.item_id: self.response.audio_ms}
         if event.item_id not in lengths or event.content_index:
             raise EventError("invalid_value", "The model has said no such item.", "item_id")
         if event.audio_end_ms > lengths[event.item_id]:
@@ -193,55 +198,55 @@ class Dialogue:
             audio_end_ms=event.audio_end_ms,
         )
         # What it is about to say, or says since, is not to be cut off by what is past.
-        reply = self.reply or self._latest
-        if reply is not None and reply.item_id == event.item_id:
-            self._hush(reply.frames_until(event.audio_end_ms))
+        response = self.response or self._latest
+        if response is not None and response.item_id == event.item_id:
+            self._cancel_output(response.frames_until(event.audio_end_ms))
 
-    def said(self, samples: Samples) -> None:
+    def on_speech(self, samples: Samples) -> None:
         """The model's next sound in which it speaks, float32 [n]."""
-        if self._muted or not (self.reply or self.settings.live):
+        if self._muted or not (self.response or self.settings.live):
             return
-        reply = self.reply or self._begin(None)
-        if not reply.speaking:
-            reply.begin(self._last_item, self._played() - 1)
-            self._last_item = reply.item_id
-        reply.speak(samples)
+        response = self.response or self._begin(None)
+        if not response.speaking:
+            response.begin(self._last_item, self._played() - 1)
+            self._last_item = response.item_id
+        response.speak(samples)
 
-    def said_nothing(self, samples: Samples) -> None:
+    def on_silence(self, samples: Samples) -> None:
         """The model is silent in these; a frame's end, which comes late, may be empty."""
-        if self.reply is None:
+        if self.response is None:
             self._muted = False
-        elif self.reply.speaking and not self.reply.pause(samples):
+        elif self.response.speaking and not self.response.pause(samples):
             self._finish("completed")
 
-    def give_up(self) -> None:
+    def end_silent_response(self) -> None:
         """The model was given time to speak, and has not."""
-        if self.reply is not None and not self.reply.speaking:
+        if self.response is not None and not self.response.speaking:
             self._finish("completed")
 
-    def _begin(self, metadata: dict[str, str] | None) -> Reply:
-        self.reply = Reply(
+    def _begin(self, metadata: dict[str, str] | None) -> Response:
+        self.response = Response(
             self._emit,
             names=(_name("resp"), _name("item"), self._conversation_id),
             form=self.settings.output,
             rate=self._rate,
             metadata=metadata,
         )
-        return self.reply
+        return self.response
 
     def _interrupt(self, reason: str) -> None:
-        if self.reply is not None:
-            self._muted = self.reply.speaking
+        if self.response is not None:
+            self._muted = self.response.speaking
             self._finish("cancelled", {"reason": reason})
-            self._hush(None)
+            self._cancel_output(None)
 
     def _finish(self, status: str, details: dict[str, Any] | None = None) -> None:
-        reply, self.reply = self.reply, None
-        assert reply is not None
-        reply.finish(status, details)
-        if reply.speaking:
-            self._latest = reply
-            self._lengths[reply.item_id] = reply.audio_ms
+        response, self.response = self.response, None
+        assert response is not None
+        response.finish(status, details)
+        if response.speaking:
+            self._latest = response
+            self._lengths[response.item_id] = response.audio_ms
             if len(self._lengths) > _REMEMBERED:
                 self._lengths.popitem(last=False)
 
@@ -263,7 +268,7 @@ class Dialogue:
         self._send(msgspec.json.encode(event).decode())
 
 
-def last_words(error: ProtocolError) -> str:
+def error_event(error: ProtocolError) -> str:
     """The only event of a session that cannot begin."""
     event = {"type": "error", "event_id": _name("event"), "error": _told(error.name, str(error))}
     return msgspec.json.encode(event).decode()

@@ -8,7 +8,7 @@ import numpy as np
 
 from xyt_stream.audio import Samples, StreamResampler, to_float32, to_int16
 from xyt_stream.errors import EventError
-from xyt_stream.protocol.realtime.settings import Alaw, Format, Ulaw
+from xyt_stream.protocol.realtime.settings import AlawFormat, AudioFormat, UlawFormat
 
 with warnings.catch_warnings():
     # Python 3.13 removed audioop; there audioop-lts (see pyproject.toml) provides the same module.
@@ -18,22 +18,22 @@ with warnings.catch_warnings():
 _WIDTH = 2  # bytes of a sample
 
 
-class Reader:
+class AudioDecoder:
     """Decodes bytes of one format into float32 [n] at `rate` Hz, in chunks of any size."""
 
-    def __init__(self, form: Format, rate: int) -> None:
+    def __init__(self, form: AudioFormat, rate: int) -> None:
         self.format = form
         self._resampler = StreamResampler(form.rate, rate)
 
-    def read(self, data: bytes) -> Samples:
+    def decode(self, data: bytes) -> Samples:
         """Returns the samples that are ready; the resampler's rest comes with the next bytes.
 
         Raises:
             EventError: the bytes are no whole number of samples.
         """
-        if isinstance(self.format, Ulaw):
+        if isinstance(self.format, UlawFormat):
             pcm = np.frombuffer(audioop.ulaw2lin(data, _WIDTH), np.int16)
-        elif isinstance(self.format, Alaw):
+        elif isinstance(self.format, AlawFormat):
             pcm = np.frombuffer(audioop.alaw2lin(data, _WIDTH), np.int16)
         elif len(data) % _WIDTH:
             raise EventError("invalid_value", "Half a 16-bit sample is missing.", "audio")
@@ -48,19 +48,19 @@ class Reader:
         return rest
 
 
-class Writer:
+class AudioEncoder:
     """Encodes float32 [n] at `rate` Hz into bytes of one format, in chunks of any size.
 
     Attributes:
         seconds: of audio returned so far.
     """
 
-    def __init__(self, form: Format, rate: int) -> None:
+    def __init__(self, form: AudioFormat, rate: int) -> None:
         self._format = form
         self._resampler = StreamResampler(rate, form.rate)
         self.seconds = 0.0
 
-    def write(self, samples: Samples) -> bytes:
+    def encode(self, samples: Samples) -> bytes:
         """Returns the bytes that are ready, possibly none yet."""
         return self._bytes(self._resampler.push(samples))
 
@@ -71,8 +71,8 @@ class Writer:
     def _bytes(self, samples: Samples) -> bytes:
         self.seconds += len(samples) / self._format.rate
         pcm = to_int16(samples)
-        if isinstance(self._format, Ulaw):
+        if isinstance(self._format, UlawFormat):
             return audioop.lin2ulaw(pcm.tobytes(), _WIDTH)
-        if isinstance(self._format, Alaw):
+        if isinstance(self._format, AlawFormat):
             return audioop.lin2alaw(pcm.tobytes(), _WIDTH)
         return pcm.astype("<i2").tobytes()

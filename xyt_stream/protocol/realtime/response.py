@@ -6,8 +6,8 @@ import collections
 from typing import Any, Protocol
 
 from xyt_stream.audio import FRAME_SECONDS, Samples
-from xyt_stream.protocol.realtime.settings import Format
-from xyt_stream.protocol.realtime.sound import Writer
+from xyt_stream.protocol.realtime.audio_formats import AudioEncoder
+from xyt_stream.protocol.realtime.settings import AudioFormat
 
 PAUSE = 0.32  # seconds of silence that end a response; less belongs to it
 _STRETCHES = 256  # of speech between pauses that are remembered, the latest
@@ -19,7 +19,7 @@ class Emit(Protocol):
     def __call__(self, kind: str, /, **fields: Any) -> None: ...
 
 
-class Reply:
+class Response:
     """Begins as it is made, and ends with `finish`.
 
     Args:
@@ -39,7 +39,7 @@ class Reply:
         emit: Emit,
         *,
         names: tuple[str, str, str],
-        form: Format,
+        form: AudioFormat,
         rate: int,
         metadata: dict[str, str] | None = None,
     ) -> None:
@@ -50,7 +50,7 @@ class Reply:
         self._format = form
         self._metadata = metadata
         self._rate = rate
-        self._writer = Writer(form, rate)
+        self._encoder = AudioEncoder(form, rate)
         self._pause: list[Samples] = []  # the silence since it spoke last
         self._length = 0  # samples of its item, at `rate`
         self._spoken = 0  # and of them those that are no pause
@@ -61,7 +61,7 @@ class Reply:
     @property
     def audio_ms(self) -> int:
         """Of sound sent so far."""
-        return round(self._writer.seconds * 1e3)
+        return round(self._encoder.seconds * 1e3)
 
     def frames_until(self, ms: int) -> int:
         """How many frames the model had said in all where so much of the item was played."""
@@ -88,13 +88,13 @@ class Reply:
         """The model's next sound, float32 [n]."""
         for samples_of_pause in self._pause:
             self._length += len(samples_of_pause)
-            self._send(self._writer.write(samples_of_pause))
+            self._send(self._encoder.encode(samples_of_pause))
         if self._pause or not self._stretches:
             self._stretches.append((self._length, self._spoken))
         self._pause = []
         self._length += len(samples)
         self._spoken += len(samples)
-        self._send(self._writer.write(samples))
+        self._send(self._encoder.encode(samples))
 
     def pause(self, samples: Samples) -> bool:
         """The model is silent, float32 [n]; whether it may still go on after that."""
@@ -104,7 +104,7 @@ class Reply:
     def finish(self, status: str, details: dict[str, Any] | None = None) -> None:
         """The end: "completed", "cancelled" or "failed", and more about the latter two."""
         if self.speaking:
-            self._send(self._writer.flush())
+            self._send(self._encoder.flush())
             item = self._item("completed" if status == "completed" else "incomplete")
             self._emit("response.output_audio.done", **self._place())
             self._emit("response.content_part.done", **self._place(), part=_PART)

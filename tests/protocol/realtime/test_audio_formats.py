@@ -8,20 +8,20 @@ import soundfile
 
 from xyt_stream.audio import resample, scaled_length, to_float32
 from xyt_stream.errors import EventError
-from xyt_stream.protocol.realtime.settings import Alaw, Pcm, Ulaw
-from xyt_stream.protocol.realtime.sound import Reader, Writer
+from xyt_stream.protocol.realtime.audio_formats import AudioDecoder, AudioEncoder
+from xyt_stream.protocol.realtime.settings import AlawFormat, PcmFormat, UlawFormat
 
 
-@pytest.mark.parametrize("form", [Pcm(), Ulaw(), Alaw()])
+@pytest.mark.parametrize("form", [PcmFormat(), UlawFormat(), AlawFormat()])
 def test_sound_keeps_its_length_and_shape_there_and_back(form, clip):
-    writer, reader = Writer(form, 16_000), Reader(form, 16_000)
+    writer, reader = AudioEncoder(form, 16_000), AudioDecoder(form, 16_000)
     sound = to_float32(clip)
-    data = b"".join([writer.write(piece) for piece in np.array_split(sound, 9)] + [writer.flush()])
+    data = b"".join([writer.encode(piece) for piece in np.array_split(sound, 9)] + [writer.flush()])
     samples = scaled_length(len(clip), 16_000, form.rate)
-    assert len(data) == samples * (2 if isinstance(form, Pcm) else 1)
+    assert len(data) == samples * (2 if isinstance(form, PcmFormat) else 1)
     assert writer.seconds == pytest.approx(samples / form.rate)
     step = 1234
-    pieces = [reader.read(data[start : start + step]) for start in range(0, len(data), step)]
+    pieces = [reader.decode(data[start : start + step]) for start in range(0, len(data), step)]
     again = np.concatenate([*pieces, reader.flush()])
     assert abs(len(again) - len(clip)) <= 1
     # Beside what the rate itself can carry. Streams resample within 0.25 ms of where they should.
@@ -31,29 +31,29 @@ def test_sound_keeps_its_length_and_shape_there_and_back(form, clip):
 
 
 def test_what_comes_after_a_flush_is_a_new_sound():
-    reader = Reader(Pcm(), 16_000)
-    first = np.concatenate([reader.read(bytes(4800)), reader.flush()])
-    second = np.concatenate([reader.read(bytes(4800)), reader.flush()])
+    reader = AudioDecoder(PcmFormat(), 16_000)
+    first = np.concatenate([reader.decode(bytes(4800)), reader.flush()])
+    second = np.concatenate([reader.decode(bytes(4800)), reader.flush()])
     assert len(first) == len(second) == 1600
 
 
 def test_half_a_sample_is_refused():
     with pytest.raises(EventError, match="Half a 16-bit sample"):
-        Reader(Pcm(), 16_000).read(b"abc")
-    assert len(Reader(Ulaw(), 8_000).read(b"abc")) == 3
+        AudioDecoder(PcmFormat(), 16_000).decode(b"abc")
+    assert len(AudioDecoder(UlawFormat(), 8_000).decode(b"abc")) == 3
 
 
-@pytest.mark.parametrize(("form", "law"), [(Ulaw(), "ULAW"), (Alaw(), "ALAW")])
+@pytest.mark.parametrize(("form", "law"), [(UlawFormat(), "ULAW"), (AlawFormat(), "ALAW")])
 def test_g711_is_what_libsndfile_reads_and_writes(form, law):
     every = np.arange(-32_768, 32_768).astype(np.int16)
     expected = io.BytesIO()
     raw = {"format": "RAW", "subtype": law, "samplerate": 8000}
     soundfile.write(expected, every, **raw)
-    coded = Writer(form, 8_000).write(to_float32(every))
+    coded = AudioEncoder(form, 8_000).encode(to_float32(every))
     again, _ = soundfile.read(io.BytesIO(coded), dtype="int16", channels=1, **raw)
     wanted, _ = soundfile.read(io.BytesIO(expected.getvalue()), dtype="int16", channels=1, **raw)
     # libsndfile rounds a few samples between two levels the other way.
     assert np.abs(again.astype(int) - every).max() <= np.abs(wanted.astype(int) - every).max()
-    decoded = Reader(form, 8_000).read(bytes(range(256)))
+    decoded = AudioDecoder(form, 8_000).decode(bytes(range(256)))
     levels, _ = soundfile.read(io.BytesIO(bytes(range(256))), dtype="int16", channels=1, **raw)
     np.testing.assert_array_equal(decoded, to_float32(levels))
