@@ -27,8 +27,45 @@ settings.register_profile(
 settings.load_profile("gate")
 
 if TYPE_CHECKING:
+    import torch
+
     from xyt_stream import Codec
     from xyt_stream.server.app import Running
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        default="cpu",
+        help="where the tests marked `device` compute: pytest --device cuda -m device",
+    )
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The device that `--device` names."""
+    import torch
+
+    device = torch.device(request.config.getoption("--device"))
+    if device.type == "cuda":  # float32 is to be float32 where a GPU is compared with itself
+        torch.backends.cudnn.allow_tf32 = False
+    return device
+
+
+@pytest.fixture(scope="session")
+def same_codes(device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], bool]:
+    """Whether codes are equal.
+
+    A GPU sums matrices of different shapes in different orders. Where two codes are equally near
+    the order decides, and the codebooks after it follow: there nearly all codes must be equal.
+    """
+
+    def same_codes(codes: torch.Tensor, expected: torch.Tensor) -> bool:
+        assert codes.shape == expected.shape
+        share = (codes.cpu() == expected.cpu()).double().mean()
+        return bool(share >= (1 if device.type == "cpu" else 0.98))
+
+    return same_codes
 
 
 @pytest.fixture(autouse=True)
@@ -47,11 +84,11 @@ def fixtures() -> Path:
 
 
 @pytest.fixture(scope="session")
-def codec() -> Codec:
+def codec(device: torch.device) -> Codec:
     """The default model, as it ships. Streams made from it are each test's own."""
     from xyt_stream import Codec
 
-    return Codec.load()
+    return Codec.load(device=str(device))
 
 
 @pytest.fixture(scope="session")

@@ -45,29 +45,29 @@ def tiny_config(causal: bool, context: int) -> ModelConfig:
     )
 
 
-def tiny(causal: bool, context: int) -> Codec:
+def tiny(causal: bool, context: int, device: torch.device) -> Codec:
     """A network of random weights, small enough for many steps."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
         network = Tokenizer(tiny_config(causal, context)).eval().requires_grad_(False)
         network.quantizer.codebooks.mul_(0.3)
         network.quantizer.refresh()
-    return Codec(Checkpoint(network, "none"))
+    return Codec(Checkpoint(network.to(device), "none"))
 
 
 @pytest.fixture(scope="session")
-def bidirectional() -> Codec:
+def bidirectional(device: torch.device) -> Codec:
     """As published: attention over 375 frames both ways, 24 kHz out."""
-    return tiny(causal=False, context=375)
+    return tiny(causal=False, context=375, device=device)
 
 
 @pytest.fixture(scope="session")
-def short_window() -> Codec:
+def short_window(device: torch.device) -> Codec:
     """A bidirectional model whose window is 40 frames, so that streams soon outlast it."""
-    return tiny(causal=False, context=40)
+    return tiny(causal=False, context=40, device=device)
 
 
 @pytest.fixture(scope="session")
-def causal() -> Codec:
+def causal(device: torch.device) -> Codec:
     """A causal model whose attention reaches 5 frames back."""
-    return tiny(causal=True, context=5)
+    return tiny(causal=True, context=5, device=device)

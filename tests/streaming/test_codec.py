@@ -33,12 +33,13 @@ def test_numpy_is_as_good_as_torch(codec, speech):
     assert torch.equal(codec.decode(codes.numpy()), codec.decode(codes))
 
 
-def test_a_batch_is_its_clips(codec, speech):
+@pytest.mark.device
+def test_a_batch_is_its_clips(codec, speech, same_codes):
     batch = torch.stack([speech, speech.flip(0)])
     codes = codec.encode(batch)
     assert codes.shape == (2, 8, len(speech) // 1280)
     for row, clip in zip(codes, batch, strict=True):
-        assert torch.equal(row, codec.encode(clip))
+        assert same_codes(row, codec.encode(clip))
     for row, single in zip(codec.decode(codes), codes, strict=True):
         assert torch.allclose(row, codec.decode(single), atol=1e-4)
 
@@ -74,13 +75,14 @@ def test_speech_comes_back_as_speech(codec, speech):
     assert correlation > 0.8
 
 
-def test_long_clips_go_through_in_pieces_that_do_not_show(codec, speech):
+@pytest.mark.device
+def test_long_clips_go_through_in_pieces_that_do_not_show(codec, speech, same_codes):
     long = speech.repeat(17)[: 400 * 1280 + 77]
     codes = codec.encode(long)
     encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
     live = torch.cat([encoder.push(long), encoder.flush()], dim=1)
     assert codes.shape == (8, 400)
-    assert torch.equal(codes, live[:, :400])
+    assert same_codes(codes, live[:, :400])
     sound = torch.cat([decoder.push(codes), decoder.flush()])
     assert torch.allclose(codec.decode(codes), sound, atol=1e-4)
 

@@ -13,6 +13,7 @@ def codes(codec, frames):
     return codec.encode(frames.flatten())
 
 
+@pytest.mark.device
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_cut_gives_the_offline_sound(codec, codes, data):
@@ -57,7 +58,8 @@ def test_refused_codes_leave_the_stream_as_it_was(codec, codes):
     assert torch.allclose(torch.cat(parts), codec.decode(codes), atol=1e-4)
 
 
-def test_a_slot_is_unmoved_by_its_neighbours(codec, codes):
+@pytest.mark.device
+def test_a_slot_is_unmoved_by_its_neighbours(codec, codes, device):
     alone = codec.stream_decoder()
     crowd = codec.stream_decoder(slots=4)
     generator = torch.Generator().manual_seed(0)
@@ -68,9 +70,9 @@ def test_a_slot_is_unmoved_by_its_neighbours(codec, codes):
         active[2] = True
         reset = torch.rand(4, generator=generator) < 0.2
         reset[2] = False
-        crowd.reset(reset)
-        got = crowd.step(mixed, active)[2]
-        expected = alone.step(frame[None], torch.ones(1, dtype=torch.bool))[0]
+        crowd.reset(reset.to(device))
+        got = crowd.step(mixed.to(device), active.to(device))[2]
+        expected = alone.step(frame[None].to(device), alone.steps.all_slots)[0]
         assert torch.allclose(got, expected, atol=1e-4)
     assert torch.allclose(crowd.tail()[2], alone.tail()[0], atol=1e-4)
 

@@ -15,9 +15,10 @@ def joined(encoder, pieces: list[Tensor]) -> Tensor:
     return torch.cat([*(encoder.push(piece) for piece in pieces), encoder.flush()], dim=1)
 
 
+@pytest.mark.device
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_any_cut_gives_the_offline_codes(codec, speech, data):
+def test_any_cut_gives_the_offline_codes(codec, speech, same_codes, data):
     wav = speech[: len(speech) // 1280 * 1280]
     lengths = st.one_of(st.integers(1, 400), st.integers(1, 48_000))
     pieces, rest = [], wav
@@ -25,7 +26,7 @@ def test_any_cut_gives_the_offline_codes(codec, speech, data):
         length = data.draw(lengths) if len(pieces) < 40 else len(rest)
         pieces.append(rest[:length])
         rest = rest[length:]
-    assert torch.equal(joined(codec.stream_encoder(), pieces), codec.encode(wav))
+    assert same_codes(joined(codec.stream_encoder(), pieces), codec.encode(wav))
 
 
 def test_one_sample_at_a_time(codec, speech):
@@ -75,34 +76,39 @@ def test_push_is_for_one_stream(codec):
         codec.stream_encoder(slots=2).push(torch.zeros(1280))
 
 
-def test_a_slot_is_unmoved_by_its_neighbours(codec, frames):
+@pytest.mark.device
+def test_a_slot_is_unmoved_by_its_neighbours(codec, frames, same_codes, device):
     """Slot 1 speaks in every step; the others join, pause, reset and leave at random."""
     alone = codec.encode(frames.flatten())
     encoder = codec.stream_encoder(slots=4)
     generator = torch.Generator().manual_seed(0)
-    for i, frame in enumerate(frames):
+    codes = []
+    for frame in frames:
         pcm = torch.rand(4, 1280, generator=generator) * 2 - 1
         pcm[1] = frame
         active = torch.rand(4, generator=generator) < 0.6
         active[1] = True
         reset = torch.rand(4, generator=generator) < 0.2
         reset[1] = False
-        encoder.reset(reset)
-        assert torch.equal(encoder.step(pcm, active)[1], alone[:, i])
+        encoder.reset(reset.to(device))
+        codes.append(encoder.step(pcm.to(device), active.to(device))[1])
+    assert same_codes(torch.stack(codes, 1), alone)
 
 
-def test_a_paused_slot_goes_on_where_it_was(codec, frames):
+@pytest.mark.device
+def test_a_paused_slot_goes_on_where_it_was(codec, frames, same_codes, device):
     alone = codec.encode(frames.flatten())
     encoder = codec.stream_encoder(slots=2)
-    noise = torch.rand(2, 1280) * 2 - 1
-    heard = []
+    noise = (torch.rand(2, 1280) * 2 - 1).to(device)
+    one, both = (torch.tensor([True, on], device=device) for on in (False, True))
+    codes = []
     for i, frame in enumerate(frames):
         for _ in range(i % 3):
-            encoder.step(noise, torch.tensor([True, False]))
+            encoder.step(noise, one)
         pcm = noise.clone()
         pcm[1] = frame
-        heard.append(encoder.step(pcm, torch.tensor([True, True]))[1])
-    assert torch.equal(torch.stack(heard, 1), alone)
+        codes.append(encoder.step(pcm, both)[1])
+    assert same_codes(torch.stack(codes, 1), alone)
 
 
 def test_a_reset_slot_remembers_nothing(codec, frames):

@@ -1,4 +1,4 @@
-"""No GPU is needed: a graph is played on the CPU, as the list of operations that it is."""
+"""Replayed steps are the step. Without a GPU a graph is played as a list of operations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from xyt_stream.model.checkpoint import build
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder
-from xyt_stream.streaming.graphs import Captured, Graphs, bucket, buckets
+from xyt_stream.streaming.graphs import Captured, CudaCapture, Graphs, bucket, buckets
 
 
 class Tape(TorchDispatchMode):
@@ -40,11 +40,16 @@ class Tape(TorchDispatchMode):
                         old.copy_(value)
 
 
-def capture(step, x, active):
+def record(step, x, active):
     step(x, active)
     with Tape() as tape:
         out = step(x, active)
     return Captured(tape.replay, out)
+
+
+@pytest.fixture
+def capture(device):
+    return CudaCapture(device) if device.type == "cuda" else record
 
 
 def halves(codec, slots):
@@ -52,9 +57,10 @@ def halves(codec, slots):
 
 
 def inputs(half, rows, generator):
+    device = half.steps.device
     if isinstance(half, StreamEncoder):
-        return torch.rand(rows, 1280, generator=generator) - 0.5
-    return torch.randint(64, (rows, 8), generator=generator)
+        return (torch.rand(rows, 1280, generator=generator) - 0.5).to(device)
+    return torch.randint(64, (rows, 8), generator=generator).to(device)
 
 
 @pytest.mark.parametrize(("slots", "expected"), [(1, [1]), (6, [6, 4, 2, 1]), (8, [8, 4, 2, 1])])
@@ -67,9 +73,11 @@ def test_a_step_runs_in_the_next_bucket():
     assert bucket(1000, 1000) == 1000
 
 
+@pytest.mark.device
 @pytest.mark.parametrize("model", ["causal", "short_window"])
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_replayed_graph_is_the_step(model, which, request):
+@torch.inference_mode()
+def test_a_replayed_graph_is_the_step(model, which, request, capture, device):
     """With slots that come, pause and go, of any number, through changes of lanes."""
     codec = request.getfixturevalue(model)
     slots = 3
@@ -79,8 +87,8 @@ def test_a_replayed_graph_is_the_step(model, which, request):
     for i in range(70):
         rows = 1 + i % slots
         x = inputs(eager, rows, noise)
-        active = torch.rand(rows, generator=noise) < 0.8
-        expected, got = eager.step(x, active), graphs(x, active)
+        active = (torch.rand(rows, generator=noise) < 0.8).to(device)
+        expected, got = eager.run(x, active), graphs(x, active)
         assert got.shape == expected.shape
         if which == 0:
             assert torch.equal(got[active], expected[active])
@@ -88,7 +96,7 @@ def test_a_replayed_graph_is_the_step(model, which, request):
             assert torch.allclose(got[active], expected[active], rtol=1e-3, atol=1e-5)
         if i % 25 == 20:
             for half in (eager, graphed):
-                half.reset(torch.tensor([False, True, False]))
+                half.reset(torch.tensor([False, True, False], device=device))
     for one, other in zip(
         eager.steps.stream.all.tensors(), graphed.steps.stream.all.tensors(), strict=True
     ):
@@ -96,11 +104,12 @@ def test_a_replayed_graph_is_the_step(model, which, request):
     assert torch.equal(eager.steps.stream.all.frames, graphed.steps.stream.all.frames)
 
 
-def test_what_a_replay_gave_stays_when_the_next_one_runs(causal):
+@pytest.mark.device
+def test_what_a_replay_gave_stays_when_the_next_one_runs(causal, capture, device):
     encoder = causal.stream_encoder(2)
     noise = torch.Generator().manual_seed(1)
-    graphs = Graphs(encoder.run, torch.zeros(2, 1280), capture)
-    active = torch.ones(2, dtype=torch.bool)
+    graphs = Graphs(encoder.run, torch.zeros(2, 1280, device=device), capture)
+    active = encoder.steps.all_slots
     first = graphs(inputs(encoder, 2, noise), active)
     kept = first.clone()
     graphs(inputs(encoder, 2, noise), active)

@@ -1,37 +1,37 @@
-"""Every CUDA figure in one run of under eight minutes on one GPU.
+"""Measures every CUDA figure in one run of under eight minutes on one GPU.
 
     python -m xyt_stream.bench.cuda --json cuda.json --table cuda.md
 
-First it checks on the device that streaming is offline, that slots are independent and that graphs
-are eager; figures of something wrong are worth nothing. `--device cpu --smoke` runs all of it but
-the graphs on small models, to see that it runs.
+In a checkout it first runs the tests marked `device` on the GPU (streaming equals offline, slots
+are independent, graphs equal eager steps): figures of a wrong result are worth nothing. `--device
+cpu --smoke` runs everything but the graphs, on small models.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xyt_stream.bench import attention, checks
-from xyt_stream.bench.checks import Check
 from xyt_stream.bench.harness import Steps, kernels_of, measure, trial
 from xyt_stream.bench.roofline import Ceilings, ceilings, most, needs
 from xyt_stream.evaluate.offline import random_network
 from xyt_stream.model.checkpoint import Checkpoint
-from xyt_stream.model.config import STEPS_PER_FRAME, ModelConfig, mini, published
+from xyt_stream.model.config import ModelConfig, mini, published
 from xyt_stream.streaming.codec import Codec
-from xyt_stream.streaming.graphs import CudaCapture
 
-WRONG = 1  # exit status: a check failed
+TESTS = Path(__file__).parents[2] / "tests"  # of a checkout
+WRONG = 1  # exit status: a test failed on the device
 NO_GPU = 3  # exit status
 SECONDS = 420.0  # after which no other figure is begun
 LEFT_CONTEXT = 125  # frames, 10 s
@@ -48,11 +48,10 @@ class Size:
     limit: int  # and ends with
     copied_mib: int
     side: int  # of a square matrix product
-    slots: int  # in checks
 
 
-WHOLE = Size(200, 30, 256, 16_384, 2048, 8192, 8)
-SMOKE = Size(4, 2, 1, 4, 8, 128, 4)
+WHOLE = Size(200, 30, 256, 16_384, 2048, 8192)
+SMOKE = Size(4, 2, 1, 4, 8, 128)
 
 
 @dataclass
@@ -82,23 +81,15 @@ def full_size(*, smoke: bool) -> ModelConfig:
     return replace(config, causal=True, context=LEFT_CONTEXT)
 
 
-def check(codecs: Sequence[Codec], size: Size, report: Report) -> bool:
-    """Whether all is right; the models are float32."""
-    good = True
-    for codec in codecs:
-        tests: list[Callable[[], Check]] = [
-            partial(checks.streaming_is_offline, codec),
-            partial(checks.slots_are_independent, codec, size.slots),
-        ]
-        if codec.device.type == "cuda":
-            capture = CudaCapture(codec.device)
-            tests.append(partial(checks.graphs_are_eager, codec, size.slots, capture))
-        for test in tests:
-            result = test()
-            good &= result.good
-            report.add(f"{codec.name}: {result.name}", result.detail, "as it says")
-    report.figures["checks_passed"] = good
-    return good
+def tests_pass(device: torch.device, report: Report) -> bool:
+    """Runs the tests marked `device` on it; where there are none at hand, the report says so."""
+    if not TESTS.is_dir() or find_spec("pytest") is None:
+        report.add("tests on the device", "not run: no tests beside the package, or no pytest")
+        return True
+    words = ("-m", "pytest", "--device", str(device), "-m", "device", TESTS)
+    passed = subprocess.run([sys.executable, *words], cwd=TESTS.parent).returncode == 0
+    report.add("tests on the device", "passed" if passed else "FAILED", "pass", tests_passed=passed)
+    return passed
 
 
 def one_stream(codec: Codec, key: str, size: Size, report: Report, target: str) -> None:
@@ -150,39 +141,16 @@ def many_streams(
         report.figures[f"{key}_{steps.streams}_floors_ms"] = [by_bytes, by_operations]
 
 
-def attention_variants(
-    config: ModelConfig, device: torch.device, size: Size, report: Report
-) -> None:
-    """Ways to attend, at the model's own shapes."""
-    stack = config.semantic_encoder
-    for streams in (1, min(1024, size.limit)):
-        times = attention.variants(
-            device,
-            HALF,
-            streams=streams,
-            heads=stack.heads,
-            length=STEPS_PER_FRAME,
-            capacity=(config.context + 1) * STEPS_PER_FRAME,
-            head_dim=stack.width // stack.heads,
-            compiled=device.type == "cuda",
-        )
-        for name, ms in times.items():
-            value = "does not run" if ms is None else f"{ms:.3f} ms"
-            report.add(f"attention of one layer, {streams} streams: {name}", value)
-        report.figures[f"attention_{streams}_ms"] = times
-
-
 def run(device: torch.device, size: Size, report: Report, *, smoke: bool) -> int:
     """All of it; the exit status."""
     began = time.monotonic()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     report.add("device", f"{name}, torch {torch.__version__}", device=name, torch=torch.__version__)
-    torch.backends.cudnn.allow_tf32 = False  # float32 is to be float32 where it is compared
-    network = random_network(full_size(smoke=smoke), str(device))
-    full, small = Codec(Checkpoint(network, "")), Codec.load(device=str(device))
-    if not check([small, full], size, report):
+    if not tests_pass(device, report):
         return WRONG
+    network = random_network(full_size(smoke=smoke), str(device))
     network.cast(HALF)
+    full = Codec(Checkpoint(network, ""))
     small = Codec.load(device=str(device), dtype=HALF)
     ceiling = ceilings(device, HALF, mib=size.copied_mib, side=size.side)
     report.add(
@@ -200,7 +168,6 @@ def run(device: torch.device, size: Size, report: Report, *, smoke: bool) -> int
         "streams of the default model": partial(
             many_streams, small, "default", size, ceiling, report, "at least 5,000"
         ),
-        "attention": partial(attention_variants, network.config, device, size, report),
     }
     with torch.inference_mode():
         for name, part in parts.items():

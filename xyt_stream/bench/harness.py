@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 
 from xyt_stream.audio import FRAME_SECONDS
-from xyt_stream.evaluate.timing import Times, summary, timed
+from xyt_stream.evaluate.timing import WARM_UP, Times, summary, timed
 from xyt_stream.streaming.codec import Codec
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder
 from xyt_stream.streaming.graphs import CudaCapture, Graphs
 from xyt_stream.streaming.steps import Step
 from xyt_stream.streaming.transfers import Transfers
-
-WARM_UP = 5  # steps, not timed
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,13 @@ from torch import Tensor
 from xyt_stream.audio import Samples
 from xyt_stream.evaluate.fidelity import Fidelity, Likeness, equal_shares, percent, snr_db
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
-from xyt_stream.evaluate.timing import Times, ran_on, summary, timed
+from xyt_stream.evaluate.timing import WARM_UP, Times, ran_on, summary, timed
 from xyt_stream.streaming.steps import Feed
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
     from xyt_stream.streaming.decoder import StreamDecoder
     from xyt_stream.streaming.encoder import StreamEncoder
-
-WARM_UP = 2  # steps, not timed
 
 
 @dataclass(frozen=True, kw_only=True)
