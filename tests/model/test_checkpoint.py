@@ -60,6 +60,13 @@ def test_missing_key_is_named(tmp_path, tensors):
         load(tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize("config", ["{", "[" * 100_000, "[]", '{"name": "mini"}'])
+def test_damaged_config_inside_is_refused(tmp_path, tensors, config):
+    save_file(tensors, tmp_path / "a.safetensors", {checkpoint.CONFIG_KEY: config})
+    with pytest.raises(ModelError, match="config"):
+        load(tmp_path / "a.safetensors")
+
+
 def test_left_over_key_is_named(tmp_path, tensors):
     save_file({**tensors, "third_tower": torch.zeros(1)}, tmp_path / "a.safetensors", META)
     with pytest.raises(ModelError, match="third_tower is left over"):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 
+import msgspec
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from xyt_stream.train.trainer import Recipe, Trainer
 def tiny() -> ModelConfig:
     stack = StackConfig(width=32, layers=1, heads=2, ffn=64)
     stacks = dict.fromkeys(mini().stacks(), stack)
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         mini(),
         **stacks,
         quantizer=QuantizerConfig(dim=16, codebooks=2, codebook_size=32),

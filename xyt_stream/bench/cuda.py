@@ -15,13 +15,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 
 from xyt_stream.bench.harness import Steps, kernels_of, measure, trial
 from xyt_stream.bench.roofline import Ceilings, ceilings, most, needs

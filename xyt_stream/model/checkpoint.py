@@ -91,7 +91,7 @@ def load(source: Source, device: str = "cpu", dtype: torch.dtype = torch.float32
     weights = source.weights
     header, tensors = _read_weights(weights)
     if CONFIG_KEY in header:
-        network = build(ModelConfig.from_dict(json.loads(header[CONFIG_KEY])))
+        network = build(_own_config(header[CONFIG_KEY], weights))
     else:
         tensors = translate_weights(tensors)
         network = build(_published_config(source, tensors))
@@ -158,6 +158,14 @@ def _read_weights(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(f"{path} cannot be loaded: it is no state of a network")
     return {}, state
+
+
+def _own_config(text: str, path: Path) -> ModelConfig:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be loaded: the config inside is no JSON") from error
+    return ModelConfig.from_dict(values)
 
 
 def _published_config(source: Source, tensors: Mapping[str, Tensor]) -> ModelConfig:

@@ -1,10 +1,11 @@
-"""What a network is made of. One config describes the causal and the published models."""
+"""The sizes of a network; one config describes the causal and the published models."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.errors import ModelError
@@ -14,34 +15,40 @@ MEL_WINDOW = 400  # samples, 25 ms
 MELS_PER_FRAME = FRAME_SAMPLES // MEL_HOP  # 8, at 100 Hz
 STEPS_PER_FRAME = 4  # transformer positions in one code frame, at 50 Hz
 
+# A config comes from a stranger's file: far beyond any use, sizes are refused before they cost
+# memory or time.
+Width = Annotated[int, Meta(ge=1, le=65_536)]
+Depth = Annotated[int, Meta(ge=0, le=1_024)]
 
-@dataclass(frozen=True)
-class StackConfig:
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the configs: immutable; `ModelConfig.from_dict` checks types and ranges."""
+
+
+class StackConfig(Config, frozen=True):
     """A stack of transformer layers.
 
     Args:
         width: channels.
-        layers, heads: how many.
+        layers, heads: number of layers, and of attention heads in each.
         ffn: channels inside the feed-forward.
     """
 
-    width: int
-    layers: int
-    heads: int
-    ffn: int
+    width: Width
+    layers: Depth
+    heads: Width
+    ffn: Width
 
 
-@dataclass(frozen=True)
-class QuantizerConfig:
-    """The residual quantizer: `codebooks` books of `codebook_size` vectors of `dim` channels."""
+class QuantizerConfig(Config, frozen=True):
+    """The residual quantizer: `codebooks` tables of `codebook_size` vectors of `dim` channels."""
 
-    dim: int
-    codebooks: int = 8
-    codebook_size: int = 1024
+    dim: Width
+    codebooks: Annotated[int, Meta(ge=1, le=256)] = 8
+    codebook_size: Annotated[int, Meta(ge=2, le=65_536)] = 1024
 
 
-@dataclass(frozen=True)
-class VocoderConfig:
+class VocoderConfig(Config, frozen=True):
     """Vocos (arXiv 2306.00814): `blocks` ConvNeXt blocks and an inverse STFT.
 
     Args:
@@ -49,30 +56,33 @@ class VocoderConfig:
         n_fft, hop: samples at the output rate; one hop for each 10 ms.
     """
 
-    width: int
-    ffn: int
-    blocks: int
-    n_fft: int
-    hop: int
+    width: Width
+    ffn: Width
+    blocks: Depth
+    n_fft: Width
+    hop: Width
 
 
-@dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Config, frozen=True):
     """One network.
 
     Args:
-        name: what files and messages call it.
+        name: as files and messages show it.
         causal: attention sees its own 80 ms block and `context` frames before it, convolutions
             pad on the left, positions are rotary. Otherwise the published model: attention over a
             window of `context` frames, centred convolutions, absolute sinusoids.
         context: code frames.
+        output_rate: Hz.
         mels: mel bins, into the encoder and out of the decoder.
+
+    Raises:
+        ModelError: sizes that contradict each other.
     """
 
     name: str
     causal: bool
-    context: int
-    output_rate: int
+    context: Annotated[int, Meta(ge=0, le=65_536)]
+    output_rate: Annotated[int, Meta(ge=1, le=768_000)]
     semantic_encoder: StackConfig
     semantic_adapter: StackConfig
     acoustic_encoder: StackConfig
@@ -81,7 +91,7 @@ class ModelConfig:
     post_rvq_adapter: StackConfig
     acoustic_decoder: StackConfig
     vocoder: VocoderConfig
-    mels: int = 80
+    mels: Width = 80
 
     def __post_init__(self) -> None:
         frame_samples = self.vocoder.hop * MELS_PER_FRAME
@@ -98,7 +108,7 @@ class ModelConfig:
 
     def stacks(self) -> dict[str, StackConfig]:
         """The transformer stacks by field name."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
         return {name: value for name, value in values.items() if isinstance(value, StackConfig)}
 
     @property
@@ -108,23 +118,23 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
-        return dataclasses.asdict(self)
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Back from `to_dict`. Unknown, missing or mistyped fields raise ModelError."""
-        nested = {
-            "quantizer": QuantizerConfig,
-            "vocoder": VocoderConfig,
-            **dict.fromkeys((n for n in _STACK_FIELDS), StackConfig),
-        }
+    def from_dict(cls, values: object) -> ModelConfig:
+        """Back from `to_dict`.
+
+        Raises:
+            ModelError: a field is unknown, missing, of another type or out of range.
+        """
         try:
-            return cls(**{k: nested[k](**v) if k in nested else v for k, v in values.items()})
-        except (TypeError, AttributeError) as error:
-            raise ModelError(f"the config does not fit: {error}") from error
-
-
-_STACK_FIELDS = tuple(f.name for f in dataclasses.fields(ModelConfig) if f.type == "StackConfig")
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            if isinstance(error.__cause__, ModelError):
+                raise error.__cause__ from None
+            reason = str(error).replace("`$.", "`")
+            raise ModelError(f"the config does not fit: {reason}") from None
 
 
 def published(name: str, output_rate: int) -> ModelConfig:
@@ -151,7 +161,7 @@ def published(name: str, output_rate: int) -> ModelConfig:
 
 
 def mini() -> ModelConfig:
-    """The default: a causal model of XY-Tokenizer's topology that one CPU thread runs."""
+    """The sizes of the default: a causal XY-Tokenizer that one CPU thread runs."""
     width, ffn = 192, 768
 
     def stack(layers: int) -> StackConfig:

@@ -16,9 +16,6 @@ from xyt_stream.model.config import (
     MEL_WINDOW,
     STEPS_PER_FRAME,
     ModelConfig,
-    QuantizerConfig,
-    StackConfig,
-    VocoderConfig,
 )
 
 # Published prefixes and where they go; the first that fits wins.
@@ -79,41 +76,42 @@ def _translate(params: Mapping[str, Any], rates: Mapping[str, Any], name: str) -
     for field, found, wanted in expected:
         if found != wanted:
             raise ModelError(f"the config of {name} does not fit: {field} is {found}, not {wanted}")
-    return ModelConfig(
-        name=name,
-        causal=False,
-        context=params["semantic_encoder_adapter_kwargs"]["max_source_positions"]
+    sizes: dict[str, Any] = {
+        "name": name,
+        "causal": False,
+        "context": params["semantic_encoder_adapter_kwargs"]["max_source_positions"]
         // STEPS_PER_FRAME,
-        output_rate=output_rate,
-        mels=params["feature_extractor_kwargs"]["feature_size"],
-        semantic_encoder=_stack(params["semantic_encoder_kwargs"]),
-        semantic_adapter=_stack(params["semantic_encoder_adapter_kwargs"]),
-        acoustic_encoder=_stack(params["acoustic_encoder_kwargs"]),
-        pre_rvq_adapter=_stack(params["pre_rvq_adapter_kwargs"]),
-        quantizer=QuantizerConfig(
-            dim=quantizer["rvq_dim"],
-            codebooks=quantizer["num_quantizers"],
-            codebook_size=quantizer["codebook_size"],
-        ),
-        post_rvq_adapter=_stack(params["post_rvq_adapter_kwargs"]),
-        acoustic_decoder=_stack(params["acoustic_decoder_kwargs"], "decoder"),
-        vocoder=VocoderConfig(
-            width=vocos["dim"],
-            ffn=vocos["intermediate_dim"],
-            blocks=vocos["num_layers"],
-            n_fft=vocos["n_fft"],
-            hop=vocos["hop_size"],
-        ),
-    )
+        "output_rate": output_rate,
+        "mels": params["feature_extractor_kwargs"]["feature_size"],
+        "semantic_encoder": _stack(params["semantic_encoder_kwargs"]),
+        "semantic_adapter": _stack(params["semantic_encoder_adapter_kwargs"]),
+        "acoustic_encoder": _stack(params["acoustic_encoder_kwargs"]),
+        "pre_rvq_adapter": _stack(params["pre_rvq_adapter_kwargs"]),
+        "quantizer": {
+            "dim": quantizer["rvq_dim"],
+            "codebooks": quantizer["num_quantizers"],
+            "codebook_size": quantizer["codebook_size"],
+        },
+        "post_rvq_adapter": _stack(params["post_rvq_adapter_kwargs"]),
+        "acoustic_decoder": _stack(params["acoustic_decoder_kwargs"], "decoder"),
+        "vocoder": {
+            "width": vocos["dim"],
+            "ffn": vocos["intermediate_dim"],
+            "blocks": vocos["num_layers"],
+            "n_fft": vocos["n_fft"],
+            "hop": vocos["hop_size"],
+        },
+    }
+    return ModelConfig.from_dict(sizes)
 
 
-def _stack(section: Mapping[str, Any], side: str = "encoder") -> StackConfig:
-    return StackConfig(
-        width=section["d_model"],
-        layers=section[f"{side}_layers"],
-        heads=section[f"{side}_attention_heads"],
-        ffn=section[f"{side}_ffn_dim"],
-    )
+def _stack(section: Mapping[str, Any], side: str = "encoder") -> dict[str, Any]:
+    return {
+        "width": section["d_model"],
+        "layers": section[f"{side}_layers"],
+        "heads": section[f"{side}_attention_heads"],
+        "ffn": section[f"{side}_ffn_dim"],
+    }
 
 
 def translate_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
