@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := constraints.txt pyproject.toml
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-clients lint clean
 
 demo: $(VENV)/base.stamp
 	$(BIN)/python demos/loopback.py
@@ -16,13 +16,16 @@ test: lint
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow
 
+test-clients: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m clients tests/clients
+
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis out.wav
+	rm -rf $(VENV) .clients build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis out.wav
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=python3.12 ...")'

@@ -1,0 +1,73 @@
+// What the scripts for Node share: see scripts/common.py, whose report this is.
+
+import { readFileSync } from "node:fs";
+
+export const RATE = 24000; // Hz, 16 bits, mono
+export const URL_OF_SERVER = process.env.XYT_URL;
+export const SPEECH = readFileSync(process.env.XYT_SPEECH);
+export const PAUSE = Buffer.alloc(2 * 0.3 * RATE);
+export const SILENCE = Buffer.alloc(2 * RATE);
+const CHUNK = (2 * RATE) / 50; // bytes of 20 ms
+const SPEED = 2; // times real time that microphones run at here
+const PATIENCE = 1000 * (process.env.XYT_PATIENCE ?? 60); // ms until a reply must have come
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export class Report {
+  errors = [];
+  #heard = {};
+  #step = "";
+
+  // What is heard from now on belongs to this step.
+  begin(step) {
+    this.#step = step;
+    this.#heard[step] = 0;
+  }
+
+  // So many bytes of sound were heard.
+  hear(bytes) {
+    this.#heard[this.#step] += bytes / 2 / RATE;
+  }
+
+  get seconds() {
+    return this.#heard[this.#step];
+  }
+
+  error(error) {
+    const told = error instanceof Error ? `${error}` : JSON.stringify(error);
+    this.errors.push(`${this.#step}: ${told}`);
+  }
+
+  print() {
+    console.log(JSON.stringify({ heard: this.#heard, errors: this.errors }));
+  }
+}
+
+// Gives the sounds as a microphone does, 20 ms at a time.
+export async function say(append, ...sounds) {
+  const sound = Buffer.concat(sounds);
+  for (let start = 0; start < sound.length; start += CHUNK) {
+    append(sound.subarray(start, start + CHUNK));
+    await sleep((CHUNK / 2 / RATE / SPEED) * 1000);
+  }
+}
+
+export async function until(condition, what) {
+  const deadline = Date.now() + PATIENCE;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error(`waited for ${what}`);
+    await sleep(20);
+  }
+}
+
+export async function run(main) {
+  const report = new Report();
+  try {
+    await main(report);
+  } catch (error) {
+    report.error(error);
+    console.error(error);
+  }
+  report.print();
+  process.exit(0);
+}

@@ -1,0 +1,84 @@
+"""What the clients' scripts share: the speech to say, and the report of what was heard.
+
+A script talks with the server at XYT_URL by its client's own means, and prints a report: for each
+step, how many seconds of sound it was given, and every error that its client spoke of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+RATE = 24_000  # Hz, 16 bits, mono
+URL = os.environ["XYT_URL"]  # ws://HOST:PORT/v1
+SPEECH = Path(os.environ["XYT_SPEECH"]).read_bytes()
+PAUSE = bytes(2 * int(0.3 * RATE))  # in the middle of an utterance
+SILENCE = bytes(2 * RATE)  # a second, which ends a turn
+CHUNK = 2 * RATE // 50  # bytes of 20 ms
+SPEED = 2.0  # times real time that microphones run at here
+PATIENCE = float(os.environ.get("XYT_PATIENCE", 60))  # seconds until a reply must have come
+
+
+class Report:
+    """What a client was given in each step."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self._heard: dict[str, float] = {}
+        self._step = ""
+        self._bytes = 0
+
+    def begin(self, step: str) -> None:
+        """What is heard from now on belongs to this step."""
+        self._step, self._bytes = step, 0
+        self._heard[step] = 0.0
+
+    def hear(self, sound: bytes) -> None:
+        """The client was given sound, 24 kHz, 16 bits."""
+        self._bytes += len(sound)
+        self._heard[self._step] = self._bytes / 2 / RATE
+
+    @property
+    def seconds(self) -> float:
+        """Heard in this step."""
+        return self._bytes / 2 / RATE
+
+    def error(self, error: object) -> None:
+        """The client spoke of an error."""
+        self.errors.append(f"{self._step}: {error}")
+
+    def print(self) -> None:
+        """Tells the test."""
+        print(json.dumps({"heard": self._heard, "errors": self.errors}), flush=True)
+
+
+async def chunks(*sounds: bytes) -> AsyncIterator[bytes]:
+    """The sounds as a microphone gives them, 20 ms at a time."""
+    sound = b"".join(sounds)
+    for start in range(0, len(sound), CHUNK):
+        yield sound[start : start + CHUNK]
+        await asyncio.sleep(CHUNK / 2 / RATE / SPEED)
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Waits for it."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while not condition():
+        if asyncio.get_running_loop().time() > deadline:
+            raise TimeoutError(f"waited for {what}")
+        await asyncio.sleep(0.02)
+
+
+def run(main: Callable[[Report], object]) -> None:
+    """Runs a script to its end, or reports why it has none."""
+    report = Report()
+    try:
+        asyncio.run(main(report))  # type: ignore[arg-type]
+    except BaseException as error:
+        report.error(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        report.print()
