@@ -13,7 +13,7 @@ from xyt_stream.protocol.realtime.settings import AlawFormat, PcmFormat, UlawFor
 
 
 @pytest.mark.parametrize("form", [PcmFormat(), UlawFormat(), AlawFormat()])
-def test_sound_keeps_its_length_and_shape_there_and_back(form, clip):
+def test_encode_and_decode_keep_length_and_shape(form, clip):
     writer, reader = AudioEncoder(form, 16_000), AudioDecoder(form, 16_000)
     sound = to_float32(clip)
     data = b"".join([writer.encode(piece) for piece in np.array_split(sound, 9)] + [writer.flush()])
@@ -30,7 +30,7 @@ def test_sound_keeps_its_length_and_shape_there_and_back(form, clip):
     assert max(likeness) > 0.97
 
 
-def test_what_comes_after_a_flush_is_a_new_sound():
+def test_flush_begins_a_new_recording():
     reader = AudioDecoder(PcmFormat(), 16_000)
     first = np.concatenate([reader.decode(bytes(4800)), reader.flush()])
     second = np.concatenate([reader.decode(bytes(4800)), reader.flush()])

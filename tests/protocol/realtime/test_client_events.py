@@ -15,7 +15,7 @@ from xyt_stream.protocol.realtime.client_events import (
 )
 
 
-def test_sound_is_base64():
+def test_audio_is_base64():
     audio = base64.b64encode(b"\x01\x02\x03\x04").decode()
     message = {"type": "input_audio_buffer.append", "audio": audio, "event_id": "a"}
     event, event_id, error = parse_event(json.dumps(message))
@@ -53,7 +53,7 @@ def test_unknown_fields_are_ignored():
         ('{"type": "output_audio_buffer.clear"}', "not_supported", "type", None),
     ],
 )
-def test_what_is_wrong_is_told(message, code, param, event_id):
+def test_bad_events_get_an_error_with_code_and_param(message, code, param, event_id):
     event, given_id, error = parse_event(message)
     assert event is None
     assert (error.code, error.param, given_id) == (code, param, event_id)
@@ -61,6 +61,6 @@ def test_what_is_wrong_is_told(message, code, param, event_id):
 
 
 @given(st.text() | st.binary())
-def test_nothing_else_is_ever_raised(message):
+def test_garbage_never_raises(message):
     event, _, error = parse_event(message)
     assert (event is None) != (error is None)

@@ -1,4 +1,4 @@
-"""What is said when, to the letter, and read as the SDK reads it."""
+"""Every event that the server sends, validated by the types of the openai SDK."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ REPLY_ENDS = [
 ]
 
 
-class Told(ServerEvents):
+class Recorded(ServerEvents):
     """Keeps what it sends, every event proved to be one of the SDK's."""
 
     def __init__(self):
-        self.sent, self.hushed, self.played = [], [], 0
+        self.sent, self.cancelled, self.played = [], [], 0
         super().__init__(
             model="Parrot",
             rate=16_000,
             send=self._keep,
-            cancel_output=self.hushed.append,
+            cancel_output=self.cancelled.append,
             played=lambda: self.played,
         )
 
@@ -84,10 +84,10 @@ class Told(ServerEvents):
 
 @pytest.fixture
 def dialogue():
-    return Told()
+    return Recorded()
 
 
-def test_the_session_tells_what_it_is(dialogue):
+def test_session_describes_itself(dialogue):
     dialogue.open()
     dialogue.does("session.update", session={"type": "realtime"})
     created, updated = dialogue.take()
@@ -100,7 +100,7 @@ def test_the_session_tells_what_it_is(dialogue):
     assert created["event_id"] != updated["event_id"]
 
 
-def test_a_turn_and_its_answer(dialogue):
+def test_turn_and_response_send_every_event_in_order(dialogue):
     dialogue.speech_started(120)
     dialogue.speech_stopped(1900)
     for sound in (SILENCE, SILENCE):
@@ -139,7 +139,7 @@ def test_a_turn_and_its_answer(dialogue):
     assert len({event["event_id"] for event in events}) == len(events)
 
 
-def test_a_short_pause_belongs_to_what_is_said(dialogue):
+def test_short_pause_stays_in_the_response(dialogue):
     for sound in (FRAME, None, None, FRAME, None, None, None, None, None):
         dialogue.on_silence(SILENCE) if sound is None else dialogue.on_speech(sound)
     events = dialogue.take()
@@ -149,7 +149,7 @@ def test_a_short_pause_belongs_to_what_is_said(dialogue):
     assert len(audio) == 4 * 2 * 1280 * 24 // 16
 
 
-def test_the_users_voice_cuts_the_model_off(dialogue):
+def test_user_speech_cancels_the_response(dialogue):
     dialogue.on_speech(FRAME)
     dialogue.take()
     dialogue.speech_started(0)
@@ -160,7 +160,7 @@ def test_the_users_voice_cuts_the_model_off(dialogue):
     assert response["status"] == "cancelled"
     assert response["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
     assert response["output"][0]["status"] == "incomplete"
-    assert dialogue.hushed == [None]
+    assert dialogue.cancelled == [None]
     # One that speaks on is not heard until it has been silent, or the turn is over.
     dialogue.on_speech(FRAME)
     assert dialogue.types() == []
@@ -169,16 +169,16 @@ def test_the_users_voice_cuts_the_model_off(dialogue):
     assert dialogue.types()[:4] == REPLY_BEGINS
 
 
-def test_unless_it_must_not_be(dialogue):
+def test_no_interruption_when_interrupt_response_is_off(dialogue):
     dialogue.turns({"type": "server_vad", "interrupt_response": False})
     dialogue.on_speech(FRAME)
     dialogue.take()
     dialogue.speech_started(0)
     assert dialogue.types() == ["input_audio_buffer.speech_started"]
-    assert dialogue.hushed == []
+    assert dialogue.cancelled == []
 
 
-def test_one_that_never_stops_is_heard_again_after_the_users_turn(dialogue):
+def test_model_that_never_stops_is_heard_after_the_turn(dialogue):
     dialogue.on_speech(FRAME)
     dialogue.speech_started(0)
     dialogue.on_speech(FRAME)
@@ -188,7 +188,7 @@ def test_one_that_never_stops_is_heard_again_after_the_users_turn(dialogue):
     assert dialogue.types()[:4] == REPLY_BEGINS
 
 
-def test_the_client_cancels(dialogue):
+def test_client_cancels_the_response(dialogue):
     with pytest.raises(EventError) as caught:
         dialogue.does("response.cancel")
     assert caught.value.code == "response_cancel_not_active"
@@ -202,7 +202,7 @@ def test_the_client_cancels(dialogue):
 
 
 @pytest.mark.parametrize("turns", [None, {"type": "server_vad", "create_response": False}])
-def test_nobody_hears_what_was_not_asked_for(dialogue, turns):
+def test_no_response_unless_created_without_live_turns(dialogue, turns):
     dialogue.turns(turns)
     dialogue.on_speech(FRAME)
     assert dialogue.types() == []
@@ -217,7 +217,7 @@ def test_nobody_hears_what_was_not_asked_for(dialogue, turns):
     assert dialogue.types()[:3] == REPLY_BEGINS[1:]
 
 
-def test_a_model_that_says_nothing(dialogue):
+def test_silent_model_completes_an_empty_response(dialogue):
     dialogue.does("response.create")
     dialogue.end_silent_response()
     done = dialogue.take()[-1]
@@ -233,13 +233,13 @@ def test_a_model_that_says_nothing(dialogue):
     "response",
     [{"output_modalities": ["text"]}, {"conversation": "none"}, {"input": []}],
 )
-def test_what_the_model_cannot_do_is_not_begun(dialogue, response):
+def test_unsupported_response_options_are_refused(dialogue, response):
     with pytest.raises(EventError):
         dialogue.does("response.create", response=response)
     assert dialogue.types() == []
 
 
-def test_truncation_is_checked_against_what_was_said(dialogue):
+def test_truncation_is_checked_against_the_item(dialogue):
     for _ in range(5):
         dialogue.on_speech(FRAME)
     item = dialogue.take()[1]["item"]["id"]
@@ -255,11 +255,11 @@ def test_truncation_is_checked_against_what_was_said(dialogue):
             dialogue.does("conversation.item.truncate", **{**place, **wrong})
 
 
-def test_truncation_tells_how_many_frames_were_played(dialogue):
+def test_truncation_reports_the_frames_played(dialogue):
     def truncate(item, ms):
         place = {"item_id": item, "content_index": 0}
         dialogue.does("conversation.item.truncate", audio_end_ms=ms, **place)
-        return dialogue.hushed[-1] if dialogue.hushed else None
+        return dialogue.cancelled[-1] if dialogue.cancelled else None
 
     def says(*parts):
         for part in parts:
@@ -282,7 +282,7 @@ def test_truncation_tells_how_many_frames_were_played(dialogue):
     assert truncate(second, 0) == 8  # nor while it is to speak
 
 
-def test_errors(dialogue):
+def test_errors_carry_code_param_and_event_id(dialogue):
     dialogue.refuse(EventError("invalid_value", "No.", "a.b"), "event_of_client")
     dialogue.on_speech(FRAME)
     dialogue.take_error = dialogue.sent.pop(0)

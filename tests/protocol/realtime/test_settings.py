@@ -25,14 +25,14 @@ def changed(session, settings=None):
     return (settings or Settings()).changed(event.session)
 
 
-def test_a_session_begins_with_the_protocols_defaults():
+def test_defaults_are_those_of_the_protocol():
     settings = Settings()
     assert settings.input == settings.output == PcmFormat(24_000)
     assert settings.turn_detection == ServerVad(0.5, 300, 500, True, True)
     assert settings.live
 
 
-def test_what_is_not_named_stays():
+def test_unnamed_settings_stay():
     settings = changed({"audio": {"input": {"format": {"type": "audio/pcmu"}}}})
     assert settings == Settings(input=UlawFormat())
     settings = changed({"audio": {"output": {"format": {"type": "audio/pcma"}}}}, settings)
@@ -48,7 +48,7 @@ def test_what_is_not_named_stays():
     assert changed({}, settings) == settings
 
 
-def test_what_means_nothing_here_is_let_pass_and_not_claimed():
+def test_unsupported_fields_are_ignored_and_not_echoed():
     settings = changed(
         {
             "instructions": "Be brief.",
@@ -89,13 +89,13 @@ def test_what_means_nothing_here_is_let_pass_and_not_claimed():
         ),
     ],
 )
-def test_what_cannot_be_had_is_named(session, param):
+def test_unsupported_values_are_refused_by_name(session, param):
     with pytest.raises(EventError) as caught:
         changed(session)
     assert caught.value.param == param or caught.value.param == f"{param}.type"
 
 
-def test_settings_are_told_as_the_sdk_reads_them():
+def test_session_validates_as_the_sdk_type():
     told = {"type": "realtime", "audio": json.loads(msgspec.json.encode(Settings().audio()))}
     session = RealtimeSessionCreateRequest.model_validate(told, strict=True)
     assert session.audio.input.format.type == "audio/pcm"

@@ -246,7 +246,7 @@ async def test_text_is_answered_truthfully(talking, sdk):
         assert (error.code, error.event_id) == ("not_supported", "text")
         assert "only sound" in error.message
         await connection.response.create(response={"output_modalities": ["text"]})
-        assert "only sound" in (await until(connection, "error"))[-1].error.message
+        assert "audio only" in (await until(connection, "error"))[-1].error.message
         await connection.send({"type": "nonsense", "event_id": "n"})
         assert (await until(connection, "error"))[-1].error.event_id == "n"
         await connection.input_audio_buffer.clear()  # and the session goes on

@@ -1,1 +1,1 @@
-"""The OpenAI Realtime protocol, as far as docs/realtime.md says: events and sound, no sockets."""
+"""Implements the OpenAI Realtime protocol without sockets: events in, events out."""

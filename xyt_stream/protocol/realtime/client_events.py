@@ -1,6 +1,6 @@
-"""The events that a client may send, and reading them.
+"""Defines the client's events and parses them.
 
-What is not known in an event is ignored: clients send much that means nothing to a model of sound.
+Unknown fields are ignored: clients send many that mean nothing to an audio-only model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xyt_stream.protocol.realtime.settings import Change
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Base; `event_id` is the client's name for it, for errors to refer to."""
+    """Base class; errors refer to the client's `event_id`."""
 
     event_id: str | None = None
 
@@ -42,14 +42,14 @@ class InputClear(Event, frozen=True, kw_only=True):
 
 
 class ContentPart(msgspec.Struct, frozen=True):
-    """What an item holds."""
+    """One part of an item's content."""
 
     type: str = ""
     audio: bytes | None = None
 
 
 class NewItem(msgspec.Struct, frozen=True):
-    """What a client puts into the conversation."""
+    """An item that the client adds to the conversation."""
 
     type: str
     role: str | None = None
@@ -72,7 +72,7 @@ class ItemTruncate(Event, frozen=True, kw_only=True):
     audio_end_ms: int
 
 
-class _Wanted(msgspec.Struct, frozen=True):
+class _ResponseOptions(msgspec.Struct, frozen=True):
     output_modalities: tuple[str, ...] | UnsetType | None = UNSET
     conversation: str | None = None
     input: list[msgspec.Raw] | None = None
@@ -82,7 +82,7 @@ class _Wanted(msgspec.Struct, frozen=True):
 class ResponseCreate(Event, frozen=True, kw_only=True):
     """`response.create`"""
 
-    response: _Wanted | None = None
+    response: _ResponseOptions | None = None
 
 
 class ResponseCancel(Event, frozen=True, kw_only=True):
@@ -113,9 +113,9 @@ _EVENTS: dict[str, type[ClientEvent]] = {
     "response.cancel": ResponseCancel,
 }
 _REFUSED = {
-    "conversation.item.delete": "The model has heard it, and cannot unhear it.",
-    "conversation.item.retrieve": "No sound is kept.",
-    "output_audio_buffer.clear": "That is for WebRTC and SIP: say response.cancel.",
+    "conversation.item.delete": "The model has processed the item already.",
+    "conversation.item.retrieve": "The server keeps no audio of items.",
+    "output_audio_buffer.clear": "This event is for WebRTC and SIP: send response.cancel.",
 }
 
 
@@ -125,8 +125,10 @@ class _Envelope(msgspec.Struct):
 
 
 def parse_event(data: str | bytes) -> tuple[ClientEvent | None, str | None, EventError | None]:
-    """What a client's message holds: the event; its `event_id`; and what is wrong with it, if
-    something is, in which case there is no event.
+    """Parses a client's message; never raises.
+
+    Returns:
+        The event, its `event_id` and the error. Either the event or the error is None.
     """
     event_id = None
     try:
@@ -154,7 +156,8 @@ def _parse(text: str, shape: type[_T]) -> _T:
         missing = re.search(r"missing required field `(\w+)`", reason)
         param = ".".join(filter(None, (path.rstrip("`").lstrip("$."), missing and missing[1])))
         code = "missing_required_parameter" if missing else "invalid_value"
-        told = f"{reason}: {param}." if param else f"{reason}."
-        raise EventError(code, told, param or None) from None
+        sentence = f"{reason}: {param}." if param else f"{reason}."
+        raise EventError(code, sentence, param or None) from None
+
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise EventError("invalid_json", f"The event is not JSON: {error}.") from None

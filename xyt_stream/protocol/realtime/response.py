@@ -1,4 +1,4 @@
-"""One response: what the model says from when it begins, or is asked to, until it is silent."""
+"""Produces the events of one response: one item with one content part of audio."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from xyt_stream.audio import FRAME_SECONDS, Samples
 from xyt_stream.protocol.realtime.audio_formats import AudioEncoder
 from xyt_stream.protocol.realtime.settings import AudioFormat
 
-PAUSE = 0.32  # seconds of silence that end a response; less belongs to it
-_STRETCHES = 256  # of speech between pauses that are remembered, the latest
+PAUSE = 0.32  # seconds of silence that end a response; shorter pauses belong to it
+_KEPT_STRETCHES = 256  # latest stretches of speech between pauses, for `frames_until`
 
 
 class Emit(Protocol):
-    """Sends an event of this type, with these fields."""
+    """Sends an event of type `kind` with these fields."""
 
     def __call__(self, kind: str, /, **fields: Any) -> None: ...
 
 
 class Response:
-    """Begins as it is made, and ends with `finish`.
+    """A response in progress; making one sends `response.created`, `finish` ends it.
 
     Args:
-        emit: takes its events.
+        emit: called with each event.
         names: ids of the response, of its item and of the conversation.
-        form: of the sound that the client gets.
-        rate: Hz of the model's sound.
-        metadata: of the client's, given back.
+        form: format of the audio that the client receives.
+        rate: Hz of the model's audio.
+        metadata: the client's; returned unchanged.
 
     Attributes:
-        speaking: whether the model has said anything.
-        before: frames that the model had said in all when it began.
+        speaking: whether the response has audio.
+        frames_before: model frames spoken in all before this response.
     """
 
     def __init__(
@@ -45,47 +45,49 @@ class Response:
     ) -> None:
         self.id, self.item_id, self._conversation_id = names
         self.speaking = False
-        self.before = 0
+        self.frames_before = 0
         self._emit = emit
         self._format = form
         self._metadata = metadata
         self._rate = rate
         self._encoder = AudioEncoder(form, rate)
-        self._pause: list[Samples] = []  # the silence since it spoke last
-        self._length = 0  # samples of its item, at `rate`
-        self._spoken = 0  # and of them those that are no pause
-        # Where in the item each stretch of speech begins, and what was spoken before.
-        self._stretches: collections.deque[tuple[int, int]] = collections.deque(maxlen=_STRETCHES)
-        emit("response.created", response=self._told("in_progress"))
+        self._pause: list[Samples] = []  # silence since the last speech
+        self._length = 0  # samples of the item, at `rate`
+        self._spoken = 0  # samples of the item without its pauses
+        # Where each stretch of speech begins in the item, and the samples spoken before it.
+        self._stretches: collections.deque[tuple[int, int]] = collections.deque(
+            maxlen=_KEPT_STRETCHES
+        )
+        emit("response.created", response=self._fields("in_progress"))
 
     @property
     def audio_ms(self) -> int:
-        """Of sound sent so far."""
+        """Duration of the audio sent so far."""
         return round(self._encoder.seconds * 1e3)
 
     def frames_until(self, ms: int) -> int:
-        """How many frames the model had said in all where so much of the item was played."""
+        """Model frames spoken in all up to `ms` of this item's audio."""
         end, after = round(ms * self._rate / 1e3), self._spoken
         for start, before in reversed(self._stretches):
             if start <= end:
-                heard = min(end - start + before, after)
+                played = min(end - start + before, after)
                 break
             after = before
         else:
-            heard = after
-        return self.before + int(heard / (FRAME_SECONDS * self._rate))
+            played = after
+        return self.frames_before + int(played / (FRAME_SECONDS * self._rate))
 
-    def begin(self, previous_item_id: str | None, before: int) -> None:
-        """The model speaks from now on: its item comes behind `previous_item_id`."""
-        self.speaking, self.before = True, before
+    def begin(self, previous_item_id: str | None, frames_before: int) -> None:
+        """Adds the response's item after `previous_item_id`; its audio follows."""
+        self.speaking, self.frames_before = True, frames_before
         self._previous = previous_item_id
         item = self._item("in_progress")
         self._emit("response.output_item.added", response_id=self.id, output_index=0, item=item)
         self._emit("conversation.item.added", previous_item_id=previous_item_id, item=item)
-        self._emit("response.content_part.added", **self._place(), part=_PART)
+        self._emit("response.content_part.added", **self._location(), part=_CONTENT_PART)
 
     def speak(self, samples: Samples) -> None:
-        """The model's next sound, float32 [n]."""
+        """Sends the model's next audio, float32 [n], and the pause before it."""
         for samples_of_pause in self._pause:
             self._length += len(samples_of_pause)
             self._send(self._encoder.encode(samples_of_pause))
@@ -97,26 +99,32 @@ class Response:
         self._send(self._encoder.encode(samples))
 
     def pause(self, samples: Samples) -> bool:
-        """The model is silent, float32 [n]; whether it may still go on after that."""
+        """Keeps silence, float32 [n]; returns whether the response may still go on after it."""
         self._pause.append(samples)
         return sum(map(len, self._pause)) < PAUSE * self._rate
 
     def finish(self, status: str, details: dict[str, Any] | None = None) -> None:
-        """The end: "completed", "cancelled" or "failed", and more about the latter two."""
+        """Sends the last events.
+
+        Args:
+            status: "completed", "cancelled" or "failed".
+            details: fields of `status_details` for the latter two.
+        """
+
         if self.speaking:
             self._send(self._encoder.flush())
             item = self._item("completed" if status == "completed" else "incomplete")
-            self._emit("response.output_audio.done", **self._place())
-            self._emit("response.content_part.done", **self._place(), part=_PART)
+            self._emit("response.output_audio.done", **self._location())
+            self._emit("response.content_part.done", **self._location(), part=_CONTENT_PART)
             self._emit("response.output_item.done", response_id=self.id, output_index=0, item=item)
             self._emit("conversation.item.done", previous_item_id=self._previous, item=item)
-        self._emit("response.done", response=self._told(status, details))
+        self._emit("response.done", response=self._fields(status, details))
 
     def _send(self, data: bytes) -> None:
         if data:
-            self._emit("response.output_audio.delta", **self._place(), delta=data)
+            self._emit("response.output_audio.delta", **self._location(), delta=data)
 
-    def _place(self) -> dict[str, Any]:
+    def _location(self) -> dict[str, Any]:
         return {
             "response_id": self.id,
             "item_id": self.item_id,
@@ -135,7 +143,7 @@ class Response:
             "content": content,
         }
 
-    def _told(self, status: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _fields(self, status: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
         item = self._item("completed" if status == "completed" else "incomplete")
         return {
             "id": self.id,
@@ -152,4 +160,4 @@ class Response:
         }
 
 
-_PART = {"type": "audio", "transcript": None}
+_CONTENT_PART = {"type": "audio", "transcript": None}

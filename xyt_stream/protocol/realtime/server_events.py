@@ -1,7 +1,8 @@
-"""The server's side of a Realtime session without its sockets and its sound: what is said when.
+"""Produces the server's events of one Realtime session; no sockets, no codec.
 
-A model that always listens decides by itself when it speaks. A response begins with the first frame
-in which it does, or when the client asks for one, and ends when it is silent again.
+The model listens all the time and decides by itself when it speaks. A response begins with the
+first frame in which the model speaks, or when the client asks for one, and ends when the model is
+silent.
 """
 
 from __future__ import annotations
@@ -25,25 +26,25 @@ from xyt_stream.protocol.realtime.client_events import (
 from xyt_stream.protocol.realtime.response import Response
 from xyt_stream.protocol.realtime.settings import Settings, check_modalities
 
-_REMEMBERED = 64  # replies whose length is known, for truncation
-_SERVERS_FAULT = {"internal", "busy", "going_away"}
+_KEPT_LENGTHS = 64  # responses whose length is kept, for truncation
+_SERVER_ERRORS = {"internal", "busy", "going_away"}
 
 
 class ServerEvents:
-    """Told what happens, it sends the events that say so.
+    """Turns what happens in a session into events. All methods run on the event loop.
 
     Args:
-        model: its name.
-        rate: Hz of the model's sound.
-        send: takes each event's JSON.
+        model: name of the model.
+        rate: Hz of the model's audio.
+        send: called with each event's JSON.
         cancel_output: called to drop the model's speech that waits; with the number of model frames
-            that were played in all, if the client has reported it.
-        played: how many frames of the model's have been heard in all, the latest included.
+            that were played in all, if the client has reported it, else None.
+        played: returns the number of model frames played in all, including the latest.
 
     Attributes:
         id: of the session.
-        settings: in force.
-        response: the response that goes on.
+        settings: the settings in force.
+        response: the response in progress, or None.
     """
 
     def __init__(
@@ -55,76 +56,79 @@ class ServerEvents:
         cancel_output: Callable[[int | None], None] = lambda played: None,
         played: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.id = _name("sess")
+        self.id = _new_id("sess")
         self.settings = Settings()
         self.response: Response | None = None
-        self._latest: Response | None = None  # in which the model spoke, of those that are over
+        self._latest: Response | None = None  # the last finished response with audio
         self._model = model
         self._rate = rate
         self._send = send
         self._cancel_output = cancel_output
         self._played = played
         self._events = itertools.count(1)
-        self._conversation_id = _name("conv")
+        self._conversation_id = _new_id("conv")
         self._last_item: str | None = None
-        self._turn: str | None = None  # the item that the user speaks now
-        self._muted = False  # what the model says belongs to a response that was cancelled
+        self._turn_item: str | None = None  # id of the item of the user's current turn
+        self._muted = False  # the model still speaks in a response that was cancelled
         self._lengths: collections.OrderedDict[str, int] = collections.OrderedDict()  # ms
 
     def open(self) -> None:
-        """The session begins."""
+        """Sends `session.created`."""
         self._emit("session.created", session=self._session())
 
     def update(self, event: SessionUpdate) -> None:
-        """Changes settings.
+        """Applies an update and sends `session.updated`.
 
         Raises:
-            EventError: they cannot be had.
+            EventError: the update asks for something unsupported.
         """
         self.settings = self.settings.changed(event.session)
         self._emit("session.updated", session=self._session())
 
     def refuse(self, error: EventError, event_id: str | None) -> None:
-        """An event of the client's was wrong; the session goes on."""
-        self._emit("error", error=_told(error.code, str(error), error.param, event_id))
+        """Sends `error` for a client event that was wrong; the session goes on."""
+        self._emit("error", error=_error(error.code, str(error), error.param, event_id))
 
     def fail(self, error: ProtocolError) -> None:
-        """The last event of a session that must end."""
-        told = _told(error.name, str(error))
+        """Sends the last events of a session that must end."""
+        fields = _error(error.name, str(error))
         if self.response is not None:
-            self._finish("failed", {"error": told})
-        self._emit("error", error=told)
+            self._finish("failed", {"error": fields})
+        self._emit("error", error=fields)
 
     def cleared(self) -> None:
-        """What the client sent and did not commit is forgotten."""
-        self._turn = None
+        """Sends `input_audio_buffer.cleared`: uncommitted audio was dropped."""
+        self._turn_item = None
         self._emit("input_audio_buffer.cleared")
 
     def speech_started(self, ms: int) -> None:
-        """The user begins to speak."""
-        self._turn = _name("item")
-        self._emit("input_audio_buffer.speech_started", audio_start_ms=ms, item_id=self._turn)
+        """The user began to speak, `ms` after the start of the session's audio.
+
+        Cancels the model's response if `interrupt_response` is set.
+        """
+        self._turn_item = _new_id("item")
+        self._emit("input_audio_buffer.speech_started", audio_start_ms=ms, item_id=self._turn_item)
         turns = self.settings.turn_detection
         if turns is not None and turns.interrupt_response:
             self._interrupt("turn_detected")
 
     def speech_stopped(self, ms: int) -> None:
-        """The user's turn is over, and becomes an item."""
-        self._emit("input_audio_buffer.speech_stopped", audio_end_ms=ms, item_id=self._turn)
+        """The user's turn ended, `ms` after the start of the session's audio; commits it."""
+        self._emit("input_audio_buffer.speech_stopped", audio_end_ms=ms, item_id=self._turn_item)
         self.commit()
         self._muted = False
 
     def commit(self) -> None:
-        """What the user said since the last commit becomes an item."""
-        item_id, self._turn = self._turn or _name("item"), None
+        """Makes an item of the user's audio since the last commit."""
+        item_id, self._turn_item = self._turn_item or _new_id("item"), None
         self._emit(
             "input_audio_buffer.committed", previous_item_id=self._last_item, item_id=item_id
         )
         self.add_item(item_id)
 
     def add_item(self, item_id: str | None) -> None:
-        """The user's item is in the conversation."""
-        item_id = item_id or _name("item")
+        """Adds the user's item at the end of the conversation; None: with a new id."""
+        item_id = item_id or _new_id("item")
         previous, self._last_item = self._last_item, item_id
         item = {
             "id": item_id,
@@ -138,34 +142,35 @@ class ServerEvents:
         self._emit("conversation.item.done", previous_item_id=previous, item=item)
 
     def can_append_after(self, item_id: str | None) -> bool:
-        """Whether a new item would come after this one, None being wherever it comes."""
+        """Whether `previous_item_id` is the last item (None: append)."""
         return item_id is None or item_id == (self._last_item or "root")
 
     def create(self, event: ResponseCreate) -> None:
-        """The client wants to hear the model.
+        """Begins a response because the client asked for one.
 
         Raises:
-            EventError: it speaks already, or cannot do what is asked.
+            EventError: a response is in progress, or an option is unsupported.
         """
-        wanted = event.response
-        if wanted is not None:
-            check_modalities(wanted.output_modalities, "response.output_modalities")
-            if wanted.conversation not in (None, "auto") or wanted.input is not None:
+        options = event.response
+        if options is not None:
+            check_modalities(options.output_modalities, "response.output_modalities")
+            if options.conversation not in (None, "auto") or options.input is not None:
                 raise EventError(
                     "not_supported",
-                    "The model answers what it has heard; it takes no other input.",
-                    "response.conversation" if wanted.input is None else "response.input",
+                    "The model responds to the conversation only; it takes no other input.",
+                    "response.conversation" if options.input is None else "response.input",
                 )
         if self.response is not None:
             raise EventError(
                 "conversation_already_has_active_response",
-                f"The response {self.response.id} goes on: wait for response.done, or cancel it.",
+                f"The response {self.response.id} is in progress: wait for response.done, "
+                "or cancel it.",
             )
         self._muted = False
-        self._begin(None if wanted is None else wanted.metadata)
+        self._begin(None if options is None else options.metadata)
 
     def cancel(self, event: ResponseCancel) -> None:
-        """The client has heard enough.
+        """Cancels the response because the client asked for it.
 
         Raises:
             EventError: there is no such response.
@@ -175,20 +180,20 @@ class ServerEvents:
         self._interrupt("client_cancelled")
 
     def truncate(self, event: ItemTruncate) -> None:
-        """The client tells how much of an item it played.
+        """Truncates an item to the audio that the client has played.
 
         Raises:
-            EventError: there was no such item, or less of it.
+            EventError: there is no such item, or it is shorter.
         """
         lengths = self._lengths
         if self.response is not None and self.response.speaking:
             lengths = lengths | {self.response.item_id: self.response.audio_ms}
         if event.item_id not in lengths or event.content_index:
-            raise EventError("invalid_value", "The model has said no such item.", "item_id")
+            raise EventError("invalid_value", "There is no such item of the model.", "item_id")
         if event.audio_end_ms > lengths[event.item_id]:
             raise EventError(
                 "invalid_value",
-                f"The item holds {lengths[event.item_id]} ms of sound.",
+                f"The item holds {lengths[event.item_id]} ms of audio.",
                 "audio_end_ms",
             )
         self._emit(
@@ -197,13 +202,13 @@ class ServerEvents:
             content_index=0,
             audio_end_ms=event.audio_end_ms,
         )
-        # What it is about to say, or says since, is not to be cut off by what is past.
+        # Truncating an earlier item must not cancel the speech of the current response.
         response = self.response or self._latest
         if response is not None and response.item_id == event.item_id:
             self._cancel_output(response.frames_until(event.audio_end_ms))
 
     def on_speech(self, samples: Samples) -> None:
-        """The model's next sound in which it speaks, float32 [n]."""
+        """The model spoke: its next audio, float32 [n] at `rate`."""
         if self._muted or not (self.response or self.settings.live):
             return
         response = self.response or self._begin(None)
@@ -213,21 +218,21 @@ class ServerEvents:
         response.speak(samples)
 
     def on_silence(self, samples: Samples) -> None:
-        """The model is silent in these; a frame's end, which comes late, may be empty."""
+        """The model was silent: float32 [n] at `rate`; may be empty."""
         if self.response is None:
             self._muted = False
         elif self.response.speaking and not self.response.pause(samples):
             self._finish("completed")
 
     def end_silent_response(self) -> None:
-        """The model was given time to speak, and has not."""
+        """Ends the response if the model has said nothing in it."""
         if self.response is not None and not self.response.speaking:
             self._finish("completed")
 
     def _begin(self, metadata: dict[str, str] | None) -> Response:
         self.response = Response(
             self._emit,
-            names=(_name("resp"), _name("item"), self._conversation_id),
+            names=(_new_id("resp"), _new_id("item"), self._conversation_id),
             form=self.settings.output,
             rate=self._rate,
             metadata=metadata,
@@ -247,7 +252,7 @@ class ServerEvents:
         if response.speaking:
             self._latest = response
             self._lengths[response.item_id] = response.audio_ms
-            if len(self._lengths) > _REMEMBERED:
+            if len(self._lengths) > _KEPT_LENGTHS:
                 self._lengths.popitem(last=False)
 
     def _session(self) -> dict[str, Any]:
@@ -269,17 +274,18 @@ class ServerEvents:
 
 
 def error_event(error: ProtocolError) -> str:
-    """The only event of a session that cannot begin."""
-    event = {"type": "error", "event_id": _name("event"), "error": _told(error.name, str(error))}
+    """The JSON of the only event of a session that cannot begin."""
+    event = {"type": "error", "event_id": _new_id("event"), "error": _error(error.name, str(error))}
     return msgspec.json.encode(event).decode()
 
 
-def _told(
+def _error(
     code: str, message: str, param: str | None = None, event_id: str | None = None
 ) -> dict[str, str | None]:
-    """What is wrong, as an error event tells it."""
+    """The field "error" of an error event."""
+
     return {
-        "type": "server_error" if code in _SERVERS_FAULT else "invalid_request_error",
+        "type": "server_error" if code in _SERVER_ERRORS else "invalid_request_error",
         "code": code,
         "message": message,
         "param": param,
@@ -287,5 +293,5 @@ def _told(
     }
 
 
-def _name(kind: str) -> str:
+def _new_id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(10)}"

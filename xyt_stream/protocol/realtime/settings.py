@@ -1,4 +1,4 @@
-"""What a session is set to: formats of sound and turn detection, and how an update changes them."""
+"""Holds a session's settings (audio formats, turn detection) and applies updates to them."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class ServerVad(msgspec.Struct, frozen=True, tag_field="type", tag="server_vad"):
-    """The server finds the turns.
+    """Settings of the server's turn detection.
 
     Attributes:
-        threshold: how sure it must be that it hears speech, 0 to 1.
-        prefix_padding_ms: sound before the first that is speech which belongs to the turn.
-        silence_duration_ms: after the last that is speech until the turn is over.
-        create_response: the model may answer a turn by itself.
-        interrupt_response: the user's voice cuts the model off.
-        idle_timeout_ms: there is none.
+        threshold: probability of speech, 0 to 1, from which on a window counts as speech.
+        prefix_padding_ms: audio before the first speech that belongs to the turn.
+        silence_duration_ms: silence after the last speech that ends the turn.
+        create_response: whether the model may answer a turn by itself.
+        interrupt_response: whether the user's speech cancels the model's response.
+        idle_timeout_ms: not supported.
     """
 
     threshold: _Share = 0.5
@@ -82,7 +82,7 @@ class _AudioChange(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What `session.update` asks for, as far as it can mean anything here."""
+    """The fields of `session.update` that this server applies."""
 
     type: str = ""
     output_modalities: tuple[str, ...] | UnsetType | None = UNSET
@@ -90,7 +90,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What is in force. `turn_detection` None: the client says when a turn is over."""
+    """The settings in force. `turn_detection` None: the client commits each turn."""
 
     input: AudioFormat = PcmFormat()
     output: AudioFormat = PcmFormat()
@@ -98,14 +98,14 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def live(self) -> bool:
-        """Whether the model hears all sound as it comes, and answers when it likes."""
+        """Whether the model gets all audio as it arrives, and may respond at any time."""
         return self.turn_detection is not None and self.turn_detection.create_response
 
     def changed(self, change: Change) -> Settings:
-        """The settings after an update.
+        """Returns the settings after an update.
 
         Raises:
-            EventError: it asks for what cannot be had. Nothing has changed then.
+            EventError: the update asks for something unsupported; the settings stay as they are.
         """
         if change.type != "realtime":
             raise EventError(
@@ -113,26 +113,24 @@ class Settings(msgspec.Struct, frozen=True):
             )
         check_modalities(change.output_modalities, "session.output_modalities")
         audio = change.audio or _AudioChange()
-        heard, said = audio.input or _InputChange(), audio.output or _OutputChange()
-        if said.speed not in (UNSET, None, 1):
-            raise EventError(
-                "invalid_value", "The model speaks at its own speed.", "session.audio.output.speed"
-            )
+        new_input, new_output = audio.input or _InputChange(), audio.output or _OutputChange()
+        if new_output.speed not in (UNSET, None, 1):
+            raise EventError("invalid_value", "The only speed is 1.", "session.audio.output.speed")
         turns = self.turn_detection
-        if heard.turn_detection is None:
+        if new_input.turn_detection is None:
             turns = None
-        elif isinstance(heard.turn_detection, _VadChange):
-            given = msgspec.structs.asdict(heard.turn_detection)
+        elif isinstance(new_input.turn_detection, _VadChange):
+            given = msgspec.structs.asdict(new_input.turn_detection)
             known = {
                 name: value
                 for name, value in given.items()
                 if name != "type" and value is not UNSET and value is not None
             }
             turns = msgspec.structs.replace(turns or ServerVad(), **known)
-        return Settings(heard.format or self.input, said.format or self.output, turns)
+        return Settings(new_input.format or self.input, new_output.format or self.output, turns)
 
     def audio(self) -> dict[str, Any]:
-        """As a session's "audio" tells it."""
+        """The session's field "audio"."""
         return {
             "input": {
                 "format": self.input,
@@ -145,10 +143,10 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def check_modalities(asked: tuple[str, ...] | UnsetType | None, param: str) -> None:
-    """Refuses text.
+    """Refuses output modalities other than audio.
 
     Raises:
-        EventError: something else than sound is wanted.
+        EventError: text or another modality is asked for.
     """
     if asked and tuple(asked) != ("audio",):
-        raise EventError("invalid_value", 'This model speaks only sound: ask for ["audio"].', param)
+        raise EventError("invalid_value", 'This model outputs audio only: use ["audio"].', param)
