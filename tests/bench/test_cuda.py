@@ -1,4 +1,4 @@
-"""The script that makes CUDA figures, on a CPU: all of it runs but the graphs."""
+"""The script of the CUDA figures, run on a CPU: everything but the graphs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from xyt_stream.bench import cuda, harness
-from xyt_stream.bench.cuda import NO_GPU, SMOKE, WRONG, Report, full_size, main, run
-from xyt_stream.bench.harness import Steps
+from xyt_stream.bench.cuda import NO_GPU, SMOKE, WRONG, Figures, full_size, main, run
+from xyt_stream.bench.harness import BatchTimes
 from xyt_stream.model.checkpoint import Checkpoint, build
 from xyt_stream.streaming.codec import Codec
 
@@ -22,13 +22,13 @@ def no_tests(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so(capsys, tmp_path):
+def test_no_gpu_is_one_line_and_no_file(capsys, tmp_path):
     assert main(["--json", str(tmp_path / "cuda.json")]) == NO_GPU
     assert capsys.readouterr().err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_all_of_it_runs(tmp_path, no_tests):
+def test_smoke_run_writes_figures_and_table(tmp_path, no_tests):
     figures, table = tmp_path / "cuda.json", tmp_path / "cuda.md"
     paths = ["--json", str(figures), "--table", str(table)]
     assert main(["--device", "cpu", "--smoke", *paths]) == 0
@@ -39,7 +39,7 @@ def test_all_of_it_runs(tmp_path, no_tests):
         assert found[f"{key}_eager_step_ms"]["median"] > 0
         assert found[f"{key}_eager_kernels"] is None
         assert found[f"{key}_weight_bytes"] > 0
-        assert all(ms > 0 for ms in found[f"{key}_1_floors_ms"])
+        assert all(ms > 0 for ms in found[f"{key}_1_bounds_ms"])
     lines = table.read_text().splitlines()
     assert lines[1] == "|---|---|---|"
     assert all(line.count("|") == 4 for line in lines)
@@ -61,47 +61,47 @@ def test_no_figures_after_a_failed_test(tmp_path, monkeypatch, passes, status):
     )
     monkeypatch.setattr(cuda, "TESTS", tests)
     monkeypatch.setattr(cuda, "SECONDS", -1.0)
-    report = Report()
+    report = Figures()
     assert run(torch.device("cpu"), SMOKE, report, smoke=True) == status
     assert report.figures["tests_passed"] == passes
     assert ("bandwidth" in report.figures) == passes
 
 
-def test_the_full_size_is_the_published_one_with_ten_seconds_behind_it():
+def test_full_size_has_the_published_parameters_and_ten_seconds_of_context():
     config = full_size(smoke=False)
     assert (config.causal, config.context) == (True, 125)
     parameters = sum(p.numel() for p in build(config).parameters())
     assert 500e6 < parameters < 540e6
 
 
-def test_time_runs_out(monkeypatch, no_tests):
+def test_figures_beyond_the_time_limit_are_left_out(monkeypatch, no_tests):
     monkeypatch.setattr(cuda, "SECONDS", -1.0)
-    report = Report()
+    report = Figures()
     assert run(torch.device("cpu"), SMOKE, report, smoke=True) == 0
     assert "full_eager_step_ms" not in report.figures
-    assert sum(row[0] == "left out for want of time" for row in report.rows) == 4
+    assert sum(row[0] == "left out, no time left" for row in report.rows) == 4
 
 
-def test_what_does_not_fit_into_memory_is_no_answer(codec, monkeypatch):
-    seen: list[Steps] = []
+def test_out_of_memory_ends_the_search(codec, monkeypatch):
+    seen: list[BatchTimes] = []
     assert harness.trial(codec, 2, seen, 2) == seen[0].in_time
     assert seen[0].streams == 2
 
     def full(*_, **__):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(harness, "Rig", full)
+    monkeypatch.setattr(harness, "Harness", full)
     assert not harness.trial(codec, 2, seen, 4)
     assert len(seen) == 1
 
 
-def test_one_late_step_is_too_many():
-    steps = Steps(1, {"median": 1.0, "p99": 70.0}, 79.0)
-    assert steps.in_time
-    assert not dataclasses.replace(steps, longest=81.0).in_time
+def test_one_late_step_is_not_in_time():
+    times = BatchTimes(1, {"median": 1.0, "p99": 70.0}, 79.0)
+    assert times.in_time
+    assert not dataclasses.replace(times, longest=81.0).in_time
 
 
-def test_a_lowered_network_computes_in_half(codec):
+def test_a_cast_network_computes_in_bfloat16(codec):
     config = codec.network.config
     network = build(config).to_empty(device="cpu")
     network.cast(torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Load on a real server in another process, by clients in others still."""
+"""Load on a real server in another process, by clients in further processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from xyt_stream.bench.load import Load, Target, find_capacity, measure, own_server
-from xyt_stream.bench.soak import Held, Soak
+from xyt_stream.bench.soak import IdleResources, Soak
 from xyt_stream.bench.speech import speech_or_noise
 from xyt_stream.errors import ServeError
 
@@ -20,13 +20,13 @@ def test_every_frame_comes_back_and_is_timed():
     assert 0 < times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
     assert load.step_ms is not None
     assert 0 < load.answer_ms["p50"] <= load.answer_ms["p99"] <= load.answer_ms["max"]
-    assert load.answer_ms["p50"] < times["p50"]  # a part of it
+    assert load.answer_ms["p50"] < times["p50"]  # part of the turnaround
     assert load.server_memory_mib > 1
     figures = json.loads(json.dumps(load.flat()))
     assert {"sessions", "lost_frames", "late_frames", "turnaround_ms"} <= figures.keys()
 
 
-def test_who_is_refused_counts_as_lost(fixtures):
+def test_refused_sessions_count_as_lost_frames(fixtures):
     with own_server("none", slots=1) as target:
         load = measure(target, speech_or_noise(fixtures / "speech.flac"), sessions=2, seconds=1.0)
     assert load.lost_frames == 13
@@ -34,28 +34,28 @@ def test_who_is_refused_counts_as_lost(fixtures):
     assert not load.good
 
 
-def test_no_server_is_one_sentence(fixtures):
+def test_a_missing_server_is_one_line(fixtures):
     speech = speech_or_noise(fixtures / "speech.flac")
     with pytest.raises(ServeError, match=r"not one frame came back from ws://127\.0\.0\.1:1: "):
         measure(Target("ws://127.0.0.1:1"), speech, sessions=1, seconds=1.0)
 
 
-def test_a_server_that_does_not_start_is_one_sentence(capfd):
+def test_a_server_that_fails_to_start_is_one_line(capfd):
     with pytest.raises(ServeError, match="did not start"), own_server("/nonexistent", slots=1):
         pass
     capfd.readouterr()
 
 
-def test_a_search_is_watched_line_by_line():
+def test_each_load_of_a_search_is_one_line():
     times = {"p50": 1.0, "p95": 2.0, "p99": 30.4, "max": 40.0}
     steps = {"median": 1.0, "p99": 2.0}
-    well = Load(1, 1, 13, 0, 0, times, steps, None, None, None, [])
+    good = Load(1, 1, 13, 0, 0, times, steps, None, None, None, [])
     late = Load(9, 1, 13, 0, 5, {**times, "p99": 80.5}, steps, None, None, None, [])
     lost = Load(9, 1, 13, 2, 5, times, steps, None, None, None, [])
-    assert well.line == "1 session: goes well, p99 30 ms"
+    assert good.line == "1 session: within limits, p99 30 ms"
     assert late.line == "9 sessions: too many, p99 80 ms"
     assert lost.line == "9 sessions: too many, 2 frames lost"
-    assert [load.flat()["good"] for load in (well, late, lost)] == [True, False, False]
+    assert [load.flat()["good"] for load in (good, late, lost)] == [True, False, False]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7, 8, 9, 31, 100, 10_000])
@@ -78,14 +78,14 @@ def test_the_search_ends_near_the_limit(limit):
 @pytest.mark.parametrize(
     ("last", "good"),
     [
-        (Held(100, 20, 4), True),
-        (Held(101, 20, 4), True),
-        (Held(103, 20, 4), False),
-        (Held(90, 21, 4), False),
-        (Held(100, 20, 3), False),
+        (IdleResources(100, 20, 4), True),
+        (IdleResources(101, 20, 4), True),
+        (IdleResources(103, 20, 4), False),
+        (IdleResources(90, 21, 4), False),
+        (IdleResources(100, 20, 3), False),
     ],
 )
-def test_growth_is_told(last, good):
-    soak = Soak(2, 9, 0, Held(100, 20, 4), last)
+def test_growth_fails_the_soak(last, good):
+    soak = Soak(2, 9, 0, IdleResources(100, 20, 4), last)
     assert soak.good == good
     assert soak.flat()["good"] == good

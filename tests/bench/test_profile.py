@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from xyt_stream.bench.profile import held_bytes, kernels, record
+from xyt_stream.bench.profile import kernels, record, tensor_bytes
 
 
-def test_operations_are_those_of_the_textbook():
+def test_operations_are_counted_by_the_textbook():
     x, w = torch.randn(3, 5), torch.randn(7, 5)
     conv, deconv = torch.randn(6, 4, 3), torch.randn(4, 6, 3)
     sound, q, k = torch.randn(2, 4, 10), torch.randn(1, 2, 4, 8), torch.randn(1, 2, 11, 8)
@@ -28,27 +28,27 @@ def test_operations_are_those_of_the_textbook():
         products.run()
 
 
-def test_a_step_is_recorded_through_its_layers(codec):
+def test_record_sees_every_layer_of_a_step(codec):
     encoder = codec.stream_encoder()
     step = lambda: encoder.step(torch.zeros(1, 1280), encoder.steps.all_slots)  # noqa: E731
     step()
     operations = record(step).operations
     encoding = [codec.network.encoder.acoustic.stack, codec.network.encoder.semantic.stack]
-    weights = sum(p.numel() for part in encoding for p in part.parameters() if p.ndim == 2)
+    weights = sum(p.numel() for stack in encoding for p in stack.parameters() if p.ndim == 2)
     assert operations > 2 * 4 * weights
 
 
-def test_no_kernels_are_launched_on_a_cpu():
+def test_a_cpu_launches_no_kernels():
     assert kernels(lambda: None, torch.device("cpu")) is None
 
 
-def test_bytes_are_counted_once():
+def test_shared_tensors_count_once():
     @dataclass
     class State:
         held: dict[nn.Module, torch.Tensor]
 
     layer = nn.Linear(10, 10)
     state = State({layer: torch.zeros(100)})
-    assert held_bytes(layer) == 440
-    assert held_bytes(layer, [layer.weight], layer.weight) == 440
-    assert held_bytes(state, state.held[layer]) == 400
+    assert tensor_bytes(layer) == 440
+    assert tensor_bytes(layer, [layer.weight], layer.weight) == 440
+    assert tensor_bytes(state, state.held[layer]) == 400

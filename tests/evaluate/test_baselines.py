@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from xyt_stream.audio import read_audio
-from xyt_stream.evaluate.baselines import PEERS, Peer
+from xyt_stream.evaluate.baselines import BASELINES, Baseline
 
 
-@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
-def test_a_peer_gives_speech_back_where_it_was(peer: Peer, fixtures):
-    if not peer.installed:
-        pytest.skip(f"{peer.name} is not installed: Debian's package {peer.package} has it")
+@pytest.mark.parametrize("baseline", BASELINES, ids=lambda baseline: baseline.name)
+def test_a_baseline_returns_aligned_speech(baseline: Baseline, fixtures):
+    if not baseline.installed:
+        pytest.skip(f"{baseline.name} is not installed: Debian's package {baseline.package} has it")
     stoi = pytest.importorskip("pystoi").stoi
     samples, _ = read_audio(fixtures / "speech.flac")
-    decoded = peer.through(samples)
+    decoded = baseline.roundtrip(samples)
     assert decoded.shape == samples.shape
     aligned = stoi(samples, decoded, 16_000)
     assert aligned > 0.65
@@ -21,6 +21,6 @@ def test_a_peer_gives_speech_back_where_it_was(peer: Peer, fixtures):
         assert stoi(samples, np.roll(decoded, shift), 16_000) < aligned
 
 
-def test_what_is_not_installed_says_so():
-    nobody = Peer("nobody", ("no-such-program",), "no-package", lambda samples: samples)
-    assert not nobody.installed
+def test_a_missing_program_is_not_installed():
+    missing = Baseline("missing", ("no-such-program",), "no-package", lambda samples: samples)
+    assert not missing.installed

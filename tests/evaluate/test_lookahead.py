@@ -16,37 +16,37 @@ def samples(fixtures):
 
 
 @pytest.fixture(scope="module")
-def tradeoff(published, samples):
+def ablation(published, samples):
     return measure(published, samples, [0, 4, 30])
 
 
-def test_what_sees_the_whole_clip_is_offline(tradeoff):
-    assert tradeoff.points[2].equal_codes == [1] * 8
-    assert tradeoff.points[2].snr_db > 60
-    assert tradeoff.points[0].snr_db < 20
+def test_a_lookahead_of_the_whole_clip_is_offline(ablation):
+    assert ablation.points[2].equal_codes == [1] * 8
+    assert ablation.points[2].snr_db > 60
+    assert ablation.points[0].snr_db < 20
 
 
-def test_codes_and_delay_are_those_that_a_listener_gets(tradeoff, published, samples):
+def test_codes_and_delay_equal_those_of_a_live_stream(ablation, published, samples):
     codes = encode_clip(published, samples, None)
     live = encode_clip(published, samples, 4)
     expected = [float(share) for share in (live == codes).double().mean(1)]
-    assert tradeoff.points[1].equal_codes == expected
+    assert ablation.points[1].equal_codes == expected
     heard, offline = decode_clip(published, codes, 4), decode_clip(published, codes, None)
     noise = (heard - offline).square().sum()
     snr = 10 * torch.log10(offline.square().sum() / noise)
-    assert tradeoff.points[1].snr_db == pytest.approx(float(snr), abs=0.01)
-    assert tradeoff.points[1].encoder_delay_ms == pytest.approx(80 * 5 + 12.5)
-    assert tradeoff.points[1].decoder_delay_ms == pytest.approx(80 * 4 + 15)
+    assert ablation.points[1].snr_db == pytest.approx(float(snr), abs=0.01)
+    assert ablation.points[1].encoder_delay_ms == pytest.approx(80 * 5 + 12.5)
+    assert ablation.points[1].decoder_delay_ms == pytest.approx(80 * 4 + 15)
 
 
-def test_a_causal_model_is_offline_at_once(codec, samples):
+def test_a_causal_model_equals_offline_without_lookahead(codec, samples):
     (point,) = measure(codec, samples, [0]).points
     assert point.equal_codes == [1] * 8
     assert point.snr_db > 60
 
 
-def test_the_json_is_strict(tradeoff):
-    flat = json.loads(json.dumps(tradeoff.flat(), allow_nan=False))
+def test_json_has_a_point_for_each_lookahead(ablation):
+    flat = json.loads(json.dumps(ablation.flat(), allow_nan=False))
     assert [point["lookahead"] for point in flat["points"]] == [0, 4, 30]
     for point in flat["points"]:
         assert 0 < point["step_ms"]["median"] <= point["step_ms"]["p99"]

@@ -24,7 +24,7 @@ def noisy(speech: Samples, level: float) -> Samples:
     return (speech + level * speech.std() * noise).astype(np.float32)
 
 
-def test_the_original_gets_full_marks(speech: Samples) -> None:
+def test_the_original_scores_highest(speech: Samples) -> None:
     assert stoi(speech, speech) == pytest.approx(1)
     assert pesq(speech, speech) == pytest.approx(4.644, abs=1e-3)
     assert pesq(speech, speech, mode="nb") == pytest.approx(4.549, abs=1e-3)
@@ -37,7 +37,7 @@ def test_more_noise_scores_less(speech: Samples) -> None:
     assert 1 < pesq(speech, poor, mode="nb") < pesq(speech, clear, mode="nb") < 4.6
 
 
-def test_the_telephone_band_is_judged_at_8_khz(speech: Samples) -> None:
+def test_narrow_band_is_scored_at_8_khz(speech: Samples) -> None:
     narrow = resample(speech, 16_000, 8_000)
     assert pesq(narrow, narrow, rate=8_000, mode="nb") == pytest.approx(4.549, abs=1e-3)
 
@@ -49,21 +49,21 @@ def test_too_little_speech_is_an_error(speech: Samples, samples: int) -> None:
             measure(speech[:samples], speech[:samples])
 
 
-def test_silence_cannot_be_judged(speech: Samples) -> None:
+def test_pesq_refuses_silence(speech: Samples) -> None:
     silence = np.zeros_like(speech)
     for reference, degraded in ((silence, silence), (silence, speech), (speech, silence)):
         with pytest.raises(AudioError):
             pesq(reference, degraded)
 
 
-def test_unequal_lengths_cannot_be_compared(speech: Samples) -> None:
+def test_unequal_lengths_are_refused(speech: Samples) -> None:
     for measure in (stoi, pesq):
         with pytest.raises(AudioError, match="cannot be compared"):
             measure(speech, speech[:-1])
 
 
 @pytest.mark.parametrize(("measure", "package"), [(stoi, "pystoi"), (pesq, "pesq")])
-def test_without_the_extra_its_name_is_told(
+def test_missing_extra_is_named(
     speech: Samples,
     monkeypatch: pytest.MonkeyPatch,
     measure: Callable[[Samples, Samples], float],

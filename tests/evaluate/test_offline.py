@@ -8,7 +8,7 @@ import torch
 from xyt_stream.evaluate.offline import compare, published_decode, published_encode
 
 
-def test_both_ways_give_the_same(published):
+def test_both_algorithms_agree(published):
     times = compare(published.network, seconds=2, repeats=1)
     assert times.codes_equal
     assert times.snr_db > 60
@@ -17,7 +17,7 @@ def test_both_ways_give_the_same(published):
     assert figures["ratio"] == pytest.approx(ours / theirs)
 
 
-def test_the_published_way_is_the_published_one(published, fixtures):
+def test_the_published_algorithm_equals_the_codec(published, fixtures):
     """A clip that does not fill its window, its last frame partial."""
     wav = torch.randn(50_000, generator=torch.Generator().manual_seed(0)) / 10
     codes = published_encode(published.network, wav)

@@ -11,7 +11,7 @@ from xyt_stream.evaluate.precision import measure
 
 
 @pytest.mark.parametrize("which", ["codec", "published"])
-def test_half_precision_is_held_against_float32(which, request, fixtures):
+def test_half_precision_is_compared_with_float32(which, request, fixtures):
     samples, info = read_audio(fixtures / "speech.flac")
     codec = request.getfixturevalue(which)
     path = None if which == "codec" else request.getfixturevalue("published_weights")

@@ -12,7 +12,7 @@ from rich.console import Console
 from xyt_stream import Codec
 from xyt_stream.audio import fit_length, read_audio
 from xyt_stream.errors import AudioError, CodeError
-from xyt_stream.evaluate.baselines import Peer
+from xyt_stream.evaluate.baselines import Baseline
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.metrics import pesq, stoi
 from xyt_stream.evaluate.report import Report, entropy_bits, evaluate
@@ -35,27 +35,27 @@ def report(
     return evaluate(codec, folder), folder
 
 
-def test_scores_are_of_what_a_listener_hears(
+def test_scores_are_of_the_live_decoded_sound(
     report: tuple[Report, Path], codec: Codec, fixtures: Path
 ) -> None:
     samples, _ = read_audio(fixtures / "speech.flac")
-    heard = decode_clip(codec, encode_clip(codec, samples, 0), 0).numpy()
-    heard = fit_length(heard, len(samples))
+    decoded = decode_clip(codec, encode_clip(codec, samples, 0), 0).numpy()
+    decoded = fit_length(decoded, len(samples))
     score = {score.name: score for score in report[0].scores.files}["speech.flac"]
     assert score.seconds == len(samples) / 16_000
-    assert score.measures["stoi"] == pytest.approx(stoi(samples, heard), abs=1e-3)
-    assert score.measures["pesq_wb"] == pytest.approx(pesq(samples, heard), abs=1e-2)
-    assert score.measures["pesq_nb"] == pytest.approx(pesq(samples, heard, mode="nb"), abs=1e-2)
-    assert score.measures["sim"] == pytest.approx(speaker_similarity(samples, heard), abs=1e-3)
+    assert score.measures["stoi"] == pytest.approx(stoi(samples, decoded), abs=1e-3)
+    assert score.measures["pesq_wb"] == pytest.approx(pesq(samples, decoded), abs=1e-2)
+    assert score.measures["pesq_nb"] == pytest.approx(pesq(samples, decoded, mode="nb"), abs=1e-2)
+    assert score.measures["sim"] == pytest.approx(speaker_similarity(samples, decoded), abs=1e-3)
 
 
-def test_what_cannot_be_judged_is_named_and_left_out(report: tuple[Report, Path]) -> None:
+def test_files_without_speech_are_named_and_skipped(report: tuple[Report, Path]) -> None:
     scores = report[0].scores
     assert [score.name for score in scores.files] == ["deep/speech.ogg", "speech.flac"]
     assert list(scores.skipped) == ["silence.wav"]
 
 
-def test_the_json_is_flat_and_the_tables_show(report: tuple[Report, Path], codec: Codec) -> None:
+def test_json_is_flat_and_tables_list_the_files(report: tuple[Report, Path], codec: Codec) -> None:
     scores, _ = report
     flat = json.loads(json.dumps(scores.flat(), allow_nan=False))
     assert flat["files"] == 2
@@ -70,7 +70,7 @@ def test_the_json_is_flat_and_the_tables_show(report: tuple[Report, Path], codec
     assert "deep/speech.ogg" in screen.getvalue()
 
 
-def test_entropy_is_that_of_the_textbook() -> None:
+def test_entropy_follows_its_definition() -> None:
     assert entropy_bits(np.array([5, 5, 5, 5])) == pytest.approx(2)
     assert entropy_bits(np.array([0, 9, 0])) == 0
     assert entropy_bits(np.array([1, 1, 2])) == pytest.approx(1.5)
@@ -84,15 +84,17 @@ def test_a_folder_without_speech_is_refused(codec: Codec, tmp_path: Path) -> Non
         evaluate(codec, tmp_path)
 
 
-def test_more_codebooks_than_there_are_are_refused(codec: Codec, fixtures: Path) -> None:
+def test_too_many_codebooks_are_refused(codec: Codec, fixtures: Path) -> None:
     with pytest.raises(CodeError, match="has 8 codebooks, not 9"):
         evaluate(codec, fixtures, codebooks=9)
 
 
-def test_a_peer_is_scored_on_the_same_files(codec: Codec, fixtures: Path, tmp_path: Path) -> None:
+def test_a_baseline_is_scored_on_the_same_files(
+    codec: Codec, fixtures: Path, tmp_path: Path
+) -> None:
     (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
-    faint = Peer("faint", (), "none", lambda samples: 0.5 * samples)
-    report = evaluate(codec, tmp_path, peers=[faint])
+    faint = Baseline("faint", (), "none", lambda samples: 0.5 * samples)
+    report = evaluate(codec, tmp_path, baselines=[faint])
     means = report.flat()["peers"]["faint"]
     assert means["stoi"] == pytest.approx(1, abs=1e-3)
     assert 3 < means["mel_db"] < 20 * np.log10(2)  # less than 6 dB: pauses stay pauses
@@ -107,7 +109,7 @@ def test_a_peer_is_scored_on_the_same_files(codec: Codec, fixtures: Path, tmp_pa
 
 def test_fewer_codebooks_are_worse(codec: Codec, fixtures: Path, tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
-    one, all_of_them = (evaluate(codec, tmp_path, codebooks=books).flat() for books in (1, None))
+    one, all_of_them = (evaluate(codec, tmp_path, codebooks=n).flat() for n in (1, None))
     assert (one["codebooks"], all_of_them["codebooks"]) == (1, 8)
     assert one["mel_db"] > all_of_them["mel_db"]
     assert one["code_usage"] == all_of_them["code_usage"]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
-from xyt_stream.evaluate.timing import summary, timed
+from xyt_stream.evaluate.timing import WARM_UP, ran_on, summary, timed, warm_up
 
 
 def test_a_summary_is_in_milliseconds() -> None:
@@ -11,7 +13,17 @@ def test_a_summary_is_in_milliseconds() -> None:
     assert times == {"median": pytest.approx(51), "p99": pytest.approx(100)}
 
 
-def test_a_timed_step_gives_its_result_and_seconds() -> None:
-    result, seconds = timed(lambda: 7, torch.device("cpu"))
+def test_a_timed_step_returns_its_result_and_duration() -> None:
+    start = time.perf_counter()
+    result, seconds = timed(lambda: time.sleep(0.02) or 7, torch.device("cpu"))
     assert result == 7
-    assert seconds >= 0
+    assert 0.02 <= seconds <= time.perf_counter() - start
+
+
+def test_warm_up_covers_the_lookahead_of_both_halves() -> None:
+    assert warm_up(0) > WARM_UP
+    assert warm_up(3) - warm_up(0) == 6
+
+
+def test_titles_count_threads() -> None:
+    assert (ran_on("cpu", 1), ran_on("cpu", 2)) == ("cpu, 1 thread", "cpu, 2 threads")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xyt_stream.bench.load_server import nothing
+from xyt_stream.bench.load_server import no_codec
 from xyt_stream.client import connect
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.server.app import running
@@ -84,7 +84,7 @@ async def record(weather: str) -> list[float]:
                 return asyncio.run(listen(url))
 
         with here.inside():
-            async with running(nothing(), host=here.address, public=True) as server:
+            async with running(no_codec(), host=here.address, public=True) as server:
                 listening = asyncio.create_task(asyncio.to_thread(elsewhere, server.url))
                 while not server.service._sessions:  # noqa: ASYNC110 - it tells nobody
                     await asyncio.sleep(0.1)

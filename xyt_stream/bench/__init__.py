@@ -1,1 +1,1 @@
-"""How fast: time per step, memory, and peers on the same machine."""
+"""Measures latency, throughput, memory and load, beside baselines on the same machine."""

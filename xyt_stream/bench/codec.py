@@ -1,4 +1,4 @@
-"""This codec beside what people would use instead: time per 80 ms step, for one stream or many."""
+"""Times the 80 ms step of this codec and of baselines, for one stream or many."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import Tensor
 
 from xyt_stream.bench import baselines
-from xyt_stream.bench.baselines import GET_MOSHI, Contender
+from xyt_stream.bench.baselines import GET_MOSHI, LiveCodec
 from xyt_stream.bench.profile import Products, kernels, record
 from xyt_stream.evaluate.offline import random_network
 from xyt_stream.evaluate.timing import WARM_UP, Times, ran_on, summary, timed
@@ -24,21 +24,22 @@ from xyt_stream.model.config import published
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec as CodecType
 
-FEWEST = 4  # steps, however slow
-LONGEST = 60.0  # seconds that a step may take to be worth waiting for
-NO_ROOM = "no room"
+MIN_STEPS = 4  # timed of even the slowest codec
+MAX_STEP_SECONDS = 60.0  # s; codecs with longer steps are skipped
+NO_MEMORY = "not enough memory"
 TOO_SLOW = "too slow"
 
 
 @dataclass(frozen=True)
 class Result:
-    """Of one contender with so many streams.
+    """The figures of one codec with `streams` streams.
 
     Attributes:
-        products: the step's matrix products alone, if they were timed.
-        gigaflops: their rate, in 1e9 operations a second.
-        kernels: launched in a step, on a GPU.
-        model_mib, stream_mib: memory that the model takes, and each stream.
+        key: prefix of the figures' names; empty for this package's codec.
+        products: times of the step's matrix products alone, if they were recorded.
+        gigaflops: rate of these products, 1e9 operations a second.
+        kernels: kernels launched in a step, on a GPU.
+        model_mib, stream_mib: memory of the model and of each stream, MiB.
     """
 
     name: str
@@ -55,11 +56,11 @@ class Result:
 
     @property
     def share(self) -> float | None:
-        """Of the step's time that is arithmetic."""
+        """The share of the step's time that its matrix products take."""
         return self.products["median"] / self.both["median"] if self.products else None
 
     def flat(self) -> dict[str, Any]:
-        """The figures for `--json`; of more streams than one, their number is in the name."""
+        """Returns the figures for `--json`; names end in the number of streams if it is not 1."""
         figures = {
             "step_ms": self.both,
             "encode_ms": self.encode,
@@ -77,10 +78,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everybody's figures.
+    """The figures of all codecs.
 
     Attributes:
-        skipped: why a contender's figures for some number of streams are missing, by both.
+        skipped: (codec, streams) -> the reason why there are no figures.
     """
 
     model: str
@@ -90,13 +91,13 @@ class Comparison:
     skipped: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def ratio(self, result: Result) -> float:
-        """A contender's median time for this codec's with as many streams."""
-        mine = next(r for r in self.results if not r.key and r.streams == result.streams)
-        return result.both["median"] / mine.both["median"]
+        """Divides a codec's median step time by that of this package's codec."""
+        ours = next(r for r in self.results if not r.key and r.streams == result.streams)
+        return result.both["median"] / ours.both["median"]
 
     @property
     def notes(self) -> list[str]:
-        """How they compare, and what it takes to compare them."""
+        """One line for each comparison, each skipped codec and how to install Mimi."""
         lines = [
             f"{result.name}, {_streams(result.streams)}: {self.ratio(result):.1f} times as long"
             for result in self.results
@@ -110,7 +111,7 @@ class Comparison:
         return lines
 
     def flat(self) -> dict[str, Any]:
-        """The figures for `--json`."""
+        """Returns the figures for `--json`."""
         figures: dict[str, Any] = {
             "model": self.model,
             "device": self.device,
@@ -125,23 +126,25 @@ class Comparison:
         return figures
 
     def tables(self) -> list[Table]:
-        """The figures for the terminal: times, and what they are made of."""
+        """Returns the tables for the terminal: times; arithmetic and memory."""
         times = Table(
-            *("codec", "streams", "encode", "decode", "both", "p99", "a stream"),
-            title=f"one 80 ms step on {ran_on(self.device, self.threads)}: medians, ms",
+            *("codec", "streams", "encode", "decode", "encode + decode"),
+            *("encode + decode, p99", "per stream"),
+            title=f"one 80 ms step on {ran_on(self.device, self.threads)}: medians in ms",
         )
         costs = Table(
-            *("codec", "streams", "arithmetic", "GFLOP/s", "kernels", "model", "a stream"),
-            title="share of the step that is arithmetic, its rate by itself; memory, MiB",
+            *("codec", "streams", "matrix products, % of step", "GFLOP/s", "kernels"),
+            *("model, MiB", "per stream, MiB"),
+            title="matrix products and memory",
         )
         for result in self.results:
-            who = (result.name, str(result.streams))
+            name = (result.name, str(result.streams))
             both = result.both["median"]
             ms = (result.encode["median"], result.decode["median"], both, result.both["p99"])
-            times.add_row(*who, *(f"{value:.1f}" for value in (*ms, both / result.streams)))
+            times.add_row(*name, *(f"{value:.1f}" for value in (*ms, both / result.streams)))
             costs.add_row(
-                *who,
-                "" if result.share is None else f"{result.share:.0%}",
+                *name,
+                "" if result.share is None else f"{100 * result.share:.0f}",
                 "" if result.gigaflops is None else f"{result.gigaflops:.0f}",
                 "" if result.kernels is None else str(result.kernels),
                 f"{result.model_mib:.0f}",
@@ -160,16 +163,16 @@ def compare(
     threads: int = 1,
     seconds: float = 30,
 ) -> Comparison:
-    """Times everybody's steps in turns, so that a busy moment hits all.
+    """Times the codecs' steps in turns, so that a busy moment affects all of them.
 
     Args:
-        streams: side by side: one measurement for each number.
+        streams: numbers of streams; each is measured.
         frames: steps to time, after the warm-up.
-        lookahead: frames of the future that each of this codec's steps sees.
-        full: the published size too, with random weights: live in bfloat16, and in float32 without
-            any cache. Takes gigabytes and minutes.
-        threads: that torch may use.
-        seconds: after which a slow contender has had steps enough.
+        lookahead: future frames that each step of this package's codec sees.
+        full: add the published size with random weights: live in bfloat16, and in float32 without
+            a cache. Takes gigabytes and minutes.
+        threads: threads that torch may use.
+        seconds: a codec that has taken longer than this gets no further steps.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -184,9 +187,9 @@ def compare(
                     why = _obstacle(name, count, results, codec.device)
                     if why is not None:
                         skipped[name, count] = why
-                    elif (contender := make(count)) is not None:
-                        present.append(contender)
-                results += _race(present, count, codec.device, frames, seconds)
+                    elif (built := make(count)) is not None:
+                        present.append(built)
+                results += _time_in_turns(present, count, codec.device, frames, seconds)
     finally:
         torch.set_num_threads(before)
     return Comparison(codec.name, str(codec.device), threads, results, skipped)
@@ -194,9 +197,9 @@ def compare(
 
 def _builders(
     codec: CodecType, lookahead: int, full: bool
-) -> dict[str, Callable[[int], Contender | None]]:
-    """By the name that results will bear."""
-    build: dict[str, Callable[[int], Contender | None]] = {
+) -> dict[str, Callable[[int], LiveCodec | None]]:
+    """Returns functions that build each codec for a number of streams, by the codec's name."""
+    build: dict[str, Callable[[int], LiveCodec | None]] = {
         codec.name: partial(baselines.ours, codec, lookahead=lookahead),
         "Mimi": partial(baselines.mimi, codec.device),
     }
@@ -217,14 +220,14 @@ def _builders(
 
 
 def _obstacle(name: str, count: int, results: list[Result], device: torch.device) -> str | None:
-    """Why so many streams are not worth trying, going by the last, smaller number of them."""
+    """Returns why `count` streams are not tried, judged by the largest number measured so far."""
     last = next((r for r in reversed(results) if r.name == name), None)
     if last is None:
         return None
-    if last.both["median"] / 1e3 * count / last.streams > LONGEST:
+    if last.both["median"] / 1e3 * count / last.streams > MAX_STEP_SECONDS:
         return TOO_SLOW
     if last.stream_mib * count > _free_mib(device):
-        return NO_ROOM
+        return NO_MEMORY
     return None
 
 
@@ -235,70 +238,70 @@ def _free_mib(device: torch.device) -> float:
 
 
 @dataclass
-class _Runner:
-    """A contender and its times so far, in seconds."""
+class _Timed:
+    """A codec and its step times so far, in seconds."""
 
-    contender: Contender
+    codec: LiveCodec
     products: Products | None
     encode: list[float] = field(default_factory=list)
     decode: list[float] = field(default_factory=list)
     alone: list[float] = field(default_factory=list)
 
     def run(self, device: torch.device) -> None:
-        """One step."""
-        codes, encoding = timed(self.contender.encode, device)
-        _, decoding = timed(partial(self.contender.decode, codes), device)
+        """Times one step."""
+        codes, encoding = timed(self.codec.encode, device)
+        _, decoding = timed(partial(self.codec.decode, codes), device)
         self.encode.append(encoding)
         self.decode.append(decoding)
         if self.products:
             self.alone.append(timed(self.products.run, device)[1])
 
     def done(self, frames: int, seconds: float) -> bool:
-        """Whether all steps were taken, or so many as there was time for."""
+        """Says whether enough steps were timed, or the time is used up."""
         count = len(self.encode)
         spent = sum(self.encode) + sum(self.decode) + sum(self.alone)
-        return count >= WARM_UP + frames or (count >= FEWEST and spent > seconds)
+        return count >= WARM_UP + frames or (count >= MIN_STEPS and spent > seconds)
 
     def result(self, streams: int, device: torch.device) -> Result:
-        """The figures, without the warm-up."""
-        first = min(WARM_UP, len(self.encode) // FEWEST)
+        """Returns the figures without the warm-up."""
+        first = min(WARM_UP, len(self.encode) // MIN_STEPS)
         both = [sum(pair) for pair in zip(self.encode, self.decode, strict=True)]
         products = summary(self.alone[first:]) if self.products else None
         operations = self.products.operations if self.products else 0
-        contender = self.contender
+        codec = self.codec
         return Result(
-            name=contender.name,
-            key=contender.key,
+            name=codec.name,
+            key=codec.key,
             streams=streams,
             encode=summary(self.encode[first:]),
             decode=summary(self.decode[first:]),
             both=summary(both[first:]),
             products=products,
             gigaflops=operations / products["median"] / 1e6 if products else None,
-            kernels=kernels(partial(_step, contender), device),
-            model_mib=contender.model_bytes / 2**20,
-            stream_mib=contender.stream_bytes / 2**20,
+            kernels=kernels(partial(_step, codec), device),
+            model_mib=codec.model_bytes / 2**20,
+            stream_mib=codec.stream_bytes / 2**20,
         )
 
 
-def _race(
-    present: list[Contender], streams: int, device: torch.device, frames: int, seconds: float
+def _time_in_turns(
+    codecs: list[LiveCodec], streams: int, device: torch.device, frames: int, seconds: float
 ) -> list[Result]:
-    runners = []
-    for contender in present:
+    timed_codecs = []
+    for codec in codecs:
         products = None
-        if contender.recorded and device.type == "cpu":  # on a GPU launches would hide the rate
-            contender.decode(contender.encode())  # makes what is made in a first step
-            products = record(partial(_step, contender))
-        runners.append(_Runner(contender, products))
-    while waiting := [runner for runner in runners if not runner.done(frames, seconds)]:
-        for runner in waiting:
-            runner.run(device)
-    return [runner.result(streams, device) for runner in runners]
+        if codec.recorded and device.type == "cpu":  # on a GPU launches would dominate the time
+            codec.decode(codec.encode())  # the first step also traces
+            products = record(partial(_step, codec))
+        timed_codecs.append(_Timed(codec, products))
+    while waiting := [each for each in timed_codecs if not each.done(frames, seconds)]:
+        for each in waiting:
+            each.run(device)
+    return [each.result(streams, device) for each in timed_codecs]
 
 
-def _step(contender: Contender) -> Tensor:
-    return contender.decode(contender.encode())
+def _step(codec: LiveCodec) -> Tensor:
+    return codec.decode(codec.encode())
 
 
 def _streams(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Many full streams on one device, stepped as a server would: sound in, sound out."""
+"""Steps many streams on one device as the server does, from sound to sound."""
 
 from __future__ import annotations
 
@@ -20,24 +20,28 @@ from xyt_stream.streaming.transfers import Transfers
 
 
 @dataclass(frozen=True)
-class Steps:
-    """Of so many streams, from sound in the host's memory to sound in the host's memory."""
+class BatchTimes:
+    """Times of steps of `streams` streams, from sound in host memory to sound in host memory.
+
+    Attributes:
+        longest: the slowest step, ms.
+    """
 
     streams: int
     times: Times
-    longest: float  # ms
+    longest: float
 
     @property
     def in_time(self) -> bool:
-        """Whether no step took longer than the sound it stands for."""
+        """Whether every step was shorter than a frame."""
         return self.longest <= FRAME_SECONDS * 1e3
 
 
-class Rig:
-    """An encoder and a decoder whose streams have all heard more than they can remember.
+class Harness:
+    """An encoder and a decoder with `streams` streams whose left context is full.
 
     Args:
-        graphs: capture the step of all streams, on a GPU.
+        graphs: on a GPU, capture the step of all streams.
     """
 
     def __init__(self, codec: Codec, streams: int, *, graphs: bool) -> None:
@@ -49,8 +53,8 @@ class Rig:
             state = half.steps.stream.all
             state.frames.fill_(10 * codec.network.config.context)
             for ring in (*state.keys.values(), *state.values.values()):
-                ring.normal_()  # a GPU is faster on zeros
-        self.everybody = self.encoder.steps.all_slots
+                ring.normal_()  # on zeros a GPU would be faster
+        self.all_slots = self.encoder.steps.all_slots
         self.encode: Step = self.encoder.run
         self.decode: Step = self.decoder.run
         self.transfers = Transfers(device)
@@ -65,40 +69,40 @@ class Rig:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """All streams, one frame; codes travel home while the sound is made."""
-        codes = self.encode(self.transfers.up(self.pcm), self.everybody)
-        coded = self.transfers.down(codes, self.codes)
-        sound: Tensor = self.decode(codes, self.everybody)
-        heard = self.transfers.down(sound, self.sound)
-        coded.wait()
-        heard.wait()
+        """Steps all streams by one frame; the codes are copied back while the decoder runs."""
+        codes = self.encode(self.transfers.up(self.pcm), self.all_slots)
+        codes_copy = self.transfers.down(codes, self.codes)
+        sound: Tensor = self.decode(codes, self.all_slots)
+        sound_copy = self.transfers.down(sound, self.sound)
+        codes_copy.wait()
+        sound_copy.wait()
 
-    def measure(self, steps: int) -> Steps:
-        """Times so many steps."""
+    def measure(self, steps: int) -> BatchTimes:
+        """Times `steps` steps, after the warm-up."""
         seconds = [timed(self.step, self.codec.device)[1] for _ in range(WARM_UP + steps)]
         seconds = seconds[WARM_UP:]
-        return Steps(len(self.everybody), summary(seconds), 1e3 * max(seconds))
+        return BatchTimes(len(self.all_slots), summary(seconds), 1e3 * max(seconds))
 
 
-def measure(codec: Codec, streams: int, steps: int, *, graphs: bool = True) -> Steps | None:
-    """Times of a rig made for this and given back; None where it does not fit into memory."""
+def measure(codec: Codec, streams: int, steps: int, *, graphs: bool = True) -> BatchTimes | None:
+    """Times steps in a harness of its own; None if it does not fit into memory."""
     try:
-        return Rig(codec, streams, graphs=graphs).measure(steps)
+        return Harness(codec, streams, graphs=graphs).measure(steps)
     except RuntimeError as error:
-        # Memory that runs out within a capture comes out as a capture that failed.
+        # Out of memory during a capture is raised as a failed capture.
         if not isinstance(error, torch.OutOfMemoryError) and not isinstance(
             error.__context__, torch.OutOfMemoryError
         ):
             raise
         return None
     finally:
-        gc.collect()  # graphs and what they are captured from hold each other
+        gc.collect()  # graphs and the steps they were captured from refer to each other
         if codec.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def trial(codec: Codec, steps: int, seen: list[Steps], streams: int) -> bool:
-    """Whether so many streams are stepped in time; adds what it saw to `seen`."""
+def trial(codec: Codec, steps: int, seen: list[BatchTimes], streams: int) -> bool:
+    """Says whether every step of `streams` streams is in time; appends the times to `seen`."""
     result = measure(codec, streams, steps)
     if result is not None:
         seen.append(result)
@@ -106,9 +110,9 @@ def trial(codec: Codec, steps: int, seen: list[Steps], streams: int) -> bool:
 
 
 def kernels_of(codec: Codec, *, graphs: bool) -> int | None:
-    """Kernels that one stream's step runs; None on a CPU."""
+    """Counts the kernels in one stream's step; None on a CPU."""
     from xyt_stream.bench.profile import kernels
 
-    rig = Rig(codec, 1, graphs=graphs)
-    rig.step()
-    return kernels(partial(rig.step), codec.device)
+    harness = Harness(codec, 1, graphs=graphs)
+    harness.step()
+    return kernels(partial(harness.step), codec.device)

@@ -1,4 +1,4 @@
-"""Many clients at once, in real time: how long a frame takes, and where the limit is."""
+"""Loads a server with many clients in real time; measures turnaround and capacity."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ import numpy as np
 from rich.table import Table
 
 from xyt_stream.audio import FRAME_SECONDS, Pcm16
-from xyt_stream.bench.load_clients import Heard, run_clients
+from xyt_stream.bench.load_clients import ClientResult, run_clients
 from xyt_stream.bench.load_server import run_server
 from xyt_stream.errors import MissingExtraError, ServeError
 
 if TYPE_CHECKING:
     from psutil import Process
 
-LATE = FRAME_SECONDS  # a frame that takes longer than the next one takes to fill
-_PER_PROCESS = 16  # clients
-_START_SECONDS = 120  # that the server may take
+LATE = FRAME_SECONDS  # s; a frame with a longer turnaround is late
+_PER_PROCESS = 16  # clients in one process
+_START_SECONDS = 120  # s until the server must have started
 
 
 class Turnaround(TypedDict):
-    """Of many frames, ms."""
+    """Percentiles over many frames, ms."""
 
     p50: float
     p95: float
@@ -39,21 +39,21 @@ class Turnaround(TypedDict):
 
 @dataclass(frozen=True)
 class Load:
-    """What clients saw, and what the server took for it.
+    """The result of one load.
 
     Attributes:
-        sessions: at once, each in real time.
-        seconds: of sound that each sent.
-        frames: that were sent in all.
-        lost_frames: whose sound never came, or sessions' worth of them that failed.
-        late_frames: that took longer than LATE.
-        turnaround_ms: from the moment when a frame's last sample was sent until its sound was here.
-        step_ms: the server's steps, if it said.
+        sessions: concurrent sessions, each in real time.
+        seconds: sound that each session sent.
+        frames: frames that all sessions sent.
+        lost_frames: frames whose sound never arrived; all frames of a session that failed.
+        late_frames: frames whose turnaround was longer than LATE.
+        turnaround_ms: from sending a frame's last sample until its decoded sound arrived.
+        step_ms: median and p99 of the server's step, if it reports them.
         answer_ms: p50, p99 and max of the server's part of the turnaround, from reading a frame's
-            last sample until what came of it is written. With `--model none` its own overhead.
-        server_cpu: processor seconds a second, of a server that was started for this.
-        server_memory_mib: of the same.
-        errors: what failed, in words.
+            last sample until its result is written. With `--model none`, the server's overhead.
+        server_cpu: processors in use by a server started for this load.
+        server_memory_mib: memory of the same server.
+        errors: one line for each session that failed.
     """
 
     sessions: int
@@ -70,35 +70,35 @@ class Load:
 
     @property
     def good(self) -> bool:
-        """No frame lost, and hardly one late."""
+        """Whether no frame was lost and 99 of 100 came back within LATE."""
         return self.lost_frames == 0 and self.turnaround_ms["p99"] < LATE * 1e3
 
     def flat(self) -> dict[str, Any]:
-        """The figures for `--json`."""
+        """Returns the figures for `--json`."""
         return {**vars(self), "good": self.good}
 
     @property
     def line(self) -> str:
-        """The verdict, for whoever watches a search."""
-        verdict = "goes well" if self.good else "too many"
+        """One line for the progress of a search."""
+        verdict = "within limits" if self.good else "too many"
         if self.lost_frames:
-            return f"{_people(self.sessions)}: {verdict}, {self.lost_frames} frames lost"
-        return f"{_people(self.sessions)}: {verdict}, p99 {self.turnaround_ms['p99']:.0f} ms"
+            return f"{_count(self.sessions)}: {verdict}, {self.lost_frames} frames lost"
+        return f"{_count(self.sessions)}: {verdict}, p99 {self.turnaround_ms['p99']:.0f} ms"
 
     def table(self) -> Table:
-        """The figures for the terminal."""
-        table = Table(title=f"{_people(self.sessions)}, {self.seconds:g} s each", show_header=False)
-        table.add_row("turnaround of a frame, ms", _parts({**self.turnaround_ms}))
+        """Returns the figures for the terminal."""
+        table = Table(title=f"{_count(self.sessions)}, {self.seconds:g} s each", show_header=False)
+        table.add_row("turnaround of a frame, ms", _listed({**self.turnaround_ms}))
         table.add_row("frames", f"{self.frames}, {self.lost_frames} lost, {self.late_frames} late")
         if self.answer_ms is not None:
-            table.add_row("of that in the server, ms", _parts(self.answer_ms))
+            table.add_row("turnaround inside the server, ms", _listed(self.answer_ms))
         if self.step_ms is not None:
-            table.add_row("the server's step, ms", _parts(self.step_ms))
+            table.add_row("server step, ms", _listed(self.step_ms))
         if self.server_cpu is not None:
-            table.add_row("server's processors", f"{self.server_cpu:.2f}")
-            table.add_row("server's memory", f"{self.server_memory_mib:.0f} MiB")
+            table.add_row("server, processors", f"{self.server_cpu:.2f}")
+            table.add_row("server, memory", f"{self.server_memory_mib:.0f} MiB")
         for error in self.errors[:5]:
-            table.add_row("failed", error)
+            table.add_row("error", error)
         return table
 
 
@@ -107,8 +107,8 @@ class Target:
     """The server under load.
 
     Attributes:
-        url: where it is.
-        pid: its process, if it was started for this.
+        url: its ws:// or wss:// address.
+        pid: its process, if it was started for this load.
     """
 
     url: str
@@ -119,15 +119,14 @@ class Target:
 def own_server(
     model: str | None, *, slots: int, device: str = "cpu", lookahead: int = 0, threads: int = 1
 ) -> Iterator[Target]:
-    """A server in a process of its own.
+    """Starts a server in a process of its own and ends it on exit.
 
     Args:
-        model: as for `Codec.load`; "none" for one that computes nothing: what is left then is the
-            server's own time.
-        threads: that torch may use.
+        model: as for `Codec.load`; "none" computes nothing, which leaves the server's own time.
+        threads: threads that torch may use.
 
     Raises:
-        ServeError: it did not start.
+        ServeError: the server did not start.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -149,50 +148,50 @@ def own_server(
 def measure(
     target: Target, pcm: Pcm16, *, sessions: int, seconds: float, token: str | None = None
 ) -> Load:
-    """Runs the clients, in other processes, and waits for them.
+    """Runs the clients in other processes and waits for them.
 
     Args:
-        pcm: what each says, from a place of its own, over and over: int16 [samples] at 16 kHz.
+        pcm: int16 [samples] at 16 kHz; each client sends it in a loop, from its own offset.
 
     Raises:
-        ServeError: nobody heard anything, so there is nothing to tell.
+        ServeError: not one frame came back.
     """
     context = multiprocessing.get_context("spawn")
     shares = [min(_PER_PROCESS, sessions - first) for first in range(0, sessions, _PER_PROCESS)]
     with ProcessPoolExecutor(len(shares), mp_context=context) as pool:
-        # Starting a process takes seconds of processor time that are not to be measured.
+        # Starting a process takes seconds of processor time, which must not be measured.
         list(pool.map(abs, range(len(shares))))
         usage = _Usage(target.pid) if target.pid is not None else None
         running = [
             pool.submit(run_clients, target.url, token, share, number, pcm, seconds)
             for number, share in enumerate(shares)
         ]
-        heard = [each for future in running for each in future.result()]
+        results = [each for future in running for each in future.result()]
         cpu, memory = usage.until_now() if usage else (None, None)
-    if not any(each.received for each in heard):
-        why = next((each.error for each in heard if each.error), "too few seconds, perhaps")
+    if not any(each.received for each in results):
+        why = next((each.error for each in results if each.error), "too few seconds, perhaps")
         raise ServeError(f"not one frame came back from {target.url}: {why}")
     answer_ms = None
-    with contextlib.suppress(OSError, ValueError):  # a server may keep that page to itself
+    with contextlib.suppress(OSError, ValueError):  # a server may not serve this page
         answer_ms = info(target).get("answer_ms")
-    return _sum_up(heard, seconds, answer_ms, cpu, memory)
+    return _sum_up(results, seconds, answer_ms, cpu, memory)
 
 
 def info(target: Target) -> dict[str, Any]:
-    """What the server says of itself."""
+    """Fetches the server's /info page."""
     page = target.url.replace("ws", "http", 1).rstrip("/") + "/info"
     with urllib.request.urlopen(page, timeout=10) as answer:
-        said: dict[str, Any] = json.load(answer)
-    return said
+        page_content: dict[str, Any] = json.load(answer)
+    return page_content
 
 
 def find_capacity(run: Callable[[int], Load], start: int = 8, most: int = 256) -> Load:
-    """The load with the most sessions that went well, or the smallest if none did.
+    """Finds the load with the most sessions that is good; the smallest tried if none is.
 
     Args:
-        run: loads a server with so many sessions.
+        run: loads a server with this many sessions.
         start: sessions to begin with.
-        most: sessions to try.
+        most: the largest number of sessions to try.
     """
     best = worst = run(start)
     while best.good and worst.good and 2 * best.sessions <= most:
@@ -210,36 +209,36 @@ def find_capacity(run: Callable[[int], Load], start: int = 8, most: int = 256) -
 
 
 def _sum_up(
-    heard: list[Heard],
+    results: list[ClientResult],
     seconds: float,
     answer_ms: dict[str, float] | None,
     cpu: float | None,
     memory: float | None,
 ) -> Load:
-    turnaround = np.concatenate([np.zeros(0), *(each.turnaround for each in heard)])
+    turnaround = np.concatenate([np.zeros(0), *(each.turnaround for each in results)])
     late = int((turnaround > LATE).sum())
     p50, p95, p99, most = np.percentile(turnaround, (50, 95, 99, 100)) * 1e3
-    steps = [each.step_ms for each in heard if each.step_ms is not None]
+    steps = [each.step_ms for each in results if each.step_ms is not None]
     return Load(
-        sessions=len(heard),
+        sessions=len(results),
         seconds=seconds,
-        frames=sum(each.sent for each in heard),
-        lost_frames=sum(each.sent - each.received for each in heard),
+        frames=sum(each.sent for each in results),
+        lost_frames=sum(each.sent - each.received for each in results),
         late_frames=late,
         turnaround_ms={"p50": float(p50), "p95": float(p95), "p99": float(p99), "max": float(most)},
         step_ms=steps[-1] if steps else None,
         answer_ms=answer_ms,
         server_cpu=cpu,
         server_memory_mib=memory,
-        errors=[each.error for each in heard if each.error is not None],
+        errors=[each.error for each in results if each.error is not None],
     )
 
 
-def _people(sessions: int) -> str:
+def _count(sessions: int) -> str:
     return f"{sessions} session{'s' * (sessions != 1)}"
 
 
-def _parts(figures: dict[str, Any]) -> str:
+def _listed(figures: dict[str, Any]) -> str:
     return ", ".join(f"{name} {ms:.1f}" for name, ms in figures.items())
 
 
@@ -249,11 +248,11 @@ def _address(pipe: Pipe) -> str:
             return str(pipe.recv())
     except EOFError:
         pass
-    raise ServeError("the server to be loaded did not start: see above")
+    raise ServeError("the server did not start: see its messages above")
 
 
 def process_of(pid: int) -> Process:
-    """A process, to ask what it takes.
+    """Opens a process for measurement.
 
     Raises:
         MissingExtraError: psutil is not installed.
@@ -261,18 +260,18 @@ def process_of(pid: int) -> Process:
     try:
         import psutil
     except ModuleNotFoundError:
-        raise MissingExtraError("Figures of the server's process", "bench") from None
+        raise MissingExtraError("Figures of the server process", "bench") from None
     return psutil.Process(pid)
 
 
 class _Usage:
-    """What a process takes from now on."""
+    """Measures a process from now on."""
 
     def __init__(self, pid: int) -> None:
         self._process = process_of(pid)
         self._process.cpu_percent()
 
     def until_now(self) -> tuple[float, float]:
-        """Processors, and MiB of memory."""
+        """Returns processors in use and memory, MiB."""
         memory = self._process.memory_info().rss / 2**20
         return self._process.cpu_percent() / 100, memory

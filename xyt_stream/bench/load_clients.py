@@ -1,4 +1,4 @@
-"""One process full of clients, each a loopback session in real time."""
+"""Runs many clients in one process, each a loopback session in real time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from xyt_stream.protocol.messages import End
 
 
 @dataclass
-class Heard:
-    """What one client heard.
+class ClientResult:
+    """The result of one client's session.
 
     Attributes:
         sent, received: frames.
-        turnaround: seconds, of each frame that came back.
-        step_ms: the server's, if it said.
-        error: why the session failed, if it did.
+        turnaround: of each frame that came back, seconds.
+        step_ms: the server's step times, if it reported them.
+        error: why the session failed; None if it did not.
     """
 
     sent: int
@@ -39,28 +39,30 @@ class Heard:
 
 def run_clients(
     url: str, token: str | None, count: int, number: int, pcm: Pcm16, seconds: float
-) -> list[Heard]:
-    """Runs `count` clients for `seconds`; `number` makes each process's moments its own."""
+) -> list[ClientResult]:
+    """Runs `count` clients for `seconds`; `number` seeds the offsets of this process."""
     return asyncio.run(_all(url, token, count, number, pcm, seconds))
 
 
 async def _all(
     url: str, token: str | None, count: int, number: int, pcm: Pcm16, seconds: float
-) -> list[Heard]:
-    moments = np.random.default_rng(number).uniform(0, 1, count)
+) -> list[ClientResult]:
+    offsets = np.random.default_rng(number).uniform(0, 1, count)
     return await asyncio.gather(
-        *(_client(url, token, np.roll(pcm, round(m * len(pcm))), m, seconds) for m in moments)
+        *(_client(url, token, np.roll(pcm, round(x * len(pcm))), x, seconds) for x in offsets)
     )
 
 
-async def _client(url: str, token: str | None, pcm: Pcm16, moment: float, seconds: float) -> Heard:
+async def _client(
+    url: str, token: str | None, pcm: Pcm16, offset: float, seconds: float
+) -> ClientResult:
     samples = round(seconds * INPUT_RATE)
-    heard = Heard(sent=-(-samples // FRAME_SAMPLES))
+    result = ClientResult(sent=-(-samples // FRAME_SAMPLES))
     try:
         async with connect(url, "loopback", send_rate=INPUT_RATE, token=token) as connection:
             latency = Latency(connection.ready.frame_samples)
-            speaking = asyncio.create_task(
-                _speak(connection, np.resize(pcm, samples), latency, moment)
+            sending = asyncio.create_task(
+                _send(connection, np.resize(pcm, samples), latency, offset)
             )
             frames = set()
             async for event in connection:
@@ -68,18 +70,18 @@ async def _client(url: str, token: str | None, pcm: Pcm16, moment: float, second
                     latency.arrived(event.frame)
                     frames.add(event.frame)
                 elif isinstance(event, End) and event.step_ms is not None:
-                    heard.step_ms = msgspec.structs.asdict(event.step_ms)
-            await speaking
-            heard.received, heard.turnaround = len(frames), latency.values
+                    result.step_ms = msgspec.structs.asdict(event.step_ms)
+            await sending
+            result.received, result.turnaround = len(frames), latency.values
     except (ConnectionFailedError, ProtocolError) as error:
-        heard.error = str(error)
-    return heard
+        result.error = str(error)
+    return result
 
 
-async def _speak(connection: Connection, pcm: Pcm16, latency: Latency, moment: float) -> None:
-    """Says it in real time, beginning within the first second."""
-    began = time.monotonic() + moment
-    with suppress(ConnectionFailedError, ProtocolError):  # whoever listens hears of it, too
+async def _send(connection: Connection, pcm: Pcm16, latency: Latency, offset: float) -> None:
+    """Sends the sound in real time, from `offset` seconds on, 0 to 1."""
+    began = time.monotonic() + offset
+    with suppress(ConnectionFailedError, ProtocolError):  # the receiving side raises it, too
         async for block in in_real_time(pcm, began):
             latency.sent(len(block))
             await connection.send_pcm(block)

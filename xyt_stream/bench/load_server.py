@@ -1,4 +1,4 @@
-"""The server under load, in a process of its own; also one whose codec computes nothing."""
+"""Runs the server under load in a process of its own, with or without a real codec."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from xyt_stream.streaming.codec import Codec
 NO_MODEL = "none"
 
 
-class _Nothing:
-    """Steps that take no time: zeros in the shapes that an encoder or a decoder gives.
+class _NoSteps:
+    """An encoder or decoder whose steps take no time.
 
     Args:
-        shape: of one slot's result.
+        result: what every step returns, [slots, ...].
     """
 
     lead = delay_samples = 0
@@ -42,31 +42,31 @@ class _Nothing:
 
 
 class _NoCodec(Codec):
-    """The default model's face, and nothing behind it."""
+    """Has the default model's rates and shapes, and computes nothing."""
 
-    def stream_encoder(self, slots: int = 1, lookahead: int = 0) -> _Nothing:  # type: ignore[override]
-        return _Nothing(torch.zeros(slots, self.num_codebooks, dtype=torch.int64))
+    def stream_encoder(self, slots: int = 1, lookahead: int = 0) -> _NoSteps:  # type: ignore[override]
+        return _NoSteps(torch.zeros(slots, self.num_codebooks, dtype=torch.int64))
 
-    def stream_decoder(self, slots: int = 1, lookahead: int = 0) -> _Nothing:  # type: ignore[override]
-        return _Nothing(torch.zeros(slots, self.frame_samples_out))
+    def stream_decoder(self, slots: int = 1, lookahead: int = 0) -> _NoSteps:  # type: ignore[override]
+        return _NoSteps(torch.zeros(slots, self.frame_samples_out))
 
 
-def nothing() -> Codec:
-    """The codec of `--model none`."""
+def no_codec() -> Codec:
+    """Returns the codec of `--model none`."""
     return _NoCodec.load()
 
 
 def run_server(
     pipe: Pipe, model: str | None, slots: int, device: str, lookahead: int, threads: int
 ) -> None:
-    """Serves until something comes through the pipe, having sent its address there."""
+    """Sends the server's address through the pipe and serves until a message comes back."""
     torch.set_num_threads(threads)
-    codec = nothing() if model == NO_MODEL else Codec.load(model, device=device)
+    codec = no_codec() if model == NO_MODEL else Codec.load(model, device=device)
     run_fast(_serve(pipe, codec, slots, lookahead))
 
 
 async def _serve(pipe: Pipe, codec: Codec, slots: int, lookahead: int) -> None:
-    # All clients come from one address, and all at once.
+    # All clients share one address and start at once.
     limits = Limits(address_sessions=0, address_joins=0)
     async with running(codec, max_sessions=slots, lookahead=lookahead, limits=limits) as server:
         pipe.send(server.url)

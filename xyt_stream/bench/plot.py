@@ -28,8 +28,8 @@ def draw_steps(comparison: Comparison, path: Path) -> None:
     axes.axhline(80, color="grey", linestyle=":", label="real time, one stream")
     axes.set(
         title=f"one 80 ms frame, {ran_on(comparison.device, comparison.threads)}",
-        xlabel="streams side by side",
-        ylabel="ms a stream, median to p99",
+        xlabel="streams",
+        ylabel="ms per stream, median to p99",
         xscale="log",
         yscale="log",
     )

@@ -1,4 +1,4 @@
-"""What a step is made of: its matrix products, its kernels, and the bytes that are kept for it."""
+"""Profiles a step: its matrix products, its kernel launches, and the memory it holds."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 @dataclass(frozen=True)
 class Products:
-    """The matrix products of one step, in order, on the tensors that the step gave them.
+    """The matrix products of one step, in order, on the step's own tensors.
 
-    Done by themselves they tell this machine's rate for these very shapes and layouts: what is left
-    of a step's time is not arithmetic.
+    Run alone they give this machine's rate for exactly these shapes and layouts; the rest of a
+    step's time is not arithmetic.
 
     Attributes:
-        operations: multiplications and additions, each for one.
+        calls: each repeats one product.
+        operations: a multiply-add counts as two.
     """
 
     calls: list[Callable[[], Any]]
     operations: int
 
     def run(self) -> None:
-        """All of them once more."""
+        """Repeats all products."""
         for call in self.calls:
             call()
 
@@ -50,7 +51,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def record(step: Callable[[], object]) -> Products:
-    """Run a step and note its matrix products: linear maps, convolutions, attention."""
+    """Runs a step and records its matrix products: linear maps, convolutions, attention."""
     recorder = _Recorder()
     with torch.inference_mode(), recorder:
         step()
@@ -73,7 +74,7 @@ def _operations(name: str, args: tuple[Any, ...], out: Any) -> int:
 
 
 def kernels(step: Callable[[], object], device: torch.device) -> int | None:
-    """Kernels that a step launches, copies among them; None on a CPU, which launches none."""
+    """Counts the kernels, copies included, that a step launches; None on a CPU."""
     if device.type != "cuda":
         return None
     from torch.profiler import ProfilerActivity, profile
@@ -85,28 +86,28 @@ def kernels(step: Callable[[], object], device: torch.device) -> int | None:
     return sum(bool(event.device_type.name == "CUDA") for event in trace.events() or ())
 
 
-def held_bytes(*things: object) -> int:
-    """Of all tensors that modules, states and what hangs on them hold, each counted once."""
+def tensor_bytes(*roots: object) -> int:
+    """Sums the bytes of all tensors reachable from modules, states and containers, each once."""
     found = {
-        t.data_ptr() if t.layout == torch.strided else id(t): t for t in _tensors(things, set())
+        t.data_ptr() if t.layout == torch.strided else id(t): t for t in _tensors(roots, set())
     }
     return sum(t.numel() * t.element_size() for t in found.values() if not t.is_meta)
 
 
-def _tensors(thing: object, seen: set[int]) -> Iterator[Tensor]:
-    if isinstance(thing, Tensor):
-        yield thing
+def _tensors(value: object, seen: set[int]) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
         return
-    if id(thing) in seen:
+    if id(value) in seen:
         return
-    seen.add(id(thing))
-    if isinstance(thing, Mapping):
-        parts: list[object] = list(thing.values())
-    elif isinstance(thing, list | tuple | set):
-        parts = list(thing)
-    elif isinstance(thing, type | ModuleType) or not hasattr(thing, "__dict__"):
+    seen.add(id(value))
+    if isinstance(value, Mapping):
+        children: list[object] = list(value.values())
+    elif isinstance(value, list | tuple | set):
+        children = list(value)
+    elif isinstance(value, type | ModuleType) or not hasattr(value, "__dict__"):
         return
     else:
-        parts = list(vars(thing).values())
-    for part in parts:
-        yield from _tensors(part, seen)
+        children = list(vars(value).values())
+    for child in children:
+        yield from _tensors(child, seen)

@@ -1,4 +1,7 @@
-"""What a step must do at the least: bytes over bandwidth, operations over the matrix rate."""
+"""Computes the roofline of a step: the least time that its bytes and its operations take.
+
+After the roofline model of Williams, Waterman and Patterson (2009).
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,26 @@ REPEATS = 10
 
 
 @dataclass(frozen=True)
-class Ceilings:
-    """What a device was seen to do: bytes a second (read and written), operations a second."""
+class Peaks:
+    """The highest rates measured on a device.
+
+    Attributes:
+        bandwidth: bytes a second, read and written.
+        rate: operations a second in a matrix product.
+    """
 
     bandwidth: float
     rate: float
 
 
 @dataclass(frozen=True)
-class Needs:
-    """Of one step.
+class StepCost:
+    """The bytes and operations of one step.
 
     Attributes:
-        weight_bytes: read once, however many streams there are.
-        cache_bytes: of keys and values, read for each stream.
-        operations: for each stream; a product and its sum are two.
+        weight_bytes: weights, read once for all streams.
+        cache_bytes: keys and values, read for each stream.
+        operations: for each stream; a multiply-add counts as two.
     """
 
     weight_bytes: int
@@ -41,19 +49,19 @@ class Needs:
     operations: int
 
     def bytes(self, streams: int) -> int:
-        """Read in a step of so many streams."""
+        """Returns the bytes that a step of `streams` streams reads."""
         return self.weight_bytes + streams * self.cache_bytes
 
-    def floors_ms(self, streams: int, ceilings: Ceilings) -> tuple[float, float]:
-        """The time that its bytes take, and the time that its operations take."""
+    def bounds_ms(self, streams: int, peaks: Peaks) -> tuple[float, float]:
+        """Returns the least time, ms, for the step's bytes and for its operations."""
         return (
-            1e3 * self.bytes(streams) / ceilings.bandwidth,
-            1e3 * streams * self.operations / ceilings.rate,
+            1e3 * self.bytes(streams) / peaks.bandwidth,
+            1e3 * streams * self.operations / peaks.rate,
         )
 
 
-def needs(network: Tokenizer) -> Needs:
-    """Of encoding and decoding one frame, counted in a real step of one stream."""
+def step_cost(network: Tokenizer) -> StepCost:
+    """Counts the cost of encoding and decoding one frame, in a real step of one stream."""
     encoder = StreamEncoder(network, 1, graphs=False)
     decoder = StreamDecoder(network, 1, graphs=False)
     device = encoder.steps.device
@@ -69,20 +77,20 @@ def needs(network: Tokenizer) -> Needs:
         for ring in group.values()
     ]
     weights = [*network.parameters(), network.quantizer.codebooks]
-    return Needs(
+    return StepCost(
         weight_bytes=sum(weight.nbytes for weight in weights),
         cache_bytes=sum(ring.nbytes for ring in rings),
         operations=record(step).operations,
     )
 
 
-def ceilings(device: torch.device, dtype: torch.dtype, *, mib: int, side: int) -> Ceilings:
-    """What the device does in a large copy and a large square product of random numbers.
+def measure_peaks(device: torch.device, dtype: torch.dtype, *, mib: int, side: int) -> Peaks:
+    """Times a large copy and a large square product of random matrices.
 
     Args:
-        dtype: of the product.
-        mib: that are copied.
-        side: of the matrices.
+        dtype: type of the matrices.
+        mib: MiB to copy.
+        side: rows and columns of the matrices.
     """
     source = torch.ones(mib << 18, device=device)
     target = torch.empty_like(source)
@@ -90,7 +98,7 @@ def ceilings(device: torch.device, dtype: torch.dtype, *, mib: int, side: int) -
     copying = _median(partial(target.copy_, source), device)
     product = torch.empty_like(a)
     multiplying = _median(partial(torch.mm, a, b, out=product), device)
-    return Ceilings(2 * source.nbytes / copying, 2 * side**3 / multiplying)
+    return Peaks(2 * source.nbytes / copying, 2 * side**3 / multiplying)
 
 
 def _median(call: Callable[[], object], device: torch.device) -> float:
@@ -98,11 +106,12 @@ def _median(call: Callable[[], object], device: torch.device) -> float:
     return median(timed(call, device)[1] for _ in range(REPEATS))
 
 
-def most(works: Callable[[int], bool], start: int, limit: int) -> int:
-    """The largest number that works, to a sixteenth: doubled from `start`, then halved towards.
+def largest(works: Callable[[int], bool], start: int, limit: int) -> int:
+    """Finds the largest number that works, to one sixteenth, by doubling and then bisection.
 
     Args:
-        works: whether so many do; asked about none beyond `limit`.
+        works: called with numbers up to `limit`; if it works for one, it works for all below.
+        start: the first number to try.
     """
     low, high = 0, min(start, limit)
     while works(high):

@@ -1,4 +1,4 @@
-"""A server that people come to and leave for a long time: does it keep what it should give back?"""
+"""Lets sessions come and go for a long time and checks that the server's resources do not grow."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from xyt_stream.errors import ConnectionFailedError, ProtocolError
 if TYPE_CHECKING:
     from psutil import Process
 
-FIRST = 60.0  # seconds after which the server has all that it needs
-TOLERANCE = 0.02
-_LONGEST_VISIT = 15.0  # seconds
-_VANISH = 0.2  # of the visits end without a word
+FIRST = 60.0  # s until the server has allocated all that it needs
+TOLERANCE = 0.02  # growth that is not counted
+_MAX_SESSION = 15.0  # s
+_ABRUPT = 0.2  # share of the sessions that disconnect without an end message
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a server holds while nobody is there."""
+class IdleResources:
+    """The resources of a server without sessions."""
 
     memory_mib: float
     descriptors: int
@@ -38,22 +38,22 @@ class Held:
 
 @dataclass(frozen=True)
 class Soak:
-    """What it held after the first minute and at the end, and how many came in between.
+    """The server's resources after the first minute and at the end.
 
     Attributes:
-        visits: sessions in all.
-        failed: of these, refused or cut off.
+        sessions: sessions in all.
+        failed: sessions that were refused or cut off.
     """
 
     minutes: float
-    visits: int
+    sessions: int
     failed: int
-    first: Held
-    last: Held
+    first: IdleResources
+    last: IdleResources
 
     @property
     def good(self) -> bool:
-        """Nothing grew."""
+        """Whether nothing grew."""
         return (
             self.last.slots_free == self.first.slots_free
             and self.last.memory_mib <= self.first.memory_mib * (1 + TOLERANCE)
@@ -61,10 +61,10 @@ class Soak:
         )
 
     def flat(self) -> dict[str, Any]:
-        """The figures for `--json`."""
+        """Returns the figures for `--json`."""
         return {
             "minutes": self.minutes,
-            "visits": self.visits,
+            "sessions": self.sessions,
             "failed": self.failed,
             "good": self.good,
             "first": vars(self.first),
@@ -72,10 +72,10 @@ class Soak:
         }
 
     def table(self) -> Table:
-        """The figures for the terminal."""
+        """Returns the figures for the terminal."""
         table = Table(
-            *("", "after a minute", "at the end"),
-            title=f"{self.minutes:g} minutes, {self.visits} sessions, {self.failed} failed: "
+            *("server without sessions", "after a minute", "at the end"),
+            title=f"{self.minutes:g} minutes, {self.sessions} sessions, {self.failed} failed: "
             + ("nothing grew" if self.good else "something grew"),
         )
         for name in vars(self.first):
@@ -85,75 +85,77 @@ class Soak:
 
 
 def soak(target: Target, pcm: Pcm16, *, sessions: int, minutes: float) -> Soak:
-    """Lets up to so many sessions come and go.
+    """Opens and closes sessions at random, up to `sessions` at a time.
 
     Args:
         target: a server that was started for this.
-        pcm: what they say, int16 [samples] at 16 kHz.
-        minutes: in all, more than one.
+        pcm: the sound that they send, int16 [samples] at 16 kHz.
+        minutes: duration, more than one.
     """
     assert target.pid is not None
     process = process_of(target.pid)
-    visits = asyncio.run(_come_and_go(target.url, pcm, sessions, FIRST))
-    first = _held(target, process)
+    results = asyncio.run(_run_sessions(target.url, pcm, sessions, FIRST))
+    first = _idle_resources(target, process)
     seconds = 60 * minutes - FIRST
-    parts = max(1, round(seconds / FIRST))
-    for _ in track(range(parts), "soaking", transient=True):
-        visits += asyncio.run(_come_and_go(target.url, pcm, sessions, seconds / parts))
-    return Soak(minutes, len(visits), visits.count(False), first, _held(target, process))
+    rounds = max(1, round(seconds / FIRST))
+    for _ in track(range(rounds), "soaking", transient=True):
+        results += asyncio.run(_run_sessions(target.url, pcm, sessions, seconds / rounds))
+    return Soak(
+        minutes, len(results), results.count(False), first, _idle_resources(target, process)
+    )
 
 
-async def _come_and_go(url: str, pcm: Pcm16, sessions: int, seconds: float) -> list[bool]:
-    """Whether each visit went well."""
+async def _run_sessions(url: str, pcm: Pcm16, sessions: int, seconds: float) -> list[bool]:
+    """Returns for each session whether it succeeded."""
     deadline = time.monotonic() + seconds
-    each = await asyncio.gather(*(_visits(url, pcm, deadline) for _ in range(sessions)))
-    return [well for visits in each for well in visits]
+    each = await asyncio.gather(*(_one_after_another(url, pcm, deadline) for _ in range(sessions)))
+    return [result for results in each for result in results]
 
 
-async def _visits(url: str, pcm: Pcm16, deadline: float) -> list[bool]:
-    """One visitor after the other, until the deadline."""
-    went_well = []
+async def _one_after_another(url: str, pcm: Pcm16, deadline: float) -> list[bool]:
+    """Opens one session after the other until the deadline."""
+    results = []
     while (left := deadline - time.monotonic()) > 0:
         await asyncio.sleep(random.uniform(0, min(1.0, left)))
         try:
-            await _visit(url, pcm, min(random.uniform(0, _LONGEST_VISIT), left))
-            went_well.append(True)
+            await _session(url, pcm, min(random.uniform(0, _MAX_SESSION), left))
+            results.append(True)
         except (ConnectionFailedError, ProtocolError):
-            went_well.append(False)
-    return went_well
+            results.append(False)
+    return results
 
 
-async def _visit(url: str, pcm: Pcm16, seconds: float) -> None:
+async def _session(url: str, pcm: Pcm16, seconds: float) -> None:
     role = random.choice(("loopback", "encode"))
     async with connect(url, role, send_rate=INPUT_RATE) as connection:
-        said = np.resize(pcm, round(seconds * INPUT_RATE))
-        listening = asyncio.create_task(_listen(connection))
+        sent = np.resize(pcm, round(seconds * INPUT_RATE))
+        receiving = asyncio.create_task(_receive(connection))
         try:
-            async for block in in_real_time(said, time.monotonic()):
+            async for block in in_real_time(sent, time.monotonic()):
                 await connection.send_pcm(block)
-            if random.random() > _VANISH:
+            if random.random() > _ABRUPT:
                 await connection.end()
-                await listening
+                await receiving
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            receiving.cancel()
+            await asyncio.gather(receiving, return_exceptions=True)
 
 
-async def _listen(connection: Connection) -> None:
+async def _receive(connection: Connection) -> None:
     async for _ in connection:
         pass
 
 
-def _held(target: Target, process: Process) -> Held:
-    """Waits until everybody's slot is free, and looks."""
+def _idle_resources(target: Target, process: Process) -> IdleResources:
+    """Waits until all slots are free, then reads the resources."""
     deadline = time.monotonic() + 60
     while True:
-        said = info(target)
-        if said["slots_free"] == said["slots"] or time.monotonic() > deadline:
+        page = info(target)
+        if page["slots_free"] == page["slots"] or time.monotonic() > deadline:
             break
         time.sleep(0.2)
     descriptors = []
-    for _ in range(10):  # the socket of that very page closes a moment later
+    for _ in range(10):  # the socket of this page closes a moment later
         time.sleep(0.1)
         descriptors.append(process.num_fds())
-    return Held(process.memory_info().rss / 2**20, min(descriptors), said["slots_free"])
+    return IdleResources(process.memory_info().rss / 2**20, min(descriptors), page["slots_free"])

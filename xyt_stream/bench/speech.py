@@ -1,4 +1,4 @@
-"""What clients say while they are measured."""
+"""Provides the sound that measured clients send, in real time."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ import numpy as np
 
 from xyt_stream.audio import INPUT_RATE, Pcm16, read_audio, to_int16
 
-BLOCK_SECONDS = 0.02  # as microphones give them
+BLOCK_SECONDS = 0.02  # s; sound cards deliver blocks of about this length
 _BLOCK = round(BLOCK_SECONDS * INPUT_RATE)
 
 
 def speech_or_noise(path: Path | None) -> Pcm16:
-    """A recording to say, int16 [samples]; ten seconds of noise without one."""
+    """Reads a recording, int16 [samples] at 16 kHz; without a path, ten seconds of noise.
+
+    Raises:
+        AudioError: the file cannot be read.
+    """
     if path is not None:
         return to_int16(read_audio(path)[0])
     return to_int16(np.random.default_rng(0).normal(0, 0.05, 10 * INPUT_RATE))
 
 
 async def in_real_time(pcm: Pcm16, began: float) -> AsyncIterator[Pcm16]:
-    """Blocks of BLOCK_SECONDS of int16 [samples], each when a microphone has heard its end.
+    """Yields blocks of BLOCK_SECONDS, each at the moment when a microphone would deliver it.
 
     Args:
-        began: when its first sample is spoken, by `time.monotonic`.
+        pcm: int16 [samples] at 16 kHz.
+        began: time of the first sample, on the clock `time.monotonic`.
     """
     for start in range(0, len(pcm), _BLOCK):
         block = pcm[start : start + _BLOCK]

@@ -1,4 +1,4 @@
-"""One live stream: is a step after many minutes what it was after ten seconds?"""
+"""Times one live stream and compares its last seconds with its first."""
 
 from __future__ import annotations
 
@@ -15,25 +15,31 @@ from xyt_stream.evaluate.timing import Times, ran_on, summary, timed, warm_up
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
 
-WINDOW = 10.0  # seconds of sound at either end that are compared
+WINDOW = 10.0  # s of sound compared at either end
 
 
 @dataclass(frozen=True)
 class StreamTimes:
-    """Time per 80 ms step, encoding and decoding, and the memory of the process."""
+    """Times of the 80 ms step, encoding and decoding, and memory.
+
+    Attributes:
+        seconds: sound that was streamed.
+        early, late, all: the first WINDOW seconds of sound, the last, and all of it.
+        early_memory, late_memory: peak after WINDOW seconds and at the end, MiB.
+    """
 
     model: str
     device: str
     threads: int
-    seconds: float  # of sound
-    early: Times  # the first WINDOW seconds of sound
-    late: Times  # the last
+    seconds: float
+    early: Times
+    late: Times
     all: Times
-    early_memory: float  # peak after WINDOW seconds, MiB
+    early_memory: float
     late_memory: float
 
     def flat(self) -> dict[str, Any]:
-        """The figures for `--json`."""
+        """Returns the figures for `--json`."""
         return {
             "model": self.model,
             "device": self.device,
@@ -47,9 +53,11 @@ class StreamTimes:
         }
 
     def table(self) -> Table:
-        """The figures for the terminal."""
+        """Returns the figures for the terminal."""
         title = f"{self.model} on {ran_on(self.device, self.threads)}: one 80 ms step"
-        table = Table("of the stream", "median, ms", "p99, ms", "peak memory, MiB", title=title)
+        table = Table(
+            "part of the stream", "median, ms", "p99, ms", "peak memory, MiB", title=title
+        )
         for name, times, memory in (
             (f"first {WINDOW:g} s", self.early, f"{self.early_memory:.1f}"),
             (f"last {WINDOW:g} s", self.late, f"{self.late_memory:.1f}"),
@@ -63,8 +71,8 @@ def measure(codec: Codec, *, minutes: float = 10, lookahead: int = 0) -> StreamT
     """Streams noise through encoder and decoder and times each step.
 
     Args:
-        minutes: of sound, at least as long as two windows.
-        lookahead: frames of the future that each step sees.
+        minutes: sound to stream, at least two windows.
+        lookahead: future frames that each step sees.
     """
     encoder = codec.stream_encoder(lookahead=lookahead)
     decoder = codec.stream_decoder(lookahead=lookahead)
@@ -95,7 +103,7 @@ def measure(codec: Codec, *, minutes: float = 10, lookahead: int = 0) -> StreamT
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most memory used so far, MiB: of the device, or of this process on a CPU."""
+    """Returns the peak memory so far, MiB: of the GPU, or of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""Measurements."""
+"""The commands `xyt-stream bench`: speed, and ablations of the codec."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app.add_typer(bench_load.app)
 @app.command("stream")
 @grouped
 def bench_stream(
-    minutes: Annotated[float, typer.Option(min=0.5, help="Of sound to stream.")] = 10,
+    minutes: Annotated[float, typer.Option(min=0.5, help="Minutes of sound to stream.")] = 10,
     lookahead: Lookahead = None,
     json_file: Json = None,
     *,
@@ -37,14 +37,14 @@ def bench_stream(
 @grouped
 def bench_codec(
     streams: Annotated[
-        str, typer.Option(help="How many side by side; several numbers with commas between.")
+        str, typer.Option(help="Streams in a batch; several numbers with commas.")
     ] = "1",
-    frames: Annotated[int, typer.Option(min=10, help="To time, after warm-up.")] = 200,
-    threads: Annotated[int, typer.Option(min=1, help="That torch may use.")] = 1,
+    frames: Annotated[int, typer.Option(min=10, help="Steps to time, after warm-up.")] = 200,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that torch may use.")] = 1,
     full: Annotated[
         bool,
         typer.Option(
-            "--full", help="The published size, too, live and without a cache: gigabytes, minutes."
+            "--full", help="Also the published size, live and without a cache: gigabytes, minutes."
         ),
     ] = False,
     lookahead: Lookahead = None,
@@ -53,7 +53,7 @@ def bench_codec(
     *,
     model: ModelOptions,
 ) -> None:
-    """Time per step, memory, and the share of arithmetic, beside Mimi on the same machine."""
+    """Time per step, memory and matrix products, beside Mimi on the same machine."""
     from xyt_stream.bench.codec import compare
 
     if plot:
@@ -84,10 +84,10 @@ def bench_lookahead(
     *,
     model: NamedModel,
 ) -> None:
-    """Fidelity against latency.
+    """Fidelity against latency, by lookahead.
 
-    For each lookahead: its delay; of each codebook, the share of live codes that are the offline
-    ones; the SNR of live against offline sound, both decoded from the offline codes; time per step.
+    For each lookahead: the delay; the share of live codes equal to offline, by codebook; the SNR of
+    live against offline sound, both decoded from the offline codes; time per step.
     """
     from xyt_stream.evaluate.lookahead import measure
     from xyt_stream.streaming.summary import default_lookaheads
@@ -110,15 +110,15 @@ def bench_lookahead(
 
 @app.command("offline")
 def bench_offline(
-    seconds: Annotated[float, typer.Option(min=0.1, max=30, help="Of sound to code.")] = 5,
-    repeats: Annotated[int, typer.Option(min=1, help="Of each way, after warm-up.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.1, max=30, help="Seconds of sound to code.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs, after warm-up.")] = 3,
     device: Device = "cpu",
     json_file: Json = None,
 ) -> None:
-    """A clip through a model of the published size, beside the published way.
+    """Offline coding at the published size, beside the published algorithm.
 
-    Weights are random. The published way: every clip padded to 30 s, attention written out, a full
-    mask made anew in every layer.
+    Weights are random. The published algorithm pads every clip to 30 s, computes attention
+    explicitly and makes a full mask in every layer.
     """
     from xyt_stream.evaluate.offline import compare, random_network
     from xyt_stream.model.config import published
@@ -134,9 +134,9 @@ def bench_offline(
 @app.command("precision")
 @grouped
 def bench_precision(file: Source, json_file: Json = None, *, model: NamedModel) -> None:
-    """How many codes half precision changes, and what it does to sound and time.
+    """Codes, sound and time in half precision against float32.
 
-    Of the stacks alone, and of the weights, too.
+    In half precision are the stacks alone, or the weights too.
     """
     from xyt_stream.evaluate.precision import measure
 
@@ -153,12 +153,12 @@ def bench_text(
     data: Annotated[
         Path, typer.Argument(exists=True, file_okay=False, help="Speech with a metadata.csv.")
     ],
-    steps: Annotated[int, typer.Option(min=1, help="Of training each reader.")] = 1500,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each recognizer.")] = 1500,
     json_file: Json = None,
     *,
     model: NamedModel,
 ) -> None:
-    """How much of what is said can be read off the codes alone."""
+    """Text recognized from codes alone: character error rate by number of codebooks."""
     from xyt_stream.evaluate.text import measure
 
     result = measure(model.load(), data, steps=steps)
@@ -167,11 +167,11 @@ def bench_text(
 
 
 def _numbers(text: str) -> list[int]:
-    """ "1,8,32" as numbers, each of them 1 or more."""
+    """Parses "1,8,32"; every number is at least 1."""
     try:
-        numbers = [int(part) for part in text.split(",")]
+        numbers = [int(number) for number in text.split(",")]
     except ValueError:
         numbers = [0]
     if min(numbers) < 1:
-        raise typer.BadParameter(f"{text!r} is no list of numbers like 1,8,32")
+        raise typer.BadParameter(f"{text!r} is not a list of numbers like 1,8,32")
     return numbers

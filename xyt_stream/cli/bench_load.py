@@ -1,4 +1,4 @@
-"""Measurements of a whole server with many clients."""
+"""The commands `xyt-stream bench load` and `soak`: a server with many clients."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from xyt_stream.cli.terminal import console, say, write_json
 
 app = typer.Typer()
 
-Speech = Annotated[Path | None, typer.Option(help="What the clients say; else noise.")]
+Speech = Annotated[Path | None, typer.Option(help="Sound file that the clients send; else noise.")]
 
 
 @app.command("load")
 def bench_load(
-    sessions: Annotated[int, typer.Option(min=1, help="Clients at once, in real time.")] = 8,
-    seconds: Annotated[float, typer.Option(min=1, help="Of sound that each sends.")] = 30,
+    sessions: Annotated[int, typer.Option(min=1, help="Concurrent clients, in real time.")] = 8,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of sound that each sends.")] = 30,
     url: Annotated[
-        str | None, typer.Option(help="The server; else one is started on this machine.")
+        str | None, typer.Option(help="Address of the server; else one is started here.")
     ] = None,
     find: Annotated[
-        bool, typer.Option("--find-capacity", help="Search for the most that all go well.")
+        bool, typer.Option("--find-capacity", help="Search for the most sessions within limits.")
     ] = False,
     speech: Speech = None,
-    threads: Annotated[int, typer.Option(min=1, help="Of the server that is started.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the server that is started.")] = 1,
     token: Token = None,
     model: Annotated[
         str | None,
-        typer.Option(help=f"{MODEL_HELP} 'none' computes nothing: the server's own time."),
+        typer.Option(help=f"{MODEL_HELP} 'none' computes nothing, for the server's own time."),
     ] = None,
     device: Device = "cpu",
     lookahead: Lookahead = None,
     json_file: Json = None,
 ) -> None:
-    """Many clients of one server: turnaround of a frame, late and lost frames, and the limit."""
+    """Many clients of one server: turnaround, late and lost frames, capacity."""
     from xyt_stream.bench.load import LATE, Load, Target, find_capacity, measure, own_server
     from xyt_stream.bench.speech import speech_or_noise
 
@@ -68,14 +68,14 @@ def bench_load(
 
 @app.command("soak")
 def bench_soak(
-    minutes: Annotated[float, typer.Option(min=2, help="In all.")] = 30,
-    sessions: Annotated[int, typer.Option(min=1, help="That come and go, at most at once.")] = 4,
+    minutes: Annotated[float, typer.Option(min=2, help="Minutes in all.")] = 30,
+    sessions: Annotated[int, typer.Option(min=1, help="The most at a time.")] = 4,
     speech: Speech = None,
     model: Model = None,
     device: Device = "cpu",
     json_file: Json = None,
 ) -> None:
-    """Sessions coming and going for long: memory, descriptors and slots must not grow."""
+    """Sessions that come and go for a long time: memory, descriptors and slots must not grow."""
     from xyt_stream.bench.load import own_server
     from xyt_stream.bench.soak import soak
     from xyt_stream.bench.speech import speech_or_noise

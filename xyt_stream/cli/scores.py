@@ -1,4 +1,4 @@
-"""How good a model is, and how it becomes better."""
+"""Scores and trains models."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def evaluate_command(
     offline: Offline = False,
     lookahead: Lookahead = None,
     codebooks: Annotated[
-        int | None, typer.Option(min=1, help="Decode the first so many codebooks only.")
+        int | None, typer.Option(min=1, help="Decode only this many codebooks, the first ones.")
     ] = None,
     peers: Annotated[
-        bool, typer.Option("--peers", help="Score Codec2 and Opus beside it, where installed.")
+        bool, typer.Option("--peers", help="Also score Codec2 and Opus, where installed.")
     ] = False,
     json_file: Json = None,
     csv_file: Annotated[
@@ -44,33 +44,33 @@ def evaluate_command(
     ] = None,
     plots: Annotated[
         Path | None,
-        typer.Option(file_okay=False, help="Folder for spectrograms and use of the codes."),
+        typer.Option(file_okay=False, help="Folder for spectrograms and codebook usage."),
     ] = None,
     *,
     model: NamedModel,
 ) -> None:
     """Score a model on recordings: intelligibility, quality and use of its codes."""
-    from xyt_stream.evaluate.baselines import PEERS
+    from xyt_stream.evaluate.baselines import BASELINES
     from xyt_stream.evaluate.report import evaluate
 
     if plots is not None:
         from xyt_stream.evaluate.plots import draw_codes, draw_spectrograms
     codec = model.load()
     ahead = live_lookahead(offline, lookahead)
-    for peer in PEERS if peers else ():
-        if not peer.installed:
-            say(f"{peer.name} is left out: its programs come with Debian's {peer.package}")
+    for baseline in BASELINES if peers else ():
+        if not baseline.installed:
+            say(f"{baseline.name} is left out: install Debian's package {baseline.package}")
     report = evaluate(
         codec,
         folder,
         lookahead=ahead,
         codebooks=codebooks,
-        peers=[peer for peer in PEERS if peers and peer.installed],
+        baselines=[each for each in BASELINES if peers and each.installed],
         progress=progress("scoring"),
     )
     console.print(*report.tables(), sep="\n")
     for name, reason in report.scores.skipped.items():
-        say(f"{name} was not judged: {reason}")
+        say(f"{name} was not scored: {reason}")
     write_json(json_file, report.flat())
     if csv_file is not None:
         report.write_csv(csv_file)

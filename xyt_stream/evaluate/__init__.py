@@ -1,1 +1,1 @@
-"""How good the decoded speech is, and what the codes carry (extra "eval")."""
+"""Scores decoded speech, baselines and choices of the codec (extra "eval")."""

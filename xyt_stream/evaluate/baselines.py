@@ -1,4 +1,4 @@
-"""Codecs people know, through their own programs, on the same recordings."""
+"""Runs well-known codecs, through their own programs, as baselines for `eval`."""
 
 from __future__ import annotations
 
@@ -23,35 +23,36 @@ from xyt_stream.audio import (
 )
 
 CODEC2_RATE = 8_000  # Hz
-CODEC2_DELAY = 160  # samples at its rate: its decoder gives a 20 ms frame out after the next
+CODEC2_DELAY = 160  # samples at its rate; its decoder is one 20 ms frame late
 
 
 @dataclass(frozen=True)
-class Peer:
+class Baseline:
     """A codec at one bit rate.
 
     Args:
-        name: with the bit rate it is asked for.
-        programs: what must be on the path.
-        package: the Debian package that brings them.
-        through: float32 [samples] at 16 kHz -> the same, decoded and aligned.
+        name: of the codec, with its nominal bit rate.
+        programs: executables that must be on the path.
+        package: the Debian package that installs them.
+        roundtrip: encodes and decodes float32 [samples] at 16 kHz; the result is aligned and as
+            long.
     """
 
     name: str
     programs: tuple[str, ...]
     package: str
-    through: Callable[[Samples], Samples]
+    roundtrip: Callable[[Samples], Samples]
 
     @property
     def installed(self) -> bool:
-        """Whether its programs are there."""
+        """Whether its programs are on the path."""
         return all(map(shutil.which, self.programs))
 
 
-def codec2(mode: int) -> Peer:
-    """Codec2 at 700 to 3200 bits a second, telephone band."""
+def codec2(mode: int) -> Baseline:
+    """Returns Codec2 at 700 to 3200 bits a second, telephone band."""
 
-    def through(samples: Samples) -> Samples:
+    def roundtrip(samples: Samples) -> Samples:
         narrow = to_int16(resample(samples, INPUT_RATE, CODEC2_RATE))
         padded = np.pad(narrow, (0, 4 * CODEC2_DELAY)).astype("<i2")
         with tempfile.TemporaryDirectory() as folder:
@@ -62,13 +63,13 @@ def codec2(mode: int) -> Peer:
             decoded = to_float32(np.fromfile(out, "<i2"))[CODEC2_DELAY:]
         return fit_length(resample(decoded, CODEC2_RATE, INPUT_RATE), len(samples))
 
-    return Peer(f"Codec2 {mode} b/s", ("c2enc", "c2dec"), "codec2", through)
+    return Baseline(f"Codec2 {mode} b/s", ("c2enc", "c2dec"), "codec2", roundtrip)
 
 
-def opus(kilobits: int) -> Peer:
-    """Opus at a low bit rate; 6 kb/s is its least."""
+def opus(kilobits: int) -> Baseline:
+    """Returns Opus at a low bit rate; 6 kb/s is its lowest."""
 
-    def through(samples: Samples) -> Samples:
+    def roundtrip(samples: Samples) -> Samples:
         with tempfile.TemporaryDirectory() as folder:
             wav, bits, out = (Path(folder) / name for name in ("in.wav", "a.opus", "out.wav"))
             write_audio(wav, samples, INPUT_RATE)
@@ -77,11 +78,11 @@ def opus(kilobits: int) -> Peer:
             decoded, _ = read_audio(out, INPUT_RATE)
         return fit_length(decoded, len(samples))
 
-    return Peer(f"Opus {kilobits} kb/s", ("opusenc", "opusdec"), "opus-tools", through)
+    return Baseline(f"Opus {kilobits} kb/s", ("opusenc", "opusdec"), "opus-tools", roundtrip)
 
 
 def _run(*command: str | Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-PEERS = (codec2(1200), codec2(2400), opus(6))
+BASELINES = (codec2(1200), codec2(2400), opus(6))

@@ -1,4 +1,4 @@
-"""Fidelity against latency: what waiting for the future is worth to a bidirectional model."""
+"""Measures a bidirectional model's fidelity to offline coding at several lookaheads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from xyt_stream.audio import Samples
-from xyt_stream.evaluate.fidelity import Fidelity, Likeness, equal_shares, percent, snr_db
+from xyt_stream.evaluate.fidelity import Ablation, Fidelity, equal_shares, percent, snr_db
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.timing import WARM_UP, Times, ran_on, summary, timed
 from xyt_stream.streaming.steps import Feed
@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point(Likeness):
-    """One lookahead, in frames, against offline; `step_ms` to encode and decode one frame."""
+class LookaheadPoint(Fidelity):
+    """One lookahead against offline.
+
+    Attributes:
+        lookahead: frames.
+        encoder_delay_ms, decoder_delay_ms: algorithmic delay.
+        step_ms: time to encode and decode one frame.
+    """
 
     lookahead: int
     encoder_delay_ms: float
@@ -33,23 +39,23 @@ class Point(Likeness):
     step_ms: Times
 
 
-class Tradeoff(Fidelity[Point]):
-    """Fidelity against latency."""
+class LookaheadAblation(Ablation[LookaheadPoint]):
+    """Fidelity and step time by lookahead."""
 
     def tables(self) -> list[Table]:
-        """The figures for the terminal: the encoder's, the decoder's, the time of a step."""
+        """Returns tables for the terminal: codes, sound, step time."""
         codes = Table(
-            *("lookahead", "delay, ms"),
-            *self.books(),
-            title=f"{self.model}: live codes that are the offline ones, % of each book",
+            *("lookahead, frames", "encoder delay, ms"),
+            *self.codebooks(),
+            title=f"{self.model}: live codes equal to offline, % of each codebook",
         )
         sound = Table(
-            *("lookahead", "delay, ms", "SNR, dB"),
-            title="live against offline sound, same codes",
+            *("lookahead, frames", "decoder delay, ms", "SNR, dB"),
+            title="live against offline sound, decoded from the same codes",
         )
         steps = Table(
-            *("lookahead", "median, ms", "p99, ms"),
-            title=f"one step on {ran_on(self.device, self.threads)}",
+            *("lookahead, frames", "median, ms", "p99, ms"),
+            title=f"one 80 ms step, encode + decode, on {ran_on(self.device, self.threads)}",
         )
         for point in self.points:
             frames = str(point.lookahead)
@@ -65,20 +71,20 @@ def measure(
     lookaheads: Sequence[int],
     *,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
-) -> Tradeoff:
-    """Runs a recording live at each lookahead, and once offline to compare with.
+) -> LookaheadAblation:
+    """Codes a recording live at each lookahead, and offline as the reference.
 
     Args:
         samples: float32 [n] at `codec.input_rate`.
         lookaheads: frames.
-        progress: wraps the lookaheads, to show how far along it is.
+        progress: wraps the lookaheads to show progress.
 
     Raises:
-        ModelError: a lookahead that this codec cannot have.
+        ModelError: the codec does not allow such a lookahead.
     """
     codes = encode_clip(codec, samples, None)
     sound = decode_clip(codec, codes, None)
-    return Tradeoff(
+    return LookaheadAblation(
         model=codec.name,
         device=str(codec.device),
         threads=torch.get_num_threads(),
@@ -87,14 +93,16 @@ def measure(
     )
 
 
-def _point(codec: Codec, samples: Samples, codes: Tensor, sound: Tensor, lookahead: int) -> Point:
+def _point(
+    codec: Codec, samples: Samples, codes: Tensor, sound: Tensor, lookahead: int
+) -> LookaheadPoint:
     encoder = codec.stream_encoder(lookahead=lookahead)
     decoder = codec.stream_decoder(lookahead=lookahead)
     live_codes, encoding = _run(encoder, torch.from_numpy(samples))
     parts, decoding = _run(decoder, codes)
     live_sound = torch.cat([*parts, decoder.tail()[0]])[decoder.delay_samples :].cpu()
     steps = [sum(pair) for pair in zip(encoding, decoding, strict=True)]
-    return Point(
+    return LookaheadPoint(
         lookahead=lookahead,
         encoder_delay_ms=1000 * encoder.delay,
         decoder_delay_ms=1000 * decoder.delay,
@@ -105,7 +113,7 @@ def _point(codec: Codec, samples: Samples, codes: Tensor, sound: Tensor, lookahe
 
 
 def _run(half: StreamEncoder | StreamDecoder, whole: Tensor) -> tuple[list[Tensor], list[float]]:
-    """Each step's result and seconds, as `push` and `flush` would take the steps."""
+    """Returns each step's result and seconds; the steps are those of `push` and `flush`."""
     steps = half.steps
     feed = Feed(steps, whole[..., :0], half.prime)
     results, seconds = [], []

@@ -1,4 +1,4 @@
-"""Published measures of how near decoded speech comes to the original (extra "eval")."""
+"""Computes published measures of decoded speech against the original (extra "eval")."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from xyt_stream.evaluate.similarity import speaker_similarity
 from xyt_stream.model.features import slaney_mels
 
 MEL_WINDOW = 1024  # samples
-MEL_FLOOR = 1e-4  # power; below lies what nobody hears
+MEL_FLOOR = 1e-4  # power; quieter sound is inaudible
 
 
 def stoi(reference: Samples, degraded: Samples, rate: int = INPUT_RATE) -> float:
-    """Short-time objective intelligibility, 0 to 1 (Taal et al., 2011), by the pystoi package.
+    """Returns short-time objective intelligibility, 0 to 1 (Taal et al., 2011), by pystoi.
 
     Args:
         reference: float [samples], the original.
@@ -29,7 +29,7 @@ def stoi(reference: Samples, degraded: Samples, rate: int = INPUT_RATE) -> float
         rate: Hz of both.
 
     Raises:
-        AudioError: the lengths differ, or there is too little speech to judge (about 0.4 s).
+        AudioError: the lengths differ, or there is too little speech (less than about 0.4 s).
         MissingExtraError: pystoi is not installed.
     """
     try:
@@ -51,16 +51,16 @@ def pesq(
     rate: int = INPUT_RATE,
     mode: Literal["wb", "nb"] = "wb",
 ) -> float:
-    """Perceptual quality, about 1 to 4.6 (ITU-T P.862; wide band P.862.2), by the pesq package.
+    """Returns perceptual quality, about 1 to 4.6 (ITU-T P.862; wide band P.862.2), by pesq.
 
     Args:
         reference: float [samples], the original.
         degraded: float [samples], aligned with it.
         rate: Hz of both: 16000, or 8000 for narrow band.
-        mode: "wb" judges 50 to 7000 Hz, "nb" the telephone band.
+        mode: "wb" covers 50 to 7000 Hz, "nb" the telephone band.
 
     Raises:
-        AudioError: the lengths differ, or there is no speech to judge.
+        AudioError: the lengths differ, or there is no speech.
         MissingExtraError: pesq is not installed.
     """
     try:
@@ -77,7 +77,7 @@ def pesq(
 
 
 def mel_distance(reference: Samples, degraded: Samples, rate: int = INPUT_RATE) -> float:
-    """Mean absolute difference of 80-bin log-mel spectra, in dB, down to -60 dBFS or so.
+    """Returns the mean absolute difference of 80-bin log-mel spectra, dB, above about -60 dBFS.
 
     Args:
         reference, degraded: float [samples], aligned.
@@ -108,10 +108,10 @@ def _check(reference: Samples, degraded: Samples) -> None:
 
 
 def check_installed() -> None:
-    """For who is about to make much that is to be judged.
+    """Checks that every measure can be computed, before a long run begins.
 
     Raises:
-        MissingExtraError: a package that judges is not installed.
+        MissingExtraError: a package is not installed.
     """
     for package in ("pystoi", "pesq", "resemblyzer"):
         if find_spec(package) is None:
@@ -120,7 +120,7 @@ def check_installed() -> None:
 
 Measure: TypeAlias = Callable[[Samples, Samples], float]
 
-# What `eval` reports, by the name it has in JSON; all at 16 kHz.
+# The measures that `eval` reports, by their names in JSON; all at 16 kHz.
 MEASURES: dict[str, Measure] = {
     "stoi": stoi,
     "pesq_wb": pesq,

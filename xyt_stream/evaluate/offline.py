@@ -1,4 +1,4 @@
-"""Offline coding of a clip beside the published algorithm, on the same weights."""
+"""Compares offline coding with the published algorithm, on the same weights."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from xyt_stream.streaming.codec import Codec
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Seconds for one clip: medians."""
+class ClipTimes:
+    """Median seconds to encode and to decode one clip."""
 
     encode: float
     decode: float
@@ -37,30 +37,30 @@ class Speed:
 
 @dataclass(frozen=True)
 class OfflineTimes:
-    """This package's way and the published one.
+    """Times and agreement of this package and the published algorithm.
 
-    Args:
-        seconds: of sound.
-        codes_equal: whether both ways gave the same codes.
-        snr_db: of this package's sound against that of the published way, from the same codes.
+    Attributes:
+        seconds: length of the clip.
+        codes_equal: whether both gave the same codes.
+        snr_db: of this package's sound against the published algorithm's, from the same codes.
     """
 
     model: str
     device: str
     threads: int
     seconds: float
-    ours: Speed
-    published: Speed
+    ours: ClipTimes
+    published: ClipTimes
     codes_equal: bool
     snr_db: float
 
     @property
     def ratio(self) -> float:
-        """This package's time for the published way's."""
+        """This package's time divided by the published algorithm's."""
         return self.ours.both / self.published.both
 
     def flat(self) -> dict[str, Any]:
-        """The figures for `--json`."""
+        """Returns the figures for `--json`."""
         names = ("model", "device", "threads", "seconds", "codes_equal", "ratio")
         figures = {name: getattr(self, name) for name in names}
         figures["snr_db"] = finite(self.snr_db)
@@ -71,37 +71,38 @@ class OfflineTimes:
         return figures
 
     def table(self) -> Table:
-        """The figures for the terminal."""
+        """Returns the figures for the terminal."""
         title = f"{self.model} on {ran_on(self.device, self.threads)}: {self.seconds:g} s, medians"
-        table = Table("", "encode, s", "decode, s", "both, s", title=title)
-        for name, speed in (("this package", self.ours), ("published way", self.published)):
+        table = Table("algorithm", "encode, s", "decode, s", "encode + decode, s", title=title)
+        for name, speed in (("this package", self.ours), ("published", self.published)):
             values = (speed.encode, speed.decode, speed.both)
             table.add_row(name, *(f"{value:.2f}" for value in values))
         return table
 
     @property
     def note(self) -> str:
+        """One line that says whether the results agree."""
         same = "the same codes" if self.codes_equal else "DIFFERENT CODES"
-        return f"{same}, sound within {self.snr_db:.0f} dB, in {self.ratio:.0%} of the time"
+        return f"{same}, SNR {self.snr_db:.0f} dB, in {self.ratio:.0%} of the time"
 
 
 def random_network(config: ModelConfig, device: str = "cpu") -> Tokenizer:
-    """Random weights whose codes vary as trained ones do."""
+    """Builds a network of random weights whose codes vary as a trained network's do."""
     torch.manual_seed(0)
     with torch.device(device):
         network = Tokenizer(config).eval().requires_grad_(False).to(device)
-    network.quantizer.codebooks.mul_(0.5)  # about as long as what `input_proj` gives them to code
+    network.quantizer.codebooks.mul_(0.5)  # about the norm of the vectors that `input_proj` gives
     network.quantizer.refresh()
     return network
 
 
 def compare(network: Tokenizer, *, seconds: float = 5, repeats: int = 3) -> OfflineTimes:
-    """Times both ways in turns, so that a busy moment hits both.
+    """Times both algorithms in turns, so that a busy moment affects both.
 
     Args:
-        network: a bidirectional one.
-        seconds: of sound, at most one window.
-        repeats: of each way, after one to warm up.
+        network: a bidirectional network.
+        seconds: length of the clip, at most one window.
+        repeats: timed runs of each, after one for warm-up.
     """
     codec = Codec(Checkpoint(network, ""))
     noise = torch.randn(round(seconds * INPUT_RATE), device=codec.device) / 10
@@ -122,15 +123,15 @@ def compare(network: Tokenizer, *, seconds: float = 5, repeats: int = 3) -> Offl
         device=str(codec.device),
         threads=torch.get_num_threads(),
         seconds=seconds,
-        ours=Speed(*medians[:2]),
-        published=Speed(*medians[2:]),
+        ours=ClipTimes(*medians[:2]),
+        published=ClipTimes(*medians[2:]),
         codes_equal=torch.equal(codes, published_codes.cpu()),
         snr_db=snr_db(sound, published_sound.cpu()),
     )
 
 
 class FullyMasked(Clip):
-    """One clip whose mask is [1, 1, length, length], added up anew in every layer."""
+    """One clip with a full mask, [1, 1, length, length], made again in every layer."""
 
     def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         assert self.ends is not None
@@ -141,14 +142,21 @@ class FullyMasked(Clip):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=full)
 
 
-# The published code writes attention out: all scores, plus the mask, softmax, times the values.
+# The published code computes attention explicitly: scores, plus mask, softmax, times values.
 _explicit_attention = sdpa_kernel(SDPBackend.MATH)
 
 
 @torch.inference_mode()
 @_explicit_attention
 def published_encode(network: Tokenizer, wav: Tensor) -> Tensor:
-    """[samples], up to one window -> codes [codebooks, samples // 1280], from a full window."""
+    """Encodes a clip padded to a full window.
+
+    Args:
+        wav: float32 [samples], at most one window.
+
+    Returns:
+        int64 [codebooks, samples // 1280].
+    """
     frames = network.config.context
     full = F.pad(wav, (0, frames * FRAME_SAMPLES - len(wav)))
     clip = _fully_masked(network, frames, -(-len(wav) // MEL_HOP) // 2)
@@ -158,14 +166,14 @@ def published_encode(network: Tokenizer, wav: Tensor) -> Tensor:
 @torch.inference_mode()
 @_explicit_attention
 def published_decode(network: Tokenizer, codes: Tensor) -> Tensor:
-    """[codebooks, frames], up to one window -> [frames * frame_samples_out]."""
+    """Decodes at most one window, int64 [codebooks, frames], to [frames * frame_samples_out]."""
     frames = codes.shape[1]
     batch = codes[None].to(network.quantizer.codebooks.device)
     return network.decode(batch, _fully_masked(network, frames, frames * STEPS_PER_FRAME))[0]
 
 
 def _fully_masked(network: Tokenizer, frames: int, end: int) -> FullyMasked:
-    """A timeline of one clip with `end` valid positions at 50 Hz."""
+    """Returns the timeline of one clip with `end` valid positions at 50 Hz."""
     device = network.quantizer.codebooks.device
     ends = torch.tensor([end], device=device)
     context = network.config.context

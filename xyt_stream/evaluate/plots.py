@@ -13,7 +13,7 @@ from xyt_stream.errors import MissingExtraError, XYTError
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
 
 if TYPE_CHECKING:
-    from xyt_stream.evaluate.lookahead import Tradeoff
+    from xyt_stream.evaluate.lookahead import LookaheadAblation
     from xyt_stream.streaming.codec import Codec
 
 try:
@@ -55,29 +55,29 @@ def draw_codes(counts: npt.NDArray[np.int64], path: Path) -> None:
     """
     figure = new_figure(8, 4)
     axes = figure.subplots()
-    for number, book in enumerate(counts, start=1):
-        axes.plot(np.sort(book)[::-1] + 1, label=f"codebook {number}")
+    for number, codebook in enumerate(counts, start=1):
+        axes.plot(np.sort(codebook)[::-1] + 1, label=f"codebook {number}")
     axes.set(yscale="log", xlabel="codes, most frequent first", ylabel="occurrences + 1")
     axes.legend(ncols=2, fontsize="small")
     save(figure, path)
 
 
-def draw_lookahead(tradeoff: Tradeoff, path: Path) -> None:
+def draw_lookahead(ablation: LookaheadAblation, path: Path) -> None:
     """Draws agreement with the offline codes and sound against delay.
 
     Raises:
         XYTError: as `save`.
     """
     figure = new_figure(7, 7)
-    figure.suptitle(f"{tradeoff.model}: live against offline")
+    figure.suptitle(f"{ablation.model}: live against offline")
     codes, sound = figure.subplots(2)
-    points = tradeoff.points
-    for book in range(len(points[0].equal_codes)):
+    points = ablation.points
+    for codebook in range(len(points[0].equal_codes)):
         codes.plot(
             [point.encoder_delay_ms for point in points],
-            [100 * point.equal_codes[book] for point in points],
+            [100 * point.equal_codes[codebook] for point in points],
             marker="o",
-            label=f"codebook {book + 1}",
+            label=f"codebook {codebook + 1}",
         )
     codes.set(xlabel="encoder delay, ms", ylabel="codes equal to offline, %")
     codes.legend(fontsize="small", ncols=2)

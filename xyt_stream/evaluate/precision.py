@@ -1,4 +1,4 @@
-"""What half precision changes, and what it saves, offline."""
+"""Measures how half precision changes codes, sound and time, offline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from rich.table import Table
 
 from xyt_stream.audio import Samples
-from xyt_stream.evaluate.fidelity import Fidelity, Likeness, equal_shares, percent, snr_db
+from xyt_stream.evaluate.fidelity import Ablation, Fidelity, equal_shares, percent, snr_db
 from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.timing import ran_on, timed
 from xyt_stream.model.precision import PRECISIONS
@@ -20,24 +20,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point(Likeness):
-    """One precision against float32; `seconds` to encode and decode."""
+class PrecisionPoint(Fidelity):
+    """One precision against float32.
+
+    Attributes:
+        dtype: of the stacks, or of the weights too.
+        seconds: time to encode and decode the recording.
+    """
 
     dtype: str
     seconds: float
 
 
-class Precisions(Fidelity[Point]):
-    """Every precision."""
+class PrecisionAblation(Ablation[PrecisionPoint]):
+    """Fidelity and time by precision."""
 
     def table(self) -> Table:
-        """The figures for the terminal."""
+        """Returns the figures for the terminal."""
         table = Table(
-            "type",
-            *self.books(),
-            *("SNR, dB", "time, s"),
+            "precision",
+            *self.codebooks(),
+            *("SNR, dB", "encode + decode, s"),
             title=f"{self.model} on {ran_on(self.device, self.threads)}, {self.seconds:.1f} s: "
-            "% of each codebook's codes that are those of float32, and sound from the same codes",
+            "codes equal to float32, % of each codebook; sound from the same codes",
         )
         for point in self.points:
             figures = (f"{point.snr_db:.1f}", f"{point.seconds:.2f}")
@@ -45,7 +50,7 @@ class Precisions(Fidelity[Point]):
         return table
 
 
-def measure(codec: Codec, halved: Codec, samples: Samples) -> Precisions:
+def measure(codec: Codec, halved: Codec, samples: Samples) -> PrecisionAblation:
     """Codes a recording in each precision, offline.
 
     Args:
@@ -63,14 +68,14 @@ def measure(codec: Codec, halved: Codec, samples: Samples) -> Precisions:
         codes, encoding = timed(encode, codec.device)
         heard, decoding = timed(decode, codec.device)
         points.append(
-            Point(
+            PrecisionPoint(
                 dtype=name,
                 equal_codes=equal_shares(codes, reference),
                 snr_db=snr_db(heard, sound),
                 seconds=encoding + decoding,
             )
         )
-    return Precisions(
+    return PrecisionAblation(
         model=codec.name,
         device=str(codec.device),
         threads=torch.get_num_threads(),

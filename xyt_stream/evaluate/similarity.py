@@ -1,4 +1,4 @@
-"""Whether it is still the same voice."""
+"""Measures speaker similarity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xyt_stream.errors import MissingExtraError
 
 
 def speaker_similarity(reference: Samples, degraded: Samples) -> float:
-    """Cosine of the two voices' embeddings, -1 to 1.
+    """Returns the cosine of two voices' embeddings, -1 to 1.
 
     The embedding is Resemblyzer's, trained with the GE2E loss (Wan et al., 2018); its weights come
     with the package. Two recordings of one voice lie around 0.8 to 0.9, of two voices 0.5 to 0.7.
@@ -32,7 +32,7 @@ def speaker_similarity(reference: Samples, degraded: Samples) -> float:
 @cache
 def _encoder() -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of packages it uses, about one another
+        warnings.simplefilter("ignore")  # its dependencies warn about each other
         try:
             from resemblyzer import VoiceEncoder
         except ImportError:

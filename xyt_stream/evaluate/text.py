@@ -1,4 +1,7 @@
-"""How much of what is said can be read off the codes: a small reader trained on them alone."""
+"""Measures how much text the codes carry, by a small recognizer trained on codes alone.
+
+The recognizer is trained with the CTC loss (Graves et al., 2006).
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,20 @@ from xyt_stream.train.text import Reader, Transcript, Transcripts
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
 
-BATCH = 32  # clips in a step
-RATE = 2e-3  # of AdamW
-BOOKS = (1, 2, 4, 8)  # the first so many codebooks
+BATCH = 32  # clips
+LEARNING_RATE = 2e-3  # of AdamW
+CODEBOOKS = (1, 2, 4, 8)  # numbers of codebooks, from the first
 
 
 @dataclass(frozen=True)
-class Legibility:
-    """Character error rates on clips that the reader never saw, for the first so many books."""
+class TextErrors:
+    """Character error rates on held-out clips.
+
+    Attributes:
+        clips, kept: clips for training, and held out.
+        steps: training steps of each recognizer.
+        error_rates: number of codebooks, from the first -> character error rate.
+    """
 
     model: str
     clips: int
@@ -33,44 +42,47 @@ class Legibility:
     error_rates: dict[int, float]
 
     def flat(self) -> dict[str, Any]:
-        """The figures for `--json`."""
-        rates = {f"text_error_{books}": rate for books, rate in self.error_rates.items()}
+        """Returns the figures for `--json`."""
+        rates = {f"text_error_{count}": rate for count, rate in self.error_rates.items()}
         return {"model": self.model, "clips": self.clips, "kept": self.kept, **rates}
 
     def table(self) -> Table:
-        """The figures for the terminal."""
+        """Returns the figures for the terminal."""
         table = Table(
-            *("first codebooks", "characters wrong"),
-            title=f"{self.model}: text read off codes alone, {self.steps} steps on {self.clips} "
-            f"clips, {self.kept} kept out",
+            *("codebooks, from the first", "character error rate, %"),
+            title=f"{self.model}: text recognized from codes alone, {self.steps} steps on "
+            f"{self.clips} clips, {self.kept} held out",
         )
-        for books, rate in self.error_rates.items():
-            table.add_row(str(books), f"{100 * rate:.1f} %")
+        for count, rate in self.error_rates.items():
+            table.add_row(str(count), f"{100 * rate:.1f}")
         return table
 
 
-def measure(codec: Codec, data: Path, *, steps: int = 1500, seed: int = 0) -> Legibility:
-    """Trains one reader for each number of codebooks on frozen codes.
+def measure(codec: Codec, data: Path, *, steps: int = 1500, seed: int = 0) -> TextErrors:
+    """Trains one recognizer for each number of codebooks, on frozen codes.
 
     Args:
-        data: folder with a metadata.csv (name|sentence); one clip in twenty is kept out.
+        data: folder with a metadata.csv (name|sentence); one clip in twenty is held out.
 
     Raises:
-        AudioError: no text there.
+        AudioError: there is no text.
     """
     texts = Transcripts(data, size=BATCH, seed=seed)
-    learnt = [(clip, _codes(codec, clip)) for clip in track(texts.clips, "coding")]
+    train = [(clip, _codes(codec, clip)) for clip in track(texts.clips, "encoding")]
     kept = [(clip, _codes(codec, clip)) for clip in texts.kept]
     rates = {}
-    for books in (books for books in BOOKS if books <= codec.num_codebooks):
-        heard = [(clip, _latents(codec, codes[:books])) for clip, codes in learnt]
-        reader = _train(heard, len(texts.alphabet), steps, seed)
-        read = [
-            (reader.error_rate(_latents(codec, codes[:books])[None], [clip]), len(clip.characters))
+    for count in (count for count in CODEBOOKS if count <= codec.num_codebooks):
+        pairs = [(clip, _latents(codec, codes[:count])) for clip, codes in train]
+        recognizer = _train(pairs, len(texts.alphabet), steps, seed)
+        errors = [
+            (
+                recognizer.error_rate(_latents(codec, codes[:count])[None], [clip]),
+                len(clip.characters),
+            )
             for clip, codes in kept
         ]
-        rates[books] = sum(rate * n for rate, n in read) / sum(n for _, n in read)
-    return Legibility(codec.name, len(learnt), len(kept), steps, rates)
+        rates[count] = sum(rate * n for rate, n in errors) / sum(n for _, n in errors)
+    return TextErrors(codec.name, len(train), len(kept), steps, rates)
 
 
 def _codes(codec: Codec, clip: Transcript) -> Tensor:
@@ -79,22 +91,22 @@ def _codes(codec: Codec, clip: Transcript) -> Tensor:
 
 
 def _latents(codec: Codec, codes: Tensor) -> Tensor:
-    """The sum of the codes' vectors, [frames, dim]."""
+    """Sums the codes' vectors over the codebooks; returns float32 [frames, dim]."""
     books = codec.network.quantizer.codebooks
     return torch.stack([book[code] for book, code in zip(books, codes, strict=False)]).sum(0)
 
 
-def _train(heard: list[tuple[Transcript, Tensor]], alphabet: int, steps: int, seed: int) -> Reader:
+def _train(pairs: list[tuple[Transcript, Tensor]], alphabet: int, steps: int, seed: int) -> Reader:
     torch.manual_seed(seed)
-    reader = Reader(heard[0][1].shape[1], alphabet)
-    optimizer = torch.optim.AdamW(reader.parameters(), RATE)
+    recognizer = Reader(pairs[0][1].shape[1], alphabet)
+    optimizer = torch.optim.AdamW(recognizer.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        batch = [heard[i] for i in torch.randint(len(heard), (BATCH,)).tolist()]
+        batch = [pairs[i] for i in torch.randint(len(pairs), (BATCH,)).tolist()]
         latents = torch.nn.utils.rnn.pad_sequence([latent for _, latent in batch], batch_first=True)
-        loss = reader.loss(latents, [clip for clip, _ in batch])
+        loss = recognizer.loss(latents, [clip for clip, _ in batch])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-    return reader.eval()
+    return recognizer.eval()
