@@ -1,251 +1,269 @@
 /**
- * The jitter buffer: sound arrives in bursts and is played evenly. The policy is that of
- * xyt_stream/client/jitter.py, and tests/web hold both to the same simulations.
+ * Buffers audio that arrives in bursts, so that it plays evenly. The states and the policy are those
+ * of xyt_stream/client/jitter.py; tests/web runs the same simulations on both.
  */
 
-const FADE = 0.005; // seconds over which one sound becomes another
-const CONCEALED = 0.04; // seconds that stand in for sound that is late, fading away
-const GROWTH = 0.04; // seconds that are held back more after running dry
-const CALM = 5; // seconds without running dry after which less will do
-const WARY = 32; // seconds that this grows to where it comes to run dry again
-const SPARE = 0.04; // seconds that are never given up
-const STEP = 0.02; // seconds that are given up at once
-const PACE = 0.1; // seconds between two steps
-const LATELY = 1; // seconds after which what waited in all of them, beyond the target, is too much
+const CROSSFADE = 0.005; // s; length of every crossfade
+const CONCEALMENT = 0.04; // s; after an underrun the last audio plays backwards this long, fading
+const TARGET_INCREASE = 0.04; // s; added to the target at each underrun
+const MIN_STABLE = 5; // s without an underrun after which the target is lowered
+const MAX_STABLE = 32; // s; that time doubles up to this while lowering leads to underruns
+const MIN_DEPTH = 0.04; // s; skipping never goes below this depth
+const SKIP = 0.02; // s; most audio skipped at once
+const SKIP_INTERVAL = 0.1; // s between two skips
+const EXCESS_WINDOW = 1; // s; depth above the target throughout it is skipped
 
 /**
- * Holds sound back for a while, as long as its arrivals need, and plays it evenly.
+ * A playout buffer with adaptive depth.
  *
- * It begins to play when `target` seconds wait. When it runs dry, what was heard last fades away
- * backwards, and it holds back more than before; after a calm time it gives up half of what was
- * never needed, a little at a time, and what is beyond the target (all that a stall of the network
- * let through at once) sooner. If it soon runs dry again, it takes back what it gave up, and waits
- * for a longer calm from then on. Where sound was lost on the way, one side fades into the other.
+ * Playing begins when `target` seconds are buffered. At an underrun the last audio fades out
+ * backwards and the target grows. After a stable time without underruns, half of the depth that was
+ * never needed is skipped, a little at a time; depth above the target, as after a stall of the
+ * network, is skipped sooner. If lowering the target soon leads to an underrun, it is undone and the
+ * next stable time is twice as long. Where audio was lost, the two sides are crossfaded.
  *
- * Nothing is allocated after its making: it runs on the thread that must never wait.
+ * Only the constructor allocates: the rest runs on the audio thread, where collecting garbage would
+ * be heard.
  */
 export class JitterBuffer {
+  // All counts are in samples; #written and #read are since the beginning.
   #ring;
-  #last; // played last, as a ring of its own
-  #lastAt = 0;
-  #rest; // what stands in
-  #restAt; // of it, what was played
+  #written = 0;
+  #read = 0;
+  #recent; // played last, a ring of its own
+  #recentAt = 0;
+  #concealment; // fade-out
+  #concealmentAt; // how much of it has been played
   #fade;
-  #pushed = 0;
-  #pulled = 0;
   #playing = false;
-  #fadesIn = false;
+  #fadeIn = false; // whether the next audio is faded in
   #finished = false;
-  #patience = CALM; // seconds
-  #tried = 0; // samples that it last gave up after a calm time
-  #calm = 0; // samples played without running dry
-  #lowest = 0; // samples that waited at least, in this calm time
-  #seen = 0; // samples played since it was last seen whether too much waits
-  #lately = 0; // samples that waited at least since then
-  #stepped = 0; // samples played since the last step
-  #spare = 0; // samples still to be given up after a calm time
-  #excess = 0; // samples still to be given up as too much
+  // Lowering the target after a stable time.
+  #stableSeconds = MIN_STABLE;
+  #sinceUnderrun = 0; // played
+  #stableMinDepth = 0; // smallest depth since then
+  #surplus = 0; // still to skip
+  #lastDecrease = 0; // by how much the target was last lowered
+  // Skipping what is above the target.
+  #sinceExcessCheck = 0; // played
+  #excessMinDepth = 0; // smallest depth since then
+  #excess = 0; // still to skip
+  #sinceSkip = 0; // played
 
   /**
    * @param {number} rate Hz
    * @param {object} [options]
-   * @param {number} [options.target] seconds to have before playing, at first
-   * @param {number} [options.most] seconds that the target may grow to
-   * @param {number} [options.limit] seconds it can hold; beyond it the oldest sound is dropped
+   * @param {number} [options.target] initial target, seconds
+   * @param {number} [options.most] largest target, seconds
+   * @param {number} [options.limit] capacity, seconds; beyond it the oldest audio is dropped
    */
   constructor(rate, { target = 0.1, most = 1, limit = 2 } = {}) {
     this.rate = rate;
     this.target = target;
     this.most = most;
-    this.underruns = 0; // how often it ran dry while sound was still to come
-    this.dropped = 0; // samples lost to `limit`
-    this.givenUp = 0; // samples left out to play sooner
-    this.#fade = Math.round(FADE * rate);
+    this.underruns = 0; // number of times the buffer ran empty before `finish`
+    this.dropped = 0; // samples dropped because of `limit`
+    this.skipped = 0; // samples skipped to lower the latency
+    this.#fade = Math.round(CROSSFADE * rate);
     this.#ring = new Float32Array(Math.round(limit * rate));
-    this.#last = new Float32Array(Math.round(CONCEALED * rate));
-    this.#rest = new Float32Array(this.#last.length);
-    this.#restAt = this.#rest.length;
+    this.#recent = new Float32Array(Math.round(CONCEALMENT * rate));
+    this.#concealment = new Float32Array(this.#recent.length);
+    this.#concealmentAt = this.#concealment.length;
   }
 
-  /** Seconds of sound that wait. */
+  /** Seconds of audio in the buffer. */
   get depth() {
-    return (this.#pushed - this.#pulled) / this.rate;
+    return (this.#written - this.#read) / this.rate;
   }
 
-  /** Whether all has been played that ever will be. */
+  /** Whether `finish` was called and all audio has been played. */
   get done() {
-    return this.#finished && this.#pushed === this.#pulled;
+    return this.#finished && this.#written === this.#read;
   }
 
   /**
-   * Sound that has arrived.
+   * Adds audio that has arrived.
    * @param {Float32Array} samples
-   * @param {boolean} [gap] something between this and what came before was lost
+   * @param {boolean} [gap] audio before these samples was lost
    */
   push(samples, gap = false) {
     const ring = this.#ring;
     const size = ring.length;
-    const past = this.#pushed;
+    const past = this.#written;
     const fade = gap ? Math.min(this.#fade, samples.length) : 0;
     for (let i = 0; i < samples.length; i++) {
       let sample = samples[i];
       if (i < fade) {
-        // Begun by what was pushed last, backwards. It lies behind what is written here.
+        // Faded in from the reversed audio before it, which this loop does not overwrite.
         const old = i < past ? ring[(past - 1 - i) % size] : 0;
-        sample = cross(old, sample, i, this.#fade);
+        sample = crossfade(old, sample, i, this.#fade);
       }
       ring[(past + i) % size] = sample;
     }
-    this.#pushed += samples.length;
-    const excess = Math.max(0, this.#pushed - this.#pulled - size);
-    this.#pulled += excess;
+    this.#written += samples.length;
+    const excess = Math.max(0, this.#written - this.#read - size);
+    this.#read += excess;
     this.dropped += excess;
   }
 
   /**
-   * Sound to play now; what is missing is silence.
-   * @param {Float32Array} out filled
-   * @returns {number} samples of it that are sound, or stand in for it
+   * Fills `out` with the audio to play now; missing audio is silence.
+   * @param {Float32Array} out
+   * @returns {number} samples of it that are audio or concealment
    */
   pull(out) {
-    const waiting = this.#pushed - this.#pulled;
-    if (!this.#playing && (waiting >= this.target * this.rate || this.#finished)) {
-      this.#playing = true;
-      this.#calm = this.#seen = this.#stepped = this.#spare = this.#excess = 0;
-      this.#lowest = this.#lately = waiting;
-    }
-    if (!this.#playing) return this.#standIn(out, 0);
-    const count = Math.min(out.length, waiting);
+    const depth = this.#written - this.#read;
+    if (!this.#playing && (depth >= this.target * this.rate || this.#finished)) this.#start(depth);
+    if (!this.#playing) return this.#conceal(out, 0);
+    const count = Math.min(out.length, depth);
     this.#take(out, count);
     if (count < out.length && !this.#finished) {
-      this.underruns += 1;
-      this.target = Math.min(this.most, this.target + GROWTH + this.#tried / this.rate);
-      if (this.#tried) this.#patience = Math.min(WARY, 2 * this.#patience);
-      this.#tried = 0;
-      this.#playing = false;
-      this.#fadesIn = true;
-      this.#fadeAway();
-      return this.#standIn(out, count);
+      this.#underrun();
+      return this.#conceal(out, count);
     }
     out.fill(0, count);
-    this.#settle(out.length);
+    this.#adapt(out.length);
     return count;
   }
 
   /**
-   * Drops what waits, all but a moment in which it fades away.
-   * @returns {number} samples
+   * Drops the buffered audio except a short fade-out.
+   * @returns {number} samples dropped
    */
   clear() {
     if (this.#playing) {
-      const count = Math.min(this.#fade, this.#pushed - this.#pulled);
-      const from = this.#rest.length - count;
-      this.#take(this.#rest.subarray(from), count);
+      const count = Math.min(this.#fade, this.#written - this.#read);
+      const from = this.#concealment.length - count;
+      this.#take(this.#concealment.subarray(from), count);
       for (let i = 0; i < count; i++)
-        this.#rest[from + i] = cross(this.#rest[from + i], 0, i, this.#fade);
-      this.#restAt = from;
+        this.#concealment[from + i] = crossfade(this.#concealment[from + i], 0, i, this.#fade);
+      this.#concealmentAt = from;
     }
-    const dropped = this.#pushed - this.#pulled;
-    this.#pulled = this.#pushed;
+    const dropped = this.#written - this.#read;
+    this.#read = this.#written;
     this.#playing = false;
-    this.#fadesIn = true;
+    this.#fadeIn = true;
     return dropped;
   }
 
-  /** Nothing more will be pushed: what is left is played out. */
+  /** Declares that nothing more will be pushed; the rest is played without waiting. */
   finish() {
     this.#finished = true;
   }
 
+  /** FILLING -> PLAYING. */
+  #start(depth) {
+    this.#playing = true;
+    this.#sinceUnderrun = this.#sinceExcessCheck = this.#sinceSkip = 0;
+    this.#surplus = this.#excess = 0;
+    this.#stableMinDepth = this.#excessMinDepth = depth;
+  }
+
+  /** PLAYING -> FILLING: the target grows, and the last audio fades out. */
+  #underrun() {
+    this.underruns += 1;
+    const grown = this.target + TARGET_INCREASE + this.#lastDecrease / this.rate;
+    this.target = Math.min(this.most, grown);
+    // Lowering the target has led to this underrun.
+    if (this.#lastDecrease) this.#stableSeconds = Math.min(MAX_STABLE, 2 * this.#stableSeconds);
+    this.#lastDecrease = 0;
+    this.#playing = false;
+    this.#fadeIn = true;
+    this.#reversedFade();
+  }
+
+  /** Takes the next `count` buffered samples. */
   #take(out, count) {
     const ring = this.#ring;
-    for (let i = 0; i < count; i++) out[i] = ring[(this.#pulled + i) % ring.length];
-    this.#pulled += count;
-    if (this.#fadesIn && count) {
+    for (let i = 0; i < count; i++) out[i] = ring[(this.#read + i) % ring.length];
+    this.#read += count;
+    if (this.#fadeIn && count) {
       for (let i = 0; i < Math.min(count, this.#fade); i++) {
-        const at = this.#restAt + i;
-        out[i] = cross(at < this.#rest.length ? this.#rest[at] : 0, out[i], i, this.#fade);
+        const at = this.#concealmentAt + i;
+        out[i] = crossfade(at < this.#concealment.length ? this.#concealment[at] : 0, out[i], i, this.#fade);
       }
-      this.#restAt = this.#rest.length;
-      this.#fadesIn = false;
+      this.#concealmentAt = this.#concealment.length;
+      this.#fadeIn = false;
     }
     for (let i = 0; i < count; i++) {
-      this.#last[this.#lastAt] = out[i];
-      this.#lastAt = (this.#lastAt + 1) % this.#last.length;
+      this.#recent[this.#recentAt] = out[i];
+      this.#recentAt = (this.#recentAt + 1) % this.#recent.length;
     }
   }
 
-  /** Gives up some of what is not needed: see `LATELY` and `CALM`. */
-  #settle(count) {
-    const waiting = this.#pushed - this.#pulled;
-    const never = Math.round(SPARE * this.rate);
-    this.#calm += count;
-    this.#seen += count;
-    this.#stepped += count;
-    this.#lowest = Math.min(this.#lowest, waiting);
-    this.#lately = Math.min(this.#lately, waiting);
+  /** Lowers the target and skips audio where the depth is not needed. */
+  #adapt(count) {
+    const depth = this.#written - this.#read;
+    const minDepth = Math.round(MIN_DEPTH * this.rate);
+    this.#sinceUnderrun += count;
+    this.#sinceExcessCheck += count;
+    this.#sinceSkip += count;
+    this.#stableMinDepth = Math.min(this.#stableMinDepth, depth);
+    this.#excessMinDepth = Math.min(this.#excessMinDepth, depth);
     if (this.#finished) return;
-    if (this.#calm >= this.#patience * this.rate) {
-      const spare = Math.floor((this.#lowest - never) / 2);
-      if (spare > this.#fade) {
-        this.#spare = this.#tried = spare;
-        this.target = Math.max(SPARE, this.target - spare / this.rate);
+    if (this.#sinceUnderrun >= this.#stableSeconds * this.rate) {
+      const surplus = Math.floor((this.#stableMinDepth - minDepth) / 2);
+      if (surplus > this.#fade) {
+        this.#surplus = this.#lastDecrease = surplus;
+        this.target = Math.max(MIN_DEPTH, this.target - surplus / this.rate);
       } else {
-        this.#patience = Math.max(CALM, this.#patience / 2);
-        this.#tried = 0;
+        this.#stableSeconds = Math.max(MIN_STABLE, this.#stableSeconds / 2);
+        this.#lastDecrease = 0;
       }
-      this.#calm = 0;
-      this.#lowest = waiting;
+      this.#sinceUnderrun = 0;
+      this.#stableMinDepth = depth;
     }
-    if (this.#seen >= LATELY * this.rate) {
-      this.#excess = Math.max(0, this.#lately - Math.round(this.target * this.rate));
-      this.#seen = 0;
-      this.#lately = waiting;
+    if (this.#sinceExcessCheck >= EXCESS_WINDOW * this.rate) {
+      this.#excess = Math.max(0, this.#excessMinDepth - Math.round(this.target * this.rate));
+      this.#sinceExcessCheck = 0;
+      this.#excessMinDepth = depth;
     }
-    if (this.#stepped >= PACE * this.rate) {
-      const most = Math.min(Math.round(STEP * this.rate), this.#lately - never);
-      this.#giveUp(Math.min(most, Math.max(this.#spare, this.#excess)));
-      this.#stepped = 0;
+    if (this.#sinceSkip >= SKIP_INTERVAL * this.rate) {
+      const most = Math.min(Math.round(SKIP * this.rate), this.#excessMinDepth - minDepth);
+      this.#skip(Math.min(most, Math.max(this.#surplus, this.#excess)));
+      this.#sinceSkip = 0;
     }
   }
 
-  /** Leaves out the next samples, so many that wait, unless it is not worth a fade. */
-  #giveUp(step) {
+  /** Skips the next `step` samples with a crossfade, unless the step is shorter than that. */
+  #skip(step) {
     if (step <= this.#fade) return;
     const ring = this.#ring;
     for (let i = 0; i < this.#fade; i++) {
-      const after = (this.#pulled + step + i) % ring.length;
-      ring[after] = cross(ring[(this.#pulled + i) % ring.length], ring[after], i, this.#fade);
+      const after = (this.#read + step + i) % ring.length;
+      ring[after] = crossfade(ring[(this.#read + i) % ring.length], ring[after], i, this.#fade);
     }
-    this.#pulled += step;
-    this.givenUp += step;
-    this.#lowest -= step;
-    this.#lately -= step;
-    this.#spare = Math.max(0, this.#spare - step);
+    this.#read += step;
+    this.skipped += step;
+    this.#stableMinDepth -= step;
+    this.#excessMinDepth -= step;
+    this.#surplus = Math.max(0, this.#surplus - step);
     this.#excess = Math.max(0, this.#excess - step);
   }
 
-  /** What was played last, backwards and softer and softer, is to stand in. */
-  #fadeAway() {
-    const length = this.#last.length;
+  /** Prepares the concealment: the audio played last, reversed and faded out. */
+  #reversedFade() {
+    const length = this.#recent.length;
     for (let i = 0; i < length; i++) {
-      const sample = this.#last[(this.#lastAt - 1 - i + length) % length];
-      this.#rest[i] = sample * (1 - i / (length - 1));
+      const sample = this.#recent[(this.#recentAt - 1 - i + length) % length];
+      this.#concealment[i] = sample * (1 - i / (length - 1));
     }
-    this.#restAt = 0;
+    this.#concealmentAt = 0;
   }
 
-  #standIn(out, from) {
-    const count = Math.min(out.length - from, this.#rest.length - this.#restAt);
-    for (let i = 0; i < count; i++) out[from + i] = this.#rest[this.#restAt + i];
-    this.#restAt += count;
+  /** Fills `out` from `from` on with the fade-out that is still to be played, then silence. */
+  #conceal(out, from) {
+    const count = Math.min(out.length - from, this.#concealment.length - this.#concealmentAt);
+    for (let i = 0; i < count; i++) out[from + i] = this.#concealment[this.#concealmentAt + i];
+    this.#concealmentAt += count;
     out.fill(0, from + count);
     return from + count;
   }
 }
 
-/** Sample `i` of `fade` on the way from one sound to another. */
-function cross(old, fresh, i, fade) {
+/** Sample `i` of a crossfade of `fade` samples. */
+
+function crossfade(old, fresh, i, fade) {
   const down = fade > 1 ? 1 - i / (fade - 1) : 1;
   return old * down + fresh * (1 - down);
 }

@@ -1,4 +1,15 @@
-"""The jitter buffer: sound arrives in bursts and is played evenly."""
+"""Buffers audio that arrives in bursts, so that it plays evenly.
+
+                   depth >= target, or finish()
+        +---------+ -----------------------------> +---------+
+        | FILLING |                                | PLAYING |
+        +---------+ <----------------------------- +---------+
+          silence,    underrun: target grows,        while PLAYING, per SKIP_INTERVAL: skip a little
+          or the      the last audio fades out;      - surplus: depth never needed in a stable time
+          fade-out    clear()                        - excess: depth above the target for 1 s
+
+client/web/jitter.js is the same algorithm, written without allocation for the audio thread.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +19,39 @@ import numpy as np
 
 from xyt_stream.audio import Pcm16
 
-_FADE = 0.005  # seconds over which one sound becomes another
-_CONCEALED = 0.04  # seconds that stand in for sound that is late, fading away
-_GROWTH = 0.04  # seconds that are held back more after running dry
-_CALM = 5.0  # seconds without running dry after which less will do
-_WARY = 32.0  # seconds that this grows to where it comes to run dry again
-_SPARE = 0.04  # seconds that are never given up
-_STEP = 0.02  # seconds that are given up at once
-_PACE = 0.1  # seconds between two steps
-_LATELY = 1.0  # seconds after which what waited in all of them, beyond the target, is too much
+_CROSSFADE = 0.005  # s; length of every crossfade
+_CONCEALMENT = 0.04  # s; after an underrun the last audio plays backwards this long, fading out
+_TARGET_INCREASE = 0.04  # s; added to the target at each underrun
+_MIN_STABLE = 5.0  # s without an underrun after which the target is lowered
+_MAX_STABLE = 32.0  # s; that time doubles up to this while lowering leads to underruns
+_MIN_DEPTH = 0.04  # s; skipping never goes below this depth
+_SKIP = 0.02  # s; most audio skipped at once
+_SKIP_INTERVAL = 0.1  # s between two skips
+_EXCESS_WINDOW = 1.0  # s; depth above the target throughout it is skipped
 
 
 class JitterBuffer:
-    """Holds sound back for a while, as long as its arrivals need, and plays it evenly.
+    """A playout buffer with adaptive depth.
 
-    It begins to play when `target` seconds wait. When it runs dry, what was heard last fades away
-    backwards, and it holds back more than before; after a calm time it gives up half of what was
-    never needed, a little at a time, and what is beyond the target (all that a stall of the network
-    let through at once) sooner. If it soon runs dry again, it takes back what it gave up, and waits
-    for a longer calm from then on.
-    Where sound was lost on the way, one side fades into the other.
+    Playing begins when `target` seconds are buffered. At an underrun the last audio fades out
+    backwards and the target grows. After a stable time without underruns, half of the depth that
+    was never needed is skipped, a little at a time; depth above the target, as after a stall of the
+    network, is skipped sooner. If lowering the target soon leads to an underrun, it is undone and
+    the next stable time is twice as long. Where audio was lost, the two sides are crossfaded.
 
-    `push` and `pull` may be called from different threads: a sound card pulls from its own.
+    Thread-safe: `push` runs on the event loop, `pull` on the sound card's thread.
 
     Args:
         rate: Hz.
-        target: seconds to have before playing, at first.
-        most: seconds that the target may grow to.
-        limit: seconds it can hold; beyond it the oldest sound is dropped.
+        target: initial target, seconds.
+        most: largest target, seconds.
+        limit: capacity, seconds; beyond it the oldest audio is dropped.
 
     Attributes:
-        target: seconds to have before playing.
-        underruns: how often it ran dry while sound was still to come.
-        dropped: samples lost to `limit`.
-        given_up: samples left out to play sooner.
+        target: seconds to buffer before playing.
+        underruns: number of times the buffer ran empty before `finish`.
+        dropped: samples dropped because of `limit`.
+        skipped: samples skipped to lower the latency.
     """
 
     def __init__(
@@ -51,173 +61,192 @@ class JitterBuffer:
         self.target = target
         self.underruns = 0
         self.dropped = 0
-        self.given_up = 0
-        self._most = most
-        self._fade = round(_FADE * rate)
-        self._down = np.linspace(1, 0, self._fade, dtype=np.float32)
+        self.skipped = 0
+        self._max_target = most
+        self._fade = round(_CROSSFADE * rate)
+        self._ramp = np.linspace(1, 0, self._fade, dtype=np.float32)
         self._ring = np.zeros(round(limit * rate), np.int16)
-        self._pushed = 0
-        self._pulled = 0
-        self._last = np.zeros(round(_CONCEALED * rate), np.int16)  # played last
-        self._rest: Pcm16 = self._ring[:0]  # still to play of what stands in
-        self._playing = False
-        self._fades_in = False
-        self._finished = False
-        self._patience = _CALM  # seconds
-        self._tried = 0  # samples that it last gave up after a calm time
-        self._calm = 0  # samples played without running dry
-        self._lowest = 0  # samples that waited at least, in this calm time
-        self._seen = 0  # samples played since it was last seen whether too much waits
-        self._lately = 0  # samples that waited at least since then
-        self._stepped = 0  # samples played since the last step
-        self._spare = 0  # samples still to be given up after a calm time
-        self._excess = 0  # samples still to be given up as too much
         self._lock = threading.Lock()
+        # All counts are in samples; these two are since the beginning.
+        self._written = 0
+        self._read = 0
+        self._recent = np.zeros(round(_CONCEALMENT * rate), np.int16)  # played last
+        self._concealment: Pcm16 = self._ring[:0]  # fade-out that is still to be played
+        self._playing = False
+        self._fade_in = False  # whether the next audio is faded in
+        self._finished = False
+        # Lowering the target after a stable time.
+        self._stable_seconds = _MIN_STABLE
+        self._since_underrun = 0  # played
+        self._stable_min_depth = 0  # smallest depth since then
+        self._surplus = 0  # still to skip
+        self._last_decrease = 0  # by how much the target was last lowered
+        # Skipping what is above the target.
+        self._since_excess_check = 0  # played
+        self._excess_min_depth = 0  # smallest depth since then
+        self._excess = 0  # still to skip
+        self._since_skip = 0  # played
 
     @property
     def depth(self) -> float:
-        """Seconds of sound that wait."""
-        return (self._pushed - self._pulled) / self.rate
+        """Seconds of audio in the buffer."""
+        return (self._written - self._read) / self.rate
 
     @property
     def done(self) -> bool:
-        """Whether all has been played that ever will be."""
-        return self._finished and self._pushed == self._pulled
+        """Whether `finish` was called and all audio has been played."""
+        return self._finished and self._written == self._read
 
     def push(self, samples: Pcm16, *, gap: bool = False) -> None:
-        """Sound that has arrived: int16 [samples].
+        """Adds audio that has arrived: int16 [samples].
 
         Args:
-            gap: something between this and what came before was lost.
+            gap: audio before these samples was lost.
         """
         with self._lock:
             size = len(self._ring)
             if gap:
-                samples = self._joined(samples)
+                samples = self._crossfade_with_past(samples)
             samples_kept = samples[-size:]
-            self._pushed += len(samples) - len(samples_kept)
-            where = (self._pushed + np.arange(len(samples_kept))) % size
+            self._written += len(samples) - len(samples_kept)
+            where = (self._written + np.arange(len(samples_kept))) % size
             self._ring[where] = samples_kept
-            self._pushed += len(samples_kept)
-            excess = max(0, self._pushed - self._pulled - size)
-            self._pulled += excess
+            self._written += len(samples_kept)
+            excess = max(0, self._written - self._read - size)
+            self._read += excess
             self.dropped += excess
 
     def pull(self, count: int) -> Pcm16:
-        """Sound to play now: int16, `count` samples or, where there are not so many yet, fewer."""
+        """Returns the audio to play now: int16 [count], or fewer samples while FILLING."""
         with self._lock:
-            waiting = self._pushed - self._pulled
-            if not self._playing and (waiting >= self.target * self.rate or self._finished):
-                self._playing = True
-                self._calm = self._seen = self._stepped = self._spare = self._excess = 0
-                self._lowest = self._lately = waiting
+            depth = self._written - self._read
+            if not self._playing and (depth >= self.target * self.rate or self._finished):
+                self._start(depth)
             if not self._playing:
-                return self._stand_in(count)
-            out = self._take(min(count, waiting))
+                return self._conceal(count)
+            out = self._take(min(count, depth))
             if len(out) < count and not self._finished:
-                self.underruns += 1
-                grown = self.target + _GROWTH + self._tried / self.rate
-                self.target = min(self._most, grown)
-                if self._tried:
-                    self._patience, self._tried = min(_WARY, 2 * self._patience), 0
-                self._playing = False
-                self._fades_in = True
-                self._rest = self._fading_away()
-                out = np.concatenate([out, self._stand_in(count - len(out))])
+                self._underrun()
+                out = np.concatenate([out, self._conceal(count - len(out))])
             else:
-                self._settle(count)
+                self._adapt(count)
             return out
 
     def clear(self) -> int:
-        """Drops what waits, all but a moment in which it fades away; returns how many samples."""
+        """Drops the buffered audio except a short fade-out; returns the samples dropped."""
         with self._lock:
             if self._playing:
-                fading = self._take(min(self._fade, self._pushed - self._pulled))
-                self._rest = (fading * self._down[: len(fading)]).astype(np.int16)
-            dropped = self._pushed - self._pulled
-            self._pulled = self._pushed
+                fading = self._take(min(self._fade, self._written - self._read))
+                self._concealment = (fading * self._ramp[: len(fading)]).astype(np.int16)
+            dropped = self._written - self._read
+            self._read = self._written
             self._playing = False
-            self._fades_in = True
+            self._fade_in = True
             return dropped
 
     def finish(self) -> None:
-        """Nothing more will be pushed: what is left is played out."""
+        """Declares that nothing more will be pushed; the rest is played without waiting."""
         self._finished = True
 
+    def _start(self, depth: int) -> None:
+        """FILLING -> PLAYING."""
+        self._playing = True
+        self._since_underrun = self._since_excess_check = self._since_skip = 0
+        self._surplus = self._excess = 0
+        self._stable_min_depth = self._excess_min_depth = depth
+
+    def _underrun(self) -> None:
+        """PLAYING -> FILLING: the target grows, and the last audio fades out."""
+        self.underruns += 1
+        grown = self.target + _TARGET_INCREASE + self._last_decrease / self.rate
+        self.target = min(self._max_target, grown)
+        if self._last_decrease:  # lowering the target has led to this underrun
+            self._stable_seconds = min(_MAX_STABLE, 2 * self._stable_seconds)
+            self._last_decrease = 0
+        self._playing = False
+        self._fade_in = True
+        self._concealment = self._reversed_fade()
+
     def _take(self, count: int) -> Pcm16:
-        out = self._ring[(self._pulled + np.arange(count)) % len(self._ring)]
-        self._pulled += count
-        if self._fades_in and count:
-            rest = np.zeros(self._fade, np.int16)
-            rest[: len(self._rest)] = self._rest[: self._fade]
-            out = self._crossed(rest, out)
-            self._rest, self._fades_in = self._rest[:0], False
-        kept = out[-len(self._last) :]
-        self._last = np.concatenate([self._last[len(kept) :], kept])
+        """The next `count` samples that are buffered, int16 [count]."""
+        out = self._ring[(self._read + np.arange(count)) % len(self._ring)]
+        self._read += count
+        if self._fade_in and count:
+            old = np.zeros(self._fade, np.int16)
+            old[: len(self._concealment)] = self._concealment[: self._fade]
+            out = self._crossfade(old, out)
+
+            self._concealment, self._fade_in = self._concealment[:0], False
+        kept = out[-len(self._recent) :]
+        self._recent = np.concatenate([self._recent[len(kept) :], kept])
         return out
 
-    def _settle(self, count: int) -> None:
-        """Gives up some of what is not needed: see `_LATELY` and `_CALM`."""
-        waiting = self._pushed - self._pulled
-        self._calm += count
-        self._seen += count
-        self._stepped += count
-        self._lowest = min(self._lowest, waiting)
-        self._lately = min(self._lately, waiting)
+    def _adapt(self, count: int) -> None:
+        """Lowers the target and skips audio where the depth is not needed."""
+        depth = self._written - self._read
+        min_depth = round(_MIN_DEPTH * self.rate)
+        self._since_underrun += count
+        self._since_excess_check += count
+        self._since_skip += count
+        self._stable_min_depth = min(self._stable_min_depth, depth)
+        self._excess_min_depth = min(self._excess_min_depth, depth)
         if self._finished:
             return
-        if self._calm >= self._patience * self.rate:
-            spare = (self._lowest - round(_SPARE * self.rate)) // 2
-            if spare > self._fade:
-                self._spare = self._tried = spare
-                self.target = max(_SPARE, self.target - spare / self.rate)
+        if self._since_underrun >= self._stable_seconds * self.rate:
+            surplus = (self._stable_min_depth - min_depth) // 2
+            if surplus > self._fade:
+                self._surplus = self._last_decrease = surplus
+                self.target = max(_MIN_DEPTH, self.target - surplus / self.rate)
             else:
-                self._patience, self._tried = max(_CALM, self._patience / 2), 0
-            self._calm, self._lowest = 0, waiting
-        if self._seen >= _LATELY * self.rate:
-            self._excess = max(0, self._lately - round(self.target * self.rate))
-            self._seen, self._lately = 0, waiting
-        if self._stepped >= _PACE * self.rate:
-            most = min(round(_STEP * self.rate), self._lately - round(_SPARE * self.rate))
-            self._give_up(min(most, max(self._spare, self._excess)))
-            self._stepped = 0
+                self._stable_seconds = max(_MIN_STABLE, self._stable_seconds / 2)
+                self._last_decrease = 0
+            self._since_underrun, self._stable_min_depth = 0, depth
+        if self._since_excess_check >= _EXCESS_WINDOW * self.rate:
+            self._excess = max(0, self._excess_min_depth - round(self.target * self.rate))
+            self._since_excess_check, self._excess_min_depth = 0, depth
+        if self._since_skip >= _SKIP_INTERVAL * self.rate:
+            most = min(round(_SKIP * self.rate), self._excess_min_depth - min_depth)
+            self._skip(min(most, max(self._surplus, self._excess)))
+            self._since_skip = 0
 
-    def _give_up(self, step: int) -> None:
-        """Leaves out the next samples, so many that wait, unless it is not worth a fade."""
+    def _skip(self, step: int) -> None:
+        """Skips the next `step` samples with a crossfade, unless the step is shorter than that."""
         if step <= self._fade:
             return
-        fading = (self._pulled + np.arange(self._fade)) % len(self._ring)
+        fading = (self._read + np.arange(self._fade)) % len(self._ring)
         after = (fading + step) % len(self._ring)
-        self._ring[after] = self._crossed(self._ring[fading], self._ring[after])
-        self._pulled += step
-        self.given_up += step
-        self._lowest -= step
-        self._lately -= step
-        self._spare = max(0, self._spare - step)
+        self._ring[after] = self._crossfade(self._ring[fading], self._ring[after])
+        self._read += step
+        self.skipped += step
+        self._stable_min_depth -= step
+        self._excess_min_depth -= step
+        self._surplus = max(0, self._surplus - step)
         self._excess = max(0, self._excess - step)
 
-    def _fading_away(self) -> Pcm16:
-        """What was played last, backwards and softer and softer."""
-        ramp = np.linspace(1, 0, len(self._last), dtype=np.float32)
-        away: Pcm16 = (self._last[::-1] * ramp).astype(np.int16)
-        return away
+    def _reversed_fade(self) -> Pcm16:
+        """The audio played last, reversed and faded out."""
+        ramp = np.linspace(1, 0, len(self._recent), dtype=np.float32)
+        faded: Pcm16 = (self._recent[::-1] * ramp).astype(np.int16)
+        return faded
 
-    def _stand_in(self, count: int) -> Pcm16:
-        out, self._rest = self._rest[:count], self._rest[count:]
+    def _conceal(self, count: int) -> Pcm16:
+        """Up to `count` samples of the fade-out that is still to be played."""
+        out, self._concealment = self._concealment[:count], self._concealment[count:]
         return out
 
-    def _joined(self, samples: Pcm16) -> Pcm16:
-        """`samples`, begun by what was pushed last, backwards, fading into them."""
-        before = min(self._fade, self._pushed)
-        past = self._ring[(self._pushed - 1 - np.arange(before)) % len(self._ring)]
-        return self._crossed(
+    def _crossfade_with_past(self, samples: Pcm16) -> Pcm16:
+        """`samples`, faded in from the reversed audio before them."""
+        before = min(self._fade, self._written)
+        past = self._ring[(self._written - 1 - np.arange(before)) % len(self._ring)]
+        return self._crossfade(
             np.concatenate([past, np.zeros(self._fade - before, np.int16)]), samples
         )
 
-    def _crossed(self, old: Pcm16, new: Pcm16) -> Pcm16:
-        """`new`, its beginning faded over from `old`, [fade]."""
+    def _crossfade(self, old: Pcm16, new: Pcm16) -> Pcm16:
+        """`new`, with its beginning crossfaded from `old` [fade]."""
+
         length = min(len(new), self._fade)
-        down = self._down[:length]
+        down = self._ramp[:length]
         mixed: Pcm16 = new.copy()
         mixed[:length] = (old[:length] * down + new[:length] * (1 - down)).astype(np.int16)
         return mixed
