@@ -71,6 +71,41 @@ def test_batches_of_unequal_length(codecs, vectors, fixtures, name):
         assert_sounds_like(wav[i, : frames * codec.frame_samples_out], expected, case)
 
 
+@pytest.fixture(scope="module")
+def edges(fixtures):
+    """Clips of 20.0, 20.08, 24.1 and 30.0 s: each begins the same speech, and ends in a window."""
+    folder = fixtures / "published" / "xy16k"
+    expected = load_file(folder / "edges.safetensors")
+    speech = torch.from_numpy(read_audio(folder / "edges.flac")[0])
+    return expected, [speech[: expected[f"heard_{case}"].item()] for case in range(4)]
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_a_window_begins_wherever_20_s_are_over(codecs, edges, case):
+    expected, clips = edges
+    codes = codecs["xy16k"].encode(clips[case])
+    assert torch.equal(codes, expected[f"codes_{case}"].long())
+    assert_sounds_like(codecs["xy16k"].decode(codes), expected, case)
+
+
+def test_a_batch_gives_each_clip_what_it_has_alone(codecs, edges):
+    codec, (expected, clips) = codecs["xy16k"], edges
+    clips = [*clips, clips[1][:100_000], clips[0].repeat(2)[: 501 * 1280]]
+    lengths = torch.tensor([len(clip) for clip in clips])
+    codes = codec.encode(torch.nn.utils.rnn.pad_sequence(clips, batch_first=True), lengths)
+    wav = codec.decode(codes, lengths // 1280)
+    for i, clip in enumerate(clips):
+        frames = len(clip) // 1280
+        alone = codec.encode(clip)
+        assert torch.equal(codes[i, :, :frames], alone)
+        sound = codec.decode(alone)
+        heard = wav[i, : len(sound)]
+        assert (heard - sound).abs().max() < 1e-4 * sound.abs().max()
+        assert not wav[i, len(sound) :].any()
+        if i < 4:
+            assert torch.equal(alone, expected[f"codes_{i}"].long())
+
+
 def test_rates_come_from_either_dialect(codecs):
     assert (codecs["xy16k"].output_rate, codecs["xy16k"].frame_samples_out) == (16_000, 1280)
     assert (codecs["xy24k"].output_rate, codecs["xy24k"].frame_samples_out) == (24_000, 1920)

@@ -29,6 +29,17 @@ def test_seeing_the_whole_clip_is_offline(bidirectional, frames, same_codes, loo
     assert torch.allclose(live, sound, atol=1e-3 * sound.abs().max())
 
 
+def test_seeing_the_whole_clip_is_offline_in_the_first_stride_only(short_window, speech):
+    """Then published windows begin without a past, and a live stream's have one."""
+    wav = speech.repeat(3)[: 40 * 1280]
+    stride = 26  # two thirds of this window, as 20 s are of 30
+    live, offline = encoded(short_window, wav, 39), short_window.encode(wav)
+    assert torch.equal(live[:, :stride], offline[:, :stride])
+    assert not torch.equal(live[:, stride:], offline[:, stride:])
+    first = wav[: stride * 1280]
+    assert torch.equal(encoded(short_window, first, stride), short_window.encode(first))
+
+
 def test_a_clip_shorter_than_the_lookahead(bidirectional, speech):
     wav = speech[:3000]
     padded = torch.nn.functional.pad(wav, (0, 840))

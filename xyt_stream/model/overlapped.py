@@ -1,8 +1,8 @@
 """Whole clips through a bidirectional network, in the published overlapping 30 s windows.
 
-Windows of 375 frames start every 250; the first 250 frames of each are kept. Nothing is padded
-further than to the longest clip of the batch, which changes no result: what lies beyond a clip's
-end is masked or cut in every layer.
+A window of 375 frames starts every 250, as long as anything of the clip is left; the first 250
+frames of each window are kept. Nothing is padded further than to the longest clip of the batch,
+which changes no result: what lies beyond a clip's end is masked or cut in every layer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from xyt_stream.model.config import MEL_HOP, STEPS_PER_FRAME
 from xyt_stream.model.timeline import Clip
 from xyt_stream.model.tokenizer import Tokenizer
 
-STRIDE = 250  # frames (20 s) from one window's start to the next
+
+def _stride(network: Tokenizer) -> int:
+    """Frames from one window's start to the next: 250 (20 s) of the published 375."""
+    return network.config.context * 2 // 3
 
 
 def encode(network: Tokenizer, wav: Tensor, lengths: Tensor) -> Tensor:
@@ -30,15 +33,13 @@ def encode(network: Tokenizer, wav: Tensor, lengths: Tensor) -> Tensor:
         int64 [batch, codebooks, longest // 1280]; a clip's own codes are its first
         length // 1280 frames.
     """
-    window = network.config.context
+    window, stride = network.config.context, _stride(network)
     total = wav.shape[1] // FRAME_SAMPLES
-    if total <= window:
-        return _encode_window(network, wav, lengths)[:, :, :total]
     parts = []
-    for start in range(0, total, STRIDE):
+    for start in range(0, total, stride):
         at = start * FRAME_SAMPLES
         piece = wav[:, at : at + window * FRAME_SAMPLES]
-        parts.append(_encode_window(network, piece, (lengths - at).clamp(min=0))[:, :, :STRIDE])
+        parts.append(_encode_window(network, piece, (lengths - at).clamp(min=0))[:, :, :stride])
     return torch.cat(parts, dim=2)[:, :, :total]
 
 
@@ -63,17 +64,14 @@ def decode(network: Tokenizer, codes: Tensor, lengths: Tensor) -> Tensor:
     Returns:
         float32 [batch, frames * frame_samples_out]; silence beyond a clip's end.
     """
-    window, samples = network.config.context, network.config.frame_samples_out
-    total = codes.shape[2]
-    if total <= window:
-        return _decode_window(network, codes, lengths)
+    window, stride = network.config.context, _stride(network)
     parts = [
         _decode_window(
             network, codes[:, :, start : start + window], (lengths - start).clamp(min=0)
-        )[:, : STRIDE * samples]
-        for start in range(0, total, STRIDE)
+        )[:, : stride * network.config.frame_samples_out]
+        for start in range(0, codes.shape[2], stride)
     ]
-    return torch.cat(parts, dim=1)[:, : total * samples]
+    return torch.cat(parts, dim=1)
 
 
 def _decode_window(network: Tokenizer, codes: Tensor, lengths: Tensor) -> Tensor:
