@@ -62,6 +62,18 @@ def test_a_slot_that_changed_hands_keeps_its_row_and_starts_afresh():
     assert pcm[0].tolist() == [2, 2, 2, 2]
 
 
+@pytest.mark.parametrize("left", [3, 2 * RING])
+def test_silent_frames_wait_since_the_stream_ended(left):
+    slots = make(encoder_lead=5)
+    slots.open(0, from_codes=False)
+    for i in range(2 * RING):
+        slots.push(0, sound(1), float(i))
+        take(slots)
+    slots.end(0, left, None, 100.0)
+    since = [take(slots)[0].waited_since[0] for _ in range(left)]
+    assert since == [100.0] * left
+
+
 def test_silence_follows_the_last_frame_and_the_encoder_is_told_when():
     slots = make(encoder_lead=5)
     slots.open(0, from_codes=False)

@@ -146,6 +146,8 @@ class Slots:
             self.push(slot, last, now)
         self._silent_from[slot] = self._written[slot]
         self._written[slot] = start + left
+        silence = slot * RING + np.arange(start, start + min(left, RING)) % RING
+        self._pushed_at[silence] = now  # not the time of the frame that lay there before
         self._left[slot] = left
         self._ending[slot] = True
 
