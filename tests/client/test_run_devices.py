@@ -13,7 +13,7 @@ from .programs import finish, one_line
 
 def test_no_microphone_is_one_line(launch, server_url, no_devices):
     mic = launch("client/mic.py", "--url", server_url, env=no_devices)
-    assert one_line(mic).startswith("Error: there is no microphone that works")
+    assert one_line(mic).startswith("Error: cannot open the microphone")
 
 
 def loudness(samples, rate):

@@ -15,7 +15,7 @@ def size(path):
 
 
 LOST = "The connection was lost: trying again."
-ANEW = "The server was started again, or gave the session up: a new one begins."
+ANEW = "The server was restarted or dropped the session: a new session begins."
 
 
 def told(err):

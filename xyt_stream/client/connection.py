@@ -1,4 +1,4 @@
-"""One session with a server, for whoever speaks and hears in it."""
+"""The public client API: `connect` opens a session, `Connection` sends and receives in it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from xyt_stream.protocol.packing import CodeArray
 RESUME_SECONDS = 30.0
 KEEPALIVE = 20.0  # seconds
 
-# What goes into one message; longer pieces are sent as several.
-_MOST_SAMPLES = MAX_MESSAGE // 4
-_MOST_FRAMES = MAX_MESSAGE // 256
+# Largest content of one message; longer arrays are split.
+_MAX_SAMPLES = MAX_MESSAGE // 4
+_MAX_FRAMES = MAX_MESSAGE // 256
 
 
 @asynccontextmanager
@@ -40,22 +40,22 @@ async def connect(
     resume: float = RESUME_SECONDS,
     keepalive: float | None = KEEPALIVE,
 ) -> AsyncIterator[Connection]:
-    """A session that has begun; leaving the block closes it.
+    """Opens a session; leaving the block closes it.
 
     Args:
         url: ws://host:port or wss://host:port.
         role: "loopback", "encode", "decode", "mic", "speaker", "user" or "model".
-        room: to meet the others in; a user may do without, see docs/duplex.md.
-        receive: "pcm", "codes" or both; None: what the role is for.
-        send_rate, receive_rate: Hz of the sound; None: the codec's own.
-        voice: whom a speaker hears in a conversation: "user" or "model"; None: the model.
-        token: what the server asks for, if it does.
-        resume: seconds to try to take the session up again when its connection is lost; 0: it ends.
+        room: name of the room; optional for a user, see docs/duplex.md.
+        receive: "pcm", "codes" or both; None: the role's default.
+        send_rate, receive_rate: Hz of the sound; None: the codec's rates.
+        voice: for a speaker, the side of a conversation to hear: "user" or "model"; None: "model".
+        token: the server's access token, if it requires one.
+        resume: seconds to try to resume the session after its connection was lost; 0: it ends.
         keepalive: seconds between pings, and for the answer to one; None: no pings.
 
     Raises:
-        ConnectionFailedError: the server cannot be reached, or went away.
-        ProtocolError: the server refused the session, or cut it off: see its name.
+        ConnectionFailedError: the server cannot be reached, or the connection was lost.
+        ProtocolError: the server refused or ended the session; `name` says why.
     """
     hello = Hello(
         role=role,
@@ -78,17 +78,18 @@ async def connect(
 
 
 class Connection:
-    """Made by `connect`. Iterating gives what the server sends: Pcm, Codes, Notice, Pong, End.
+    """An open session, made by `connect`. All methods run on one event loop.
 
-    In a conversation also Clear (drop what has not been played, and say so with `cleared`), and to
-    a model Playing and Cleared.
+    Iterating yields the server's messages: Pcm, Codes, Notice, Pong and End; in a conversation also
+    Clear (drop the audio that has not been played and answer with `cleared`), and for a model
+    Playing and Cleared. End is the last; without it, iteration raises ConnectionFailedError or
+    ProtocolError.
 
-    End is the last; without it iteration ends in ConnectionFailedError or ProtocolError. While a
-    lost connection is being replaced, sending waits; a Notice named "interrupted" tells when that
-    begins and one named "resumed" when it is over. Nothing is lost and nothing comes twice.
+    While a lost connection is being resumed, sending waits; a Notice named "interrupted" marks the
+    beginning and one named "resumed" the end. No media are lost or repeated.
 
     Attributes:
-        ready: what the server said about the session: rates, delays, the model.
+        ready: the server's description of the session: rates, delays, the model.
     """
 
     def __init__(self, ready: Ready, machine: ClientMachine, transport: Transport) -> None:
@@ -99,12 +100,12 @@ class Connection:
         self._frames_sent = 0
 
     async def send_pcm(self, samples: npt.NDArray[Any]) -> None:
-        """Sound at `ready.send_rate`: int16, or float full scale at +-1, [samples].
+        """Sends sound at `ready.send_rate`: int16, or float with full scale +-1, [samples].
 
         Raises:
-            AudioError: samples are NaN, infinite or of another shape.
-            ProtocolError: not_allowed, or what the server has cut the session off with.
-            ConnectionFailedError: the server went away.
+            AudioError: a sample is NaN or infinite, or the shape or dtype is wrong.
+            ProtocolError: not_allowed, or the error with which the server ended the session.
+            ConnectionFailedError: the connection was lost and could not be resumed.
         """
         samples = np.asarray(samples)
         if samples.ndim != 1 or (samples.dtype != np.int16 and samples.dtype.kind != "f"):
@@ -114,42 +115,57 @@ class Connection:
             if not np.isfinite(samples).all():
                 raise AudioError("the sound holds samples that are not numbers (NaN or infinite)")
             samples = to_int16(samples)
-        for start in range(0, len(samples), _MOST_SAMPLES):
-            piece = samples[start : start + _MOST_SAMPLES]
-            await self._transport.send_media(partial(self._pcm, piece))
+        for start in range(0, len(samples), _MAX_SAMPLES):
+            chunk = samples[start : start + _MAX_SAMPLES]
+            await self._transport.send_media(partial(self._pcm, chunk))
 
     async def send_codes(self, codes: CodeArray) -> None:
-        """Codes, int64 [codebooks, frames]; a model's that come when its user has ended go nowhere.
+        """Sends codes, int64 [codebooks, frames]. A model's codes after its user's end are ignored.
 
         Raises:
-            CodeError: they are not this codec's.
+            CodeError: the shape or a code does not fit the server's codec.
             ProtocolError, ConnectionFailedError: as `send_pcm`.
         """
-        with self._unless_over():
-            for start in range(0, codes.shape[-1], _MOST_FRAMES):
-                piece = codes[..., start : start + _MOST_FRAMES]
-                await self._transport.send_media(partial(self._codes, piece))
+        with self._ignoring_end():
+            for start in range(0, codes.shape[-1], _MAX_FRAMES):
+                chunk = codes[..., start : start + _MAX_FRAMES]
+                await self._transport.send_media(partial(self._codes, chunk))
 
     async def clear(self) -> None:
-        """In a conversation: what the model has said and the user has not heard is dropped.
+        """Asks to drop the model's speech that the user has not heard yet (in a conversation).
 
-        Lost if the connection is; a Cleared tells the model what became of it.
+        It is lost if the connection is lost; the model gets a Cleared with the result.
+
+        Raises:
+            ProtocolError, ConnectionFailedError: as `send_pcm`.
         """
-        with self._unless_over():
+        with self._ignoring_end():
             await self._transport.send(self._machine.clear)
 
     async def cleared(self, unplayed: int) -> None:
-        """Answers a Clear: so many samples, at `ready.receive_rate`, were dropped unheard."""
-        with self._unless_over():
-            await self._say(Cleared(unplayed=unplayed))
+        """Answers a Clear: `unplayed` samples, at `ready.receive_rate`, were dropped unheard.
+
+        Raises:
+            ProtocolError, ConnectionFailedError: as `send_pcm`.
+        """
+        with self._ignoring_end():
+            await self._send_control(Cleared(unplayed=unplayed))
 
     async def ping(self, time: float) -> None:
-        """Asks for a Pong with the same time; it is lost if the connection is."""
-        await self._say(Ping(time=time))
+        """Asks for a Pong with the same time; it is lost if the connection is lost.
+
+        Raises:
+            ProtocolError, ConnectionFailedError: as `send_pcm`.
+        """
+        await self._send_control(Ping(time=time))
 
     async def end(self) -> None:
-        """Nothing more will be sent; what is on its way still comes, and then End."""
-        with self._unless_over():
+        """Ends the input; the rest of the output still arrives, and then End.
+
+        Raises:
+            ProtocolError, ConnectionFailedError: as `send_pcm`.
+        """
+        with self._ignoring_end():
             await self._transport.end()
 
     async def close(self) -> None:
@@ -163,7 +179,7 @@ class Connection:
             if isinstance(event, End):
                 return
 
-    async def _say(self, message: Cleared | Ping) -> None:
+    async def _send_control(self, message: Cleared | Ping) -> None:
         await self._transport.send(lambda: self._machine.control(message))
 
     def _pcm(self, samples: Pcm16) -> bytes:
@@ -177,8 +193,9 @@ class Connection:
         return data
 
     @contextmanager
-    def _unless_over(self) -> Iterator[None]:
-        """A model's user may end at any time: what the model still sends then is no fault."""
+    def _ignoring_end(self) -> Iterator[None]:
+        """Ignores that the session has ended: a model's user may end it at any time."""
+
         try:
             yield
         except ProtocolError:

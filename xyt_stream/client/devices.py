@@ -1,4 +1,4 @@
-"""Microphones and loudspeakers, through PortAudio."""
+"""Captures from microphones and plays on loudspeakers, through PortAudio (extra "audio")."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from xyt_stream.client.jitter import JitterBuffer
 from xyt_stream.errors import DeviceError, MissingExtraError
 
 _BLOCK_SECONDS = 0.02
-_PATIENCE = 2.0  # seconds that a device may be late at the end
+_DRAIN_MARGIN = 2.0  # seconds that a device may take longer than the buffered audio
 
 
 def list_devices() -> list[tuple[str, str, str, str, str]]:
-    """Each sound device as text: number, name, input and output channels, "input"/"output" default.
+    """Lists the sound devices, each as (number, name, input channels, output channels, defaults).
+
+    `defaults` is "input", "output", both with a comma, or empty.
 
     Raises:
-        MissingExtraError, DeviceError: there is no way to reach sound devices at all.
+        MissingExtraError: the extra "audio" is not installed.
+        DeviceError: PortAudio is missing.
     """
     sounddevice = _sounddevice()
     default_input, default_output = sounddevice.default.device
@@ -47,16 +50,17 @@ def list_devices() -> list[tuple[str, str, str, str, str]]:
 
 
 class Microphone:
-    """A sound device that is listened to from now on.
+    """Captures a sound device. PortAudio's thread fills a queue that `blocks` reads.
 
     Args:
-        device: a number or part of a name, as `list_devices` gives them; None: the default.
+        device: a number or part of a name, as in `list_devices`; None: the default.
 
     Raises:
-        MissingExtraError, DeviceError.
+        MissingExtraError: the extra "audio" is not installed.
+        DeviceError: there is no such device.
     """
 
-    seconds: float | None = None  # without end
+    seconds: float | None = None  # duration: unknown
 
     def __init__(self, device: str | None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -65,22 +69,23 @@ class Microphone:
         self._resampler = StreamResampler(rate, INPUT_RATE)
 
     async def blocks(self) -> AsyncIterator[Pcm16]:
-        """int16 [samples] at INPUT_RATE, as they are heard."""
+        """Yields int16 [samples] at INPUT_RATE as they are captured."""
         self._stream.start()
         while (block := await self._queue.get()) is not None:
             yield to_int16(self._resampler.push(to_float32(block)))
 
     def skip(self) -> None:
-        """What was heard by now, and was not taken, is left out."""
+        """Drops the captured blocks that have not been yielded yet."""
         waiting = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
         if any(block is None for block in waiting):
             self.stop()
 
     def stop(self) -> None:
-        """No more blocks after those that were heard already."""
+        """Ends `blocks` after those that were captured already."""
         self._queue.put_nowait(None)
 
     def close(self) -> None:
+        """Closes the device."""
         self._stream.close()
 
     def _captured(self, samples: np.ndarray, frames: int, when: object, status: object) -> None:
@@ -89,14 +94,15 @@ class Microphone:
 
 
 class Loudspeaker:
-    """A sound device that plays what is written, through a jitter buffer.
+    """Plays audio on a sound device through a jitter buffer; PortAudio's thread pulls from it.
 
     Args:
         device: as for Microphone.
-        rate: Hz of what will be written.
+        rate: Hz of the audio that will be written.
 
     Raises:
-        MissingExtraError, DeviceError.
+        MissingExtraError: the extra "audio" is not installed.
+        DeviceError: there is no such device.
     """
 
     def __init__(self, device: str | None, rate: int) -> None:
@@ -109,25 +115,26 @@ class Loudspeaker:
         self._stream.start()
 
     def write(self, samples: Pcm16, *, gap: bool = False) -> None:
-        """int16 [samples]; before a gap's samples something was lost."""
+        """Plays int16 [samples] at `rate`; `gap`: audio before them was lost."""
         self.buffer.push(to_int16(self._resampler.push(to_float32(samples))), gap=gap)
 
     def clear(self) -> int:
-        """Falls silent; returns how many samples of what was written will not be heard."""
+        """Drops the audio that has not been played; returns its number of samples at `rate`."""
         dropped = self.buffer.clear()
         return round(dropped * self._rate / self.buffer.rate)
 
     async def drain(self) -> None:
-        """Waits until all has been played."""
+        """Waits until all audio has been played."""
         self.buffer.push(to_int16(self._resampler.flush()))
         self.buffer.finish()
-        # A device that was unplugged asks for nothing more: do not wait for it for ever.
+        # A device that was unplugged never pulls the rest: hence the timeout.
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._played.wait(), self.buffer.depth + _PATIENCE)
-        # The device holds some more; stopping it waits for that.
+            await asyncio.wait_for(self._played.wait(), self.buffer.depth + _DRAIN_MARGIN)
+        # `stop` waits for the audio that the device itself has buffered.
         await asyncio.to_thread(self._stream.stop)
 
     def close(self) -> None:
+        """Closes the device."""
         self._stream.close()
 
     def _play(self, out: np.ndarray, frames: int, when: object, status: object) -> None:
@@ -143,7 +150,7 @@ def _sounddevice() -> ModuleType:
         import sounddevice
     except ModuleNotFoundError:
         raise MissingExtraError("Sound devices", "audio") from None
-    except OSError:  # what sounddevice raises when it finds no PortAudio
+    except OSError:  # sounddevice found no PortAudio library
         raise DeviceError(
             "the PortAudio library is missing: install it (Debian, Ubuntu: apt install "
             "libportaudio2; Fedora: dnf install portaudio; macOS: brew install portaudio)"
@@ -153,9 +160,13 @@ def _sounddevice() -> ModuleType:
 
 
 def _open(kind: str, device: str | None, rate: int, callback: Any) -> tuple[Any, int]:
-    """A mono int16 stream at `rate`, or at the device's own rate where it has no other."""
+    """Opens a mono int16 stream at `rate`, or at the device's default rate if it refuses `rate`.
+
+    Returns:
+        The stream and its rate in Hz.
+    """
     sounddevice = _sounddevice()
-    what = "microphone" if kind == "input" else "loudspeaker"
+    label = "microphone" if kind == "input" else "loudspeaker"
     number = int(device) if device is not None and device.isdecimal() else device
     check = getattr(sounddevice, f"check_{kind}_settings")
     try:
@@ -174,9 +185,10 @@ def _open(kind: str, device: str | None, rate: int, callback: Any) -> tuple[Any,
             callback=callback,
         )
     except (sounddevice.PortAudioError, ValueError) as error:
-        asked = "" if device is None else f" {device!r}"
+        named = "" if device is None else f" {device!r}"
         raise DeviceError(
-            f"there is no {what}{asked} that works ({error}): `xyt-stream devices` lists what "
-            f"there is, --{kind} FILE does without"
+            f"cannot open the {label}{named} ({error}): `xyt-stream devices` lists the devices, "
+            f"--{kind} FILE uses a file instead"
         ) from None
+
     return stream, rate

@@ -1,4 +1,4 @@
-"""Sound files in the place of a microphone and a loudspeaker."""
+"""Uses sound files instead of a microphone and a loudspeaker, in real time."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ BLOCK = INPUT_RATE // 50  # samples, 20 ms
 
 
 class FileSource:
-    """A sound file, spoken in real time.
+    """Yields a sound file at the pace of a microphone.
 
     Args:
-        silence: seconds of it that follow.
+        silence: seconds of silence after the file.
 
     Attributes:
-        seconds: how long it is.
+        seconds: duration.
 
     Raises:
-        AudioError: it is no sound file.
+        AudioError: the file cannot be read as sound.
     """
 
     def __init__(self, path: Path, silence: float = 0.0) -> None:
         samples, _ = read_audio(path, INPUT_RATE)
-        after = np.zeros(round(silence * INPUT_RATE), np.int16)
-        self._pcm = np.concatenate([to_int16(samples), after])
+        tail = np.zeros(round(silence * INPUT_RATE), np.int16)
+        self._pcm = np.concatenate([to_int16(samples), tail])
         self._start = 0.0
         self._next = 0  # sample
         self._stopped = asyncio.Event()
         self.seconds: float | None = len(self._pcm) / INPUT_RATE
 
     async def blocks(self) -> AsyncIterator[Pcm16]:
-        """int16 [up to BLOCK] at INPUT_RATE, each when a microphone would have heard its end."""
+        """Yields int16 [up to BLOCK] at INPUT_RATE, each at the time a microphone would."""
         self._start = time.monotonic()
         while self._next < len(self._pcm):
             block = self._pcm[self._next : self._next + BLOCK]
@@ -52,20 +52,20 @@ class FileSource:
             yield block
 
     def skip(self) -> None:
-        """What a microphone has heard by now, and was not taken, is left out."""
+        """Drops the blocks that a microphone would have captured by now."""
         now = int((time.monotonic() - self._start) * INPUT_RATE)
         self._next = max(self._next, now // BLOCK * BLOCK)
 
     def stop(self) -> None:
-        """No more blocks."""
+        """Ends `blocks` at once."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Does nothing: the file was read whole."""
 
 
 class FileSink:
-    """Writes all sound as it arrives, and tells how a loudspeaker's jitter buffer would have fared.
+    """Writes audio into a file as it arrives, and simulates a loudspeaker's jitter buffer.
 
     Raises:
         AudioError: the file cannot be written.
@@ -79,10 +79,10 @@ class FileSink:
         self._played = 0
 
     def write(self, samples: Pcm16, *, gap: bool = False) -> None:
-        """int16 [samples]; before a gap's samples something was lost.
+        """Writes int16 [samples] at `rate`; `gap`: audio before them was lost.
 
         Raises:
-            AudioError: the file cannot be written any more.
+            AudioError: writing failed, for example because the disk is full.
         """
         with writing(self._path):
             self._file.write(samples)
@@ -95,12 +95,13 @@ class FileSink:
         self.buffer.push(samples, gap=gap)
 
     def clear(self) -> int:
-        """What a loudspeaker would not have played by now, in samples; the file has it."""
+        """Returns the samples that a loudspeaker would not have played yet; the file has them."""
         return self.buffer.clear()
 
     async def drain(self) -> None:
-        """Nothing waits: all is written."""
+        """Does nothing: everything has been written."""
 
     def close(self) -> None:
-        """The file is complete."""
+        """Completes the file."""
+
         self._file.close()

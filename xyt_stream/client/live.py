@@ -1,4 +1,4 @@
-"""Live sessions, which begin anew where they cannot go on: for sound of now."""
+"""Keeps live audio going: a session that cannot be resumed is replaced by a new one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from xyt_stream.errors import ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.machine import Event
 from xyt_stream.protocol.messages import Notice, Ready
 
-PATIENCE = 300.0  # seconds that a server may be away
-RESTARTED = "restarted"  # the notice's name
+MAX_OUTAGE = 300.0  # seconds that the server may be unreachable
+RESTARTED = "restarted"  # name of the notice that a new session has begun
 
 _Begin: TypeAlias = Callable[..., AbstractAsyncContextManager[Connection]]
 
@@ -31,10 +31,11 @@ async def live(
     send_rate: int | None = None,
     token: str | None = None,
 ) -> AsyncIterator[LiveConnection]:
-    """As `connect`, which has the arguments, for PATIENCE seconds without the server at most.
+    """Opens a live session; the arguments are those of `connect`.
 
     Raises:
-        ConnectionFailedError, ProtocolError: as `connect`.
+        ConnectionFailedError: the server was unreachable at first, or for MAX_OUTAGE seconds later.
+        ProtocolError: as `connect`.
     """
     begin = partial(
         connect,
@@ -44,7 +45,7 @@ async def live(
         receive=receive,
         send_rate=send_rate,
         token=token,
-        resume=PATIENCE,
+        resume=MAX_OUTAGE,
     )
     async with AsyncExitStack() as sessions:
         first = await sessions.enter_async_context(begin())
@@ -52,11 +53,11 @@ async def live(
 
 
 class LiveConnection:
-    """Made by `live`: a Connection, or several of them, one after the other.
+    """A sequence of Connections, made by `live`. All methods run on one event loop.
 
-    A session that the server does not have any more, as after it was killed, or that it has sent
-    away for now, is replaced by a new one: a Notice named "restarted" tells so. What was said in
-    between is lost.
+    When the server no longer has the session, as after a restart, or asks the client to come back
+    later, a new session replaces it, and a Notice named "restarted" is yielded. Audio in between is
+    lost.
     """
 
     def __init__(self, begin: _Begin, sessions: AsyncExitStack, first: Connection) -> None:
@@ -68,16 +69,16 @@ class LiveConnection:
 
     @property
     def ready(self) -> Ready:
-        """What the server said about the session of now."""
+        """The server's description of the current session."""
         return self._connection.ready
 
     async def send_pcm(self, samples: Pcm16) -> bool:
-        """Sound at `ready.send_rate`: int16 [samples].
+        """Sends sound at `ready.send_rate`: int16 [samples].
 
-        When the connection fails this waits, and it is iterating that tells why.
+        Waits while the connection is lost; iterating raises if it cannot be replaced.
 
         Returns:
-            Whether it was sent; if not, a new session has begun, and what has been said is old.
+            Whether it was sent; False: a new session has begun, and these samples are out of date.
         """
         connection = self._connection
         try:
@@ -89,22 +90,22 @@ class LiveConnection:
         return True
 
     async def end(self) -> None:
-        """Nothing more will be sent; what is on its way still comes, and then End."""
+        """Ends the input; the rest of the output still arrives, and then End."""
         self._ending = True
         with suppress(ConnectionFailedError, ProtocolError):
             await self._connection.end()
 
     async def cleared(self, unplayed: int) -> None:
-        """Answers a Clear: so many samples, at `ready.receive_rate`, were dropped unheard."""
+        """Answers a Clear: `unplayed` samples, at `ready.receive_rate`, were dropped unheard."""
         with suppress(ConnectionFailedError, ProtocolError):
             await self._connection.cleared(unplayed)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        """What the server sends, up to End.
+        """Yields the server's messages, up to End.
 
         Raises:
-            ConnectionFailedError, ProtocolError: no session can begin anew, or what was left of
-                this one after `end` is lost.
+            ConnectionFailedError, ProtocolError: no new session can begin, or the connection was
+                lost after `end`.
         """
         while True:
             try:
@@ -114,29 +115,29 @@ class LiveConnection:
             except (ConnectionFailedError, ProtocolError) as error:
                 if self._ending or not self._may_begin_anew(error):
                     raise
-                why = error
+                cause = error
             wait = 0.0
-            if not isinstance(why, ProtocolError) or why.name != "cannot_resume":
-                yield Notice(name="interrupted", message=str(why))
-                wait = getattr(why, "retry_after", None) or 0.0
+            if not isinstance(cause, ProtocolError) or cause.name != "cannot_resume":
+                yield Notice(name="interrupted", message=str(cause))
+                wait = getattr(cause, "retry_after", None) or 0.0
             await self._begin_anew(wait)
             yield Notice(
                 name=RESTARTED,
-                message="The server was started again, or gave the session up: a new one begins.",
+                message="The server was restarted or dropped the session: a new session begins.",
             )
 
     def _may_begin_anew(self, error: ConnectionFailedError | ProtocolError) -> bool:
         if isinstance(error, ProtocolError):
             return error.name in ("cannot_resume", "going_away") or error.retry_after is not None
-        return self.ready.resume is None  # else it has been tried for long enough
+        return self.ready.resume is None  # otherwise resuming has been tried for MAX_OUTAGE
 
     async def _begin_anew(self, wait: float) -> None:
-        """A new session after so many seconds or some more, with sound at the same rates."""
+        """Begins a new session with the same rates, after `wait` seconds or a little more."""
         rate = self.ready.receive_rate
         await self._sessions.aclose()
         await asyncio.sleep(jittered(wait))
         connection = await retry(
-            lambda: self._sessions.enter_async_context(self._begin(receive_rate=rate)), PATIENCE
+            lambda: self._sessions.enter_async_context(self._begin(receive_rate=rate)), MAX_OUTAGE
         )
         async with self._replaced:
             self._connection = connection

@@ -1,4 +1,4 @@
-"""What is shown while sound runs: time, level, jitter buffer."""
+"""Shows one line in the terminal while audio runs: time, level, jitter buffer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _QUIETEST = -60.0  # dB of full scale
 
 
 class Meters:
-    """One line in the terminal.
+    """A line on stderr that updates itself; nothing if stderr is not a terminal.
 
     Args:
-        title: what is going on.
-        seconds: how long it will take; None if nobody knows.
+        title: name of the activity.
+        seconds: expected duration; None: unknown.
     """
 
     def __init__(self, title: str, seconds: float | None) -> None:
@@ -50,21 +50,22 @@ class Meters:
         self._progress.stop()
 
     def sound(self, samples: Pcm16, rate: int) -> None:
-        """This has been spoken or heard."""
+        """Advances the time by int16 [samples] at `rate` Hz, and shows their level."""
         self._progress.update(self._task, advance=len(samples) / rate, level=level_bar(samples))
 
     def notice(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line above the meters."""
         self._progress.console.print(text, highlight=False)
 
     def jitter(self, buffer: JitterBuffer) -> None:
-        """This waits before the loudspeaker."""
+        """Shows the depth and underruns of the jitter buffer."""
         text = f"jitter buffer {buffer.depth * 1e3:3.0f} ms, {buffer.underruns} underruns"
         self._progress.update(self._task, jitter=text)
 
 
 def level_bar(samples: Pcm16) -> str:
-    """The samples' level as one character, higher for louder."""
+    """The level of int16 [samples] as one character, higher for louder."""
+
     if len(samples) == 0:
         return _BARS[0]
     rms = np.sqrt(np.mean(np.square(samples.astype(np.float64)))) / FULL_SCALE

@@ -1,4 +1,4 @@
-"""What a loopback run measured."""
+"""Measures a loopback session and reports the figures."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from xyt_stream.protocol.packing import code_bits, frame_bytes
 
 
 class Latency:
-    """Measures how long a frame takes after it is complete.
+    """Measures the turnaround of each frame.
 
-    From the moment when the frame's last sample was handed to the connection, to the moment when
-    the sound that was decoded from this frame arrived. In between lie the network both ways,
-    waiting for a step, encoding and decoding. Not in it: the 80 ms that the frame takes to fill,
-    the decoder's delay (`ready.delay_ms` tells both), the jitter buffer and the devices.
+    It begins when the frame's last sample is handed to the connection and ends when the audio
+    decoded from the frame arrives. It includes the network both ways, waiting for a step, encoding
+    and decoding. It excludes the 80 ms that the frame takes to fill, the decoder's delay (both are
+    in `ready.delay_ms`), the jitter buffer and the devices.
 
     Args:
-        frame_samples: samples in a frame at the rate that is sent.
-        clock: seconds.
+        frame_samples: samples in a frame at the send rate.
+        clock: returns seconds.
     """
 
     def __init__(self, frame_samples: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,34 +38,34 @@ class Latency:
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """A new session: frames count from 0."""
+        """Counts frames from 0 again, for a new session."""
         self._frames = FrameClock(self._frame_samples, self._clock)
 
     def sent(self, samples: int) -> None:
-        """So many more samples are being sent now."""
+        """Counts `samples` that are being sent now."""
         self._frames.fill(samples)
 
     def arrived(self, frame: int) -> None:
-        """Sound of this frame has arrived."""
-        taken = self._frames.done(frame)
-        if taken is not None:
-            self.values.append(taken)
+        """Records the arrival of the audio of this frame."""
+        seconds = self._frames.done(frame)
+        if seconds is not None:
+            self.values.append(seconds)
 
 
 @dataclass(frozen=True)
 class LoopbackReport:
-    """A loopback run in figures.
+    """The figures of a loopback run.
 
     Attributes:
-        seconds: of sound that were sent.
-        frames: code frames that came of it.
-        wire_bits_per_second: bits of code payload for each second of sound.
-        delay_ms: "encode" and "decode": the codec's algorithmic delay, filling a frame included.
-        step_ms: "median" and "p99" of the server's steps; None if it did not say.
-        latency_ms: "p50" and "p99", as `Latency` measures it; None without one whole frame.
+        seconds: duration of the sound that was sent.
+        frames: code frames received.
+        wire_bits_per_second: bits of code payload per second of sound.
+        delay_ms: "encode" and "decode": the codec's algorithmic delay, including filling a frame.
+        step_ms: "median" and "p99" of the server's steps; None if the server did not report it.
+        latency_ms: "p50" and "p99" as measured by `Latency`; None without one whole frame.
         jitter_ms: median depth of the jitter buffer when sound arrived.
-        underruns: how often the jitter buffer ran dry.
-        output: the file or device that the sound went to.
+        underruns: underruns of the jitter buffer.
+        output: the file or device that played the sound.
     """
 
     seconds: float
@@ -79,7 +79,7 @@ class LoopbackReport:
     output: str
 
     def table(self) -> Table:
-        """For people."""
+        """The figures as a table for the terminal."""
         table = Table(show_header=False)
         delay = sum(self.delay_ms.values())
         parts = ", ".join(f"{name} {ms:.0f}" for name, ms in self.delay_ms.items())
@@ -87,16 +87,16 @@ class LoopbackReport:
         table.add_row("codes on the wire", f"{self.wire_bits_per_second:.0f} bits a second")
         table.add_row("algorithmic delay", f"{delay:.0f} ms ({parts})")
         if self.step_ms is not None:
-            table.add_row("80 ms step", _two(self.step_ms))
+            table.add_row("80 ms step", _format(self.step_ms))
         if self.latency_ms is not None:
-            table.add_row("latency after a frame is complete", _two(self.latency_ms))
+            table.add_row("latency after a frame is complete", _format(self.latency_ms))
         table.add_row("jitter buffer", f"{self.jitter_ms:.0f} ms, {self.underruns} underruns")
-        table.add_row("sound went to", self.output)
+        table.add_row("output", self.output)
         return table
 
 
 class Recorder:
-    """Watches a loopback session and sums it up."""
+    """Collects the figures of a loopback session."""
 
     def __init__(self, ready: Ready) -> None:
         self._ready = ready
@@ -107,12 +107,12 @@ class Recorder:
         self._step_ms: StepTimes | None = None
 
     def sent(self, samples: int) -> None:
-        """So many more samples are being sent now."""
+        """Counts `samples` that are being sent now."""
         self._samples += samples
         self._latency.sent(samples)
 
     def arrived(self, event: Event, buffer: JitterBuffer) -> None:
-        """This has come from the server and will go into the buffer."""
+        """Records a message from the server, before its audio goes into the buffer."""
         if isinstance(event, Codes):
             self._frames += event.codes.shape[1]
         elif isinstance(event, Pcm):
@@ -124,6 +124,7 @@ class Recorder:
             self._step_ms = event.step_ms
 
     def report(self, buffer: JitterBuffer, output: str) -> LoopbackReport:
+        """The figures so far; `output` names the file or device that played the sound."""
         ready = self._ready
         seconds = self._samples / ready.send_rate
         bits = 8 * frame_bytes(ready.model.codebooks, code_bits(ready.model.codebook_size))
@@ -147,5 +148,6 @@ def _percentiles_ms(seconds: list[float]) -> dict[str, float] | None:
     return {"p50": float(p50), "p99": float(p99)}
 
 
-def _two(figures: dict[str, float]) -> str:
+def _format(figures: dict[str, float]) -> str:
+
     return ", ".join(f"{name} {ms:.1f} ms" for name, ms in figures.items())

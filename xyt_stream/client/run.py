@@ -1,4 +1,4 @@
-"""The programs mic, play, loopback and talk. Each runs until its sound ends, or Ctrl-C."""
+"""Runs the commands mic, play, loopback and talk, each until its input ends or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xyt_stream.client.report import LoopbackReport, Recorder
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import Clear, Notice
 
-GRACE = 10.0  # seconds
+GRACE = 10.0  # seconds from the first signal until the process ends anyway
 
 Source: TypeAlias = Microphone | FileSource
 Sink: TypeAlias = Loudspeaker | FileSink
@@ -32,15 +32,17 @@ async def run_mic(
     input_device: str | None = None,
     input_file: Path | None = None,
 ) -> None:
-    """Speaks into a room, from a device or a file.
+    """Sends a microphone or a file into a room.
 
     Raises:
-        XYTError: one sentence says what is wrong.
+        XYTError: for each of its subclasses, the message is one sentence for the user.
     """
     with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
         async with live(url, "mic", room=room, send_rate=INPUT_RATE, token=token) as connection:
             with Meters(f"mic in {room}", source.seconds) as meters:
-                await _alongside(_silence(connection, meters), _speak(connection, source, meters))
+                await _alongside(
+                    _receive_nothing(connection, meters), _send(connection, source, meters)
+                )
 
 
 async def run_play(
@@ -51,10 +53,10 @@ async def run_play(
     output_device: str | None = None,
     output_file: Path | None = None,
 ) -> None:
-    """Plays what is spoken in a room, on a device or into a file, until its mic ends.
+    """Plays a room on a device or into a file, until its mic ends.
 
     Raises:
-        XYTError: one sentence says what is wrong.
+        XYTError: as `run_mic`.
     """
     stop = asyncio.Event()
     with _interruptible(stop.set):
@@ -64,7 +66,7 @@ async def run_play(
                 closing(_sink(output_device, output_file, rate)) as sink,
                 Meters(f"speaker in {room}", None) as meters,
             ):
-                await _alongside(_hear(connection, sink, meters), _leave(connection, stop))
+                await _alongside(_receive(connection, sink, meters), _end_on(stop, connection))
 
 
 async def run_loopback(
@@ -76,10 +78,10 @@ async def run_loopback(
     input_file: Path | None = None,
     output_file: Path | None = None,
 ) -> LoopbackReport:
-    """Hears itself through the server's codec.
+    """Plays a microphone or a file through the server's codec, and measures the latency.
 
     Raises:
-        XYTError: one sentence says what is wrong.
+        XYTError: as `run_mic`.
     """
     with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
         async with live(
@@ -92,8 +94,8 @@ async def run_loopback(
                 Meters("loopback", source.seconds) as meters,
             ):
                 await _alongside(
-                    _hear(connection, sink, meters, recorder),
-                    _speak(connection, source, meters, recorder),
+                    _receive(connection, sink, meters, recorder),
+                    _send(connection, source, meters, recorder),
                 )
                 output = str(output_file or output_device or "the default loudspeaker")
                 return recorder.report(sink.buffer, output)
@@ -110,13 +112,13 @@ async def run_talk(
     output_file: Path | None = None,
     listen: float = 0.0,
 ) -> None:
-    """Talks with a model: in a room, or without one with the server's own.
+    """Holds a conversation with a speech model: in a room, or without one with the server's own.
 
     Args:
-        listen: seconds of silence after the input file, in which the model is heard on.
+        listen: seconds of silence sent after the input file, while the model answers.
 
     Raises:
-        XYTError: one sentence says what is wrong.
+        XYTError: as `run_mic`.
     """
     with closing(_source(input_device, input_file, listen)) as source, _interruptible(source.stop):
         async with live(url, "user", room=room, send_rate=INPUT_RATE, token=token) as connection:
@@ -126,14 +128,14 @@ async def run_talk(
                 Meters("talk", source.seconds) as meters,
             ):
                 await _alongside(
-                    _hear(connection, sink, meters), _speak(connection, source, meters)
+                    _receive(connection, sink, meters), _send(connection, source, meters)
                 )
 
 
-async def _speak(
+async def _send(
     connection: LiveConnection, source: Source, meters: Meters, recorder: Recorder | None = None
 ) -> None:
-    """Sends the source to its end. When the connection fails it is `_hear` that learns why."""
+    """Sends the source up to its end. Errors of the connection are raised in `_receive`."""
     async for block in source.blocks():
         if recorder is not None:
             recorder.sent(len(block))
@@ -143,10 +145,10 @@ async def _speak(
     await connection.end()
 
 
-async def _hear(
+async def _receive(
     connection: LiveConnection, sink: Sink, meters: Meters, recorder: Recorder | None = None
 ) -> None:
-    """Plays what comes until its end."""
+    """Plays the received audio until the end."""
     async for event in connection:
         if recorder is not None:
             recorder.arrived(event, sink.buffer)
@@ -164,14 +166,15 @@ async def _hear(
     await sink.drain()
 
 
-async def _silence(connection: LiveConnection, meters: Meters) -> None:
-    """Waits for the end of a session that hears nothing."""
+async def _receive_nothing(connection: LiveConnection, meters: Meters) -> None:
+    """Waits for the end of a session that receives no media."""
     async for event in connection:
         if isinstance(event, Notice):
             meters.notice(event.message)
 
 
-async def _leave(connection: LiveConnection, stop: asyncio.Event) -> None:
+async def _end_on(stop: asyncio.Event, connection: LiveConnection) -> None:
+    """Ends the session's input once `stop` is set."""
     await stop.wait()
     await connection.end()
 
@@ -195,17 +198,17 @@ async def _alongside(main: Coroutine[Any, Any, None], helper: Coroutine[Any, Any
 
 @contextmanager
 def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM calls `stop`, to end cleanly; the second one ends at once.
+    """Handles SIGINT and SIGTERM: the first calls `stop`, the second ends the process at once.
 
-    As does the first one GRACE seconds later: a server that is away cannot say goodbye.
+    GRACE seconds after the first signal the process ends anyway, in case the server is unreachable.
     """
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
-    again: list[asyncio.TimerHandle] = []
+    timers: list[asyncio.TimerHandle] = []
 
     def interrupted(number: int) -> None:
         restore()
-        again.append(loop.call_later(GRACE, signal.raise_signal, number))
+        timers.append(loop.call_later(GRACE, signal.raise_signal, number))
         stop()
 
     def restore() -> None:
@@ -218,7 +221,7 @@ def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         restore()
-        for timer in again:
+        for timer in timers:
             timer.cancel()
 
 

@@ -1,4 +1,4 @@
-"""A session's messages both ways, carried over as many websockets as it takes."""
+"""Sends and receives one session's messages, and resumes it when its websocket is lost."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from xyt_stream.protocol.messages import Ack, End, Error, Hello, Notice, Ready, 
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, AckPolicy, ReplayBuffer
 from xyt_stream.protocol.signal import Signal
 
-_QUEUE = 64  # events that may wait to be taken; then the server is held back
+_MAX_EVENTS = 64  # received events that wait; then reading pauses, which holds the server back
 
 
 class Transport:
-    """Reads from now on, takes the session up again when its connection is lost, and says so.
+    """Reads from its creation on, in a task of its own. All methods run on one event loop.
 
     Args:
-        url, hello, keepalive: as `open_session` has them, for the websockets to come.
-        machine: the client's end; the session is open.
-        websocket: on which it is.
-        ready: what the server said on it.
-        resume: seconds to try to take the session up again; 0: it ends with its websocket.
+        url, hello, keepalive: as in `open_session`, for resuming.
+        machine: the client's protocol machine, in state OPEN.
+        websocket: the session's first websocket.
+        ready: the server's `ready`.
+        resume: seconds to try to resume a lost session; 0: it ends with its websocket.
 
     Attributes:
-        failure: why nothing can be sent or read any more; None while it can.
-        ended: whether the server's `end` has come.
+        failure: the reason why nothing can be sent or received any more; None while it can.
+        ended: whether the server's `end` has arrived.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Transport:
         self._resumable = ready.resume is not None and resume > 0
         self._replay_buffer = ReplayBuffer(MAX_UNACKNOWLEDGED if self._resumable else 0)
         self._ack_policy = AckPolicy()
-        # Who makes a message sends it before the next is made, and on the websocket of that moment.
+        # Held while a message is made and sent: the order on the wire is that of the numbers.
         self._sending = asyncio.Lock()
         self._events: collections.deque[Event] = collections.deque()
         self._changed = Signal()
@@ -69,10 +69,10 @@ class Transport:
         self._reader = asyncio.create_task(self._read())
 
     async def next(self) -> Event:
-        """What the server has sent next.
+        """Waits for the server's next message.
 
         Raises:
-            ConnectionFailedError, ProtocolError: nothing more will come.
+            ConnectionFailedError, ProtocolError: the session is over.
         """
         while not self._events:
             self.check()
@@ -82,7 +82,13 @@ class Transport:
         return event
 
     async def send_media(self, make: Callable[[], bytes]) -> None:
-        """Sends what `make` gives once it may be sent, and keeps it until it is acknowledged."""
+        """Sends the message of `make`, and keeps it until it is acknowledged.
+
+        Waits while the replay buffer is full or the session is being resumed.
+
+        Raises:
+            ConnectionFailedError, ProtocolError: the session is over.
+        """
         while self._replay_buffer.full:
             self.check()
             await self._changed.wait()
@@ -93,25 +99,33 @@ class Transport:
             with suppress(ConnectionClosed):
                 await websocket.send(data)
                 return
-        await self._replaced(websocket)  # by then it has been sent again
+        await self._wait_for_another(websocket)  # resuming sends the message again
 
     async def send(self, make: Callable[[], str]) -> None:
-        """Sends a control message; it is lost if the connection is."""
+        """Sends a control message; it is lost if the connection is lost.
+
+        Raises:
+            ConnectionFailedError, ProtocolError: the session is over.
+        """
         self.check()
         await self._try_to_send(self._websocket, make())
 
     async def end(self) -> None:
-        """Says `end`, on the next websocket if need be."""
+        """Sends `end`, on the next websocket if this one is lost.
+
+        Raises:
+            ConnectionFailedError, ProtocolError: the session is over.
+        """
         async with self._sending:
             self.check()
             websocket, data = self._websocket, self._machine.end()
             with suppress(ConnectionClosed):
                 await websocket.send(data)
                 return
-        await self._replaced(websocket)
+        await self._wait_for_another(websocket)
 
     async def close(self) -> None:
-        """Ends the session at once; who still waits for something of it is told so."""
+        """Ends the session at once; calls that still wait raise ProtocolError."""
         if self.failure is None:
             self.failure = protocol_error("not_allowed", "The session was closed here.")
         self._changed.notify()
@@ -123,12 +137,12 @@ class Transport:
         await close(self._websocket)
 
     def check(self) -> None:
-        """Raises what there is to say if nothing can be sent or read any more."""
+        """Raises `failure`, if there is one."""
         if self.failure is not None:
             raise self.failure
 
-    async def _replaced(self, websocket: ClientConnection) -> None:
-        """Waits for another websocket, or for what there is to say instead."""
+    async def _wait_for_another(self, websocket: ClientConnection) -> None:
+        """Waits until `websocket` has been replaced; raises `failure` if it never will be."""
         while self._websocket is websocket:
             self.check()
             await self._changed.wait()
@@ -138,19 +152,19 @@ class Transport:
         self._changed.notify()
 
     async def _read(self) -> None:
-        """Reads until the end, over as many websockets as it takes."""
+        """Reads until the session ends, resuming it as often as needed."""
         try:
-            while not await self._read_on(self._websocket):
+            while not await self._read_until_lost(self._websocket):
                 await self._resume()
-        except Exception as error:  # whatever it is, those who wait for us must hear of it
+        except Exception as error:  # any error must reach the callers that wait
             self.failure = error
             self._changed.notify()
 
-    async def _read_on(self, websocket: ClientConnection) -> bool:
-        """Whether the session has ended; if not, the websocket was lost."""
+    async def _read_until_lost(self, websocket: ClientConnection) -> bool:
+        """Reads one websocket; returns True if the session ended, False if it was lost."""
         machine = self._machine
         while True:
-            while len(self._events) >= _QUEUE:
+            while len(self._events) >= _MAX_EVENTS:
                 await self._changed.wait()
             try:
                 with failures():
@@ -176,47 +190,48 @@ class Transport:
                 self._acknowledge(websocket)
 
     async def _resume(self) -> None:
-        """Takes the session up again on another websocket.
+        """Resumes the session on another websocket.
 
         Raises:
             ConnectionFailedError: the server was not reached in time.
-            ProtocolError: it does not have the session any more.
+            ProtocolError: the server no longer has the session.
         """
         self._put(Notice(name="interrupted", message="The connection was lost: trying again."))
         await self._sending.acquire()
         try:
             self._machine.disconnected()
-            websocket, ready = await retry(self._open_again, self._resume_seconds)
+            websocket, ready = await retry(self._reopen, self._resume_seconds)
         except BaseException:
             self._sending.release()
             raise
         assert ready.resume is not None
         self._replay_buffer.acknowledge(ready.resume.received)
-        again: list[bytes | str] = [*self._replay_buffer.unacknowledged()]
+        messages: list[bytes | str] = [*self._replay_buffer.unacknowledged()]
         if self._machine.sending_over and not ready.resume.ended:
-            again.append(self._machine.control(End()))
+            messages.append(self._machine.control(End()))
         self._websocket = websocket
-        # Reading goes on meanwhile: a server that is full takes nothing before something is read.
-        self._resending = asyncio.create_task(self._resend(websocket, again))
+        # In a task, so that reading goes on: a server with full buffers reads nothing until we do.
+        self._resending = asyncio.create_task(self._resend(websocket, messages))
         self._put(Notice(name="resumed", message="The connection is back: nothing was lost."))
 
-    async def _open_again(self) -> tuple[ClientConnection, Ready]:
+    async def _reopen(self) -> tuple[ClientConnection, Ready]:
         assert self._ready.resume is not None
         resume = Resume(token=self._ready.resume.token, received=self._machine.received)
         hello = msgspec.structs.replace(self._hello, resume=resume)
         return await open_session(self._url, hello, self._machine, self._keepalive)
 
-    async def _resend(self, websocket: ClientConnection, again: list[bytes | str]) -> None:
-        """Sends what the server has not got; the lock on sending is ours until then."""
+    async def _resend(self, websocket: ClientConnection, messages: list[bytes | str]) -> None:
+        """Sends the unacknowledged messages again, then releases the lock of `_resume`."""
         try:
-            with suppress(ConnectionClosed):  # it is `_read_on` that notices
-                for data in again:
+            with suppress(ConnectionClosed):  # `_read_until_lost` notices the loss
+                for data in messages:
                     await websocket.send(data)
         finally:
             self._sending.release()
 
     def _acknowledge(self, websocket: ClientConnection) -> None:
-        """Tells the server what has come, without waiting: it may be full, see `_resume`."""
+        """Sends an acknowledgement if one is due, in a task: see `_resume`."""
+
         busy = self._acknowledging is not None and not self._acknowledging.done()
         received = self._machine.received
         if self._ack_policy.due and not busy and received is not None:
