@@ -51,7 +51,7 @@ def test_memory_counts_weights_and_state(comparison: Comparison, codec: Codec) -
     mine = [r for r in comparison.results if not r.key]
     weights = sum(p.nbytes for p in codec.network.parameters()) / 2**20
     assert weights < mine[0].model_mib < 2.5 * weights
-    rings = codec.stream_encoder().steps.stream.all.keys.values()
+    rings = codec.stream_encoder().stream.all.keys.values()
     assert mine[0].stream_mib > 2 * sum(ring.nbytes for ring in rings) / 2**20
     assert mine[1].stream_mib == pytest.approx(mine[0].stream_mib, rel=0.05)
 

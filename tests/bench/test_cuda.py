@@ -105,7 +105,7 @@ def test_a_cast_network_computes_in_bfloat16(codec):
     config = codec.network.config
     network = build(config).to_empty(device="cpu")
     network.cast(torch.bfloat16)
-    state = Codec(Checkpoint(network, "")).stream_encoder().steps.stream.all
+    state = Codec(Checkpoint(network, "")).stream_encoder().stream.all
     assert {ring.dtype for ring in state.keys.values()} == {torch.bfloat16}
     assert network.quantizer.codebooks.dtype == torch.float32
     assert network.decoder.vocoder.head.out.weight.dtype == torch.float32

@@ -30,7 +30,7 @@ def test_operations_are_counted_by_the_textbook():
 
 def test_record_sees_every_layer_of_a_step(codec):
     encoder = codec.stream_encoder()
-    step = lambda: encoder.step(torch.zeros(1, 1280), encoder.steps.all_slots)  # noqa: E731
+    step = lambda: encoder.step(torch.zeros(1, 1280), encoder.all_slots)  # noqa: E731
     step()
     operations = record(step).operations
     encoding = [codec.network.encoder.acoustic.stack, codec.network.encoder.semantic.stack]

@@ -34,7 +34,7 @@ def test_step_cost_is_counted_in_the_network(codec):
     network = codec.network
     weights = sum(p.numel() for p in network.parameters()) + network.quantizer.codebooks.numel()
     assert cost.weight_bytes == 4 * weights
-    state = codec.stream_encoder().steps.stream.all
+    state = codec.stream_encoder().stream.all
     assert cost.cache_bytes > 2 * sum(ring.nbytes for ring in state.keys.values())
     # Most weights are used for 4 positions of a frame, the vocoder's for 8, the quantizer's for 1.
     assert 2 * weights < cost.operations < 2 * 8 * weights

@@ -9,8 +9,8 @@ import torch
 
 from xyt_stream import Codec
 from xyt_stream.audio import read_audio, scaled_length
-from xyt_stream.evaluate.listen import encode_clip
 from xyt_stream.protocol.code_file import CodeFile
+from xyt_stream.streaming.clips import encode_clip
 
 from .outcome import Run, refused
 

@@ -9,7 +9,7 @@ import soundfile
 
 from xyt_stream import Codec
 from xyt_stream.audio import read_audio
-from xyt_stream.evaluate.listen import decode_clip, encode_clip
+from xyt_stream.streaming.clips import decode_clip, encode_clip
 
 DEMO = Path(__file__).parents[2] / "demos" / "loopback.py"
 

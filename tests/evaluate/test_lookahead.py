@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from xyt_stream.audio import read_audio
-from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.lookahead import measure
+from xyt_stream.streaming.clips import decode_clip, encode_clip
 
 
 @pytest.fixture(scope="module")

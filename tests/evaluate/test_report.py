@@ -13,10 +13,10 @@ from xyt_stream import Codec
 from xyt_stream.audio import fit_length, read_audio
 from xyt_stream.errors import AudioError, CodeError
 from xyt_stream.evaluate.baselines import Baseline
-from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.metrics import pesq, stoi
 from xyt_stream.evaluate.report import Report, entropy_bits, evaluate
 from xyt_stream.evaluate.similarity import speaker_similarity
+from xyt_stream.streaming.clips import decode_clip, encode_clip
 
 pytest.importorskip("pesq")
 pytest.importorskip("resemblyzer", exc_type=ImportError)

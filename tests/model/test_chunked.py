@@ -18,7 +18,7 @@ def test_latents_are_those_of_a_stream_to_the_bit(codec, fixtures):
     network, context = codec.network, codec.network.config.context
     device = torch.device("cpu")
     encoder = codec.stream_encoder()
-    stream = encoder.steps.stream
+    stream = encoder.stream
     live = []
     with torch.inference_mode():
         for frame in wav.view(-1, 1, 1280):

@@ -72,7 +72,7 @@ def test_a_slot_is_unmoved_by_its_neighbours(codec, codes, device):
         reset[2] = False
         crowd.reset(reset.to(device))
         got = crowd.step(mixed.to(device), active.to(device))[2]
-        expected = alone.step(frame[None].to(device), alone.steps.all_slots)[0]
+        expected = alone.step(frame[None].to(device), alone.all_slots)[0]
         assert torch.allclose(got, expected, atol=1e-4)
     assert torch.allclose(crowd.tail()[2], alone.tail()[0], atol=1e-4)
 
@@ -104,7 +104,7 @@ def test_any_slots_may_step_and_nothing_tells_which_way(codec, codes):
         chosen = active.nonzero()[:, 0]
         chosen = chosen[torch.randperm(len(chosen), generator=generator)]
         if len(chosen):
-            fresh = copied.steps.stream.all.frames[chosen] == 0
+            fresh = copied.stream.all.frames[chosen] == 0
             sound = copied.step(frame[chosen], torch.ones(len(chosen), dtype=torch.bool), chosen)
             other = in_place.step(frame, active)[chosen]
             for each in (sound, other):  # to be dropped: hardly any window reaches there

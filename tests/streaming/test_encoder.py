@@ -124,7 +124,7 @@ def test_a_reset_slot_remembers_nothing(codec, frames):
 def test_state_is_allocated_once_and_never_grows(codec, frames):
     encoder = codec.stream_encoder(slots=2)
     both = torch.ones(2, dtype=torch.bool)
-    state = encoder.steps.stream.all
+    state = encoder.stream.all
     places = [tensor.data_ptr() for tensor in state.tensors()]
     sizes = [tensor.shape for tensor in state.tensors()]
     for _ in range(30):

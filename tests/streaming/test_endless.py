@@ -18,8 +18,8 @@ def test_an_hour_is_as_its_first_seconds(short_window, speech):
     decoder = short_window.stream_decoder(lookahead=2)
     # Both halves start a window every so many frames. A sound that comes round as often is heard
     # alike by every window, and after two of them the lanes are where they were.
-    period = encoder.steps.lanes.period
-    assert decoder.steps.lanes.period == period
+    period = encoder.lanes.period
+    assert decoder.lanes.period == period
     frames = itertools.cycle(speech[: period * 1280].split(1280))
 
     def run(rounds):
@@ -28,7 +28,7 @@ def test_an_hour_is_as_its_first_seconds(short_window, speech):
             yield codes, decoder.push(codes)
 
     def held():
-        states = (half.steps.stream.all for half in (encoder, decoder))
+        states = (half.stream.all for half in (encoder, decoder))
         return [(tensor.data_ptr(), tensor.shape) for s in states for tensor in s.tensors()]
 
     def memory():
@@ -40,7 +40,7 @@ def test_an_hour_is_as_its_first_seconds(short_window, speech):
     places, peak = held(), memory()
     # Where keys lie in their ring comes round after as many windows as it has frames; only then are
     # sums made in the same order.
-    ring = encoder.steps.lanes.capacity
+    ring = encoder.lanes.capacity
     for _ in run(HOUR // (2 * period * ring) * ring - 2):
         pass
     assert held() == places

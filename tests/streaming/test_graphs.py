@@ -57,7 +57,7 @@ def halves(codec, slots):
 
 
 def inputs(half, rows, generator):
-    device = half.steps.device
+    device = half.device
     if isinstance(half, StreamEncoder):
         return (torch.rand(rows, 1280, generator=generator) - 0.5).to(device)
     return torch.randint(64, (rows, 8), generator=generator).to(device)
@@ -97,11 +97,9 @@ def test_a_replayed_graph_is_the_step(model, which, request, capture, device):
         if i % 25 == 20:
             for half in (eager, graphed):
                 half.reset(torch.tensor([False, True, False], device=device))
-    for one, other in zip(
-        eager.steps.stream.all.tensors(), graphed.steps.stream.all.tensors(), strict=True
-    ):
+    for one, other in zip(eager.stream.all.tensors(), graphed.stream.all.tensors(), strict=True):
         assert one.dtype == other.dtype
-    assert torch.equal(eager.steps.stream.all.frames, graphed.steps.stream.all.frames)
+    assert torch.equal(eager.stream.all.frames, graphed.stream.all.frames)
 
 
 @pytest.mark.device
@@ -109,7 +107,7 @@ def test_what_a_replay_gave_stays_when_the_next_one_runs(causal, capture, device
     encoder = causal.stream_encoder(2)
     noise = torch.Generator().manual_seed(1)
     graphs = Graphs(encoder.run, torch.zeros(2, 1280, device=device), capture)
-    active = encoder.steps.all_slots
+    active = encoder.all_slots
     first = graphs(inputs(encoder, 2, noise), active)
     kept = first.clone()
     graphs(inputs(encoder, 2, noise), active)
@@ -122,7 +120,7 @@ def test_every_step_is_the_same_operations_on_the_same_state(model, request):
     codec = request.getfixturevalue(model)
     noise = torch.Generator().manual_seed(1)
     for half in halves(codec, 2):
-        state = half.steps.stream.all
+        state = half.stream.all
         half.run(inputs(half, 2, noise), torch.tensor([True, True]))
         places = [tensor.data_ptr() for tensor in state.tensors()]
         names = []

@@ -17,7 +17,7 @@ def test_every_window_is_a_stream_that_started_there(short_window, speech, looka
     """However often lanes took turns in their ring."""
     wav = speech.repeat(8)[: 190 * 1280]
     whole = live(short_window, wav, lookahead)
-    lanes = short_window.stream_encoder(lookahead=lookahead).steps.lanes
+    lanes = short_window.stream_encoder(lookahead=lookahead).lanes
     for begin in range(0, 190 - 40, lanes.period):
         late = live(short_window, wav[begin * 1280 :], lookahead)
         spoken = slice(begin + lanes.warm if begin else 0, begin + lanes.period + lanes.warm)
@@ -48,11 +48,11 @@ def test_pauses_leave_no_trace(short_window, frames):
 def test_one_lane_is_enough_where_windows_do_not_overlap(short_window, frames):
     """It is said which, and what comes out is what both would give."""
     one, both = short_window.stream_encoder(), short_window.stream_encoder()
-    lanes = one.steps.lanes
+    lanes = one.lanes
     sole = []
     active = torch.tensor([True])
     for frame in frames.repeat(6, 1)[:100]:
-        sole.append(one.steps.sole_lane(active))
+        sole.append(one.sole_lane(active))
         assert torch.equal(one.step(frame[None], active), both.run(frame[None], active))
     period, warm = lanes.period, lanes.warm
     assert sole[:period] == [0] * period
@@ -80,9 +80,9 @@ def test_lanes_of_the_published_size_share_a_ring():
 
 def test_a_mixed_step_runs_both_lanes(short_window):
     encoder = short_window.stream_encoder(2)
-    lanes = encoder.steps.lanes
+    lanes = encoder.lanes
     everybody = torch.tensor([True, True])
-    assert encoder.steps.sole_lane(everybody) == 0
+    assert encoder.sole_lane(everybody) == 0
     lanes.given[1] = lanes.period + lanes.warm - 1  # both of its lanes run
-    assert encoder.steps.sole_lane(everybody) is None
-    assert encoder.steps.sole_lane(torch.tensor([True, False])) == 0
+    assert encoder.sole_lane(everybody) is None
+    assert encoder.sole_lane(torch.tensor([True, False])) == 0

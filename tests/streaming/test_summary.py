@@ -26,7 +26,7 @@ def test_delay_and_memory_are_those_of_a_real_stream(published, lookahead):
         (published.stream_decoder(2, lookahead), live.decoder_delay_ms, live.decoder_state_bytes),
     ):
         assert delay_ms == pytest.approx(1000 * half.delay)
-        held = [*half.steps.stream.all.tensors(), half.steps.history.held]
+        held = [*half.stream.all.tensors(), half.history.held]
         assert 2 * size == sum(tensor.nbytes for tensor in held)
 
 

@@ -15,7 +15,11 @@ SLOTS = 5
 @pytest.fixture(params=["default", "tiny"])
 def network(request, codec):
     """A model whose weights are prepacked, and one whose are not."""
-    return codec if request.param == "default" else tiny(causal=True, context=5)
+    return (
+        codec
+        if request.param == "default"
+        else tiny(causal=True, context=5, device=torch.device("cpu"))
+    )
 
 
 def pairs(network, slots):
@@ -27,7 +31,7 @@ def pairs(network, slots):
 
 
 def same_state(written, traced):
-    both = zip(written.steps.stream.all.tensors(), traced.steps.stream.all.tensors(), strict=True)
+    both = zip(written.stream.all.tensors(), traced.stream.all.tensors(), strict=True)
     return all(torch.equal(a, b) for a, b in both)
 
 
@@ -66,7 +70,7 @@ def test_steps_of_all_slots_too_whoever_is_active(network, slots):
 
 
 def test_streams_of_one_network_share_a_trace_and_no_state():
-    network = tiny(causal=True, context=5)
+    network = tiny(causal=True, context=5, device=torch.device("cpu"))
     active, pcm = torch.ones(1, dtype=torch.bool), torch.randn(3, 1, 1280)
     encoders = [network.stream_encoder() for _ in range(2)]
     apart = torch.stack([encoders[0].step(x, active) for x in pcm])
@@ -78,7 +82,7 @@ def test_streams_of_one_network_share_a_trace_and_no_state():
 
 def test_changed_weights_are_heard():
     """They are inputs of a trace, and no part of it."""
-    network = tiny(causal=True, context=5)
+    network = tiny(causal=True, context=5, device=torch.device("cpu"))
     decoder, active = network.stream_decoder(), torch.ones(1, dtype=torch.bool)
     codes = torch.randint(64, (1, 8))
     before = [decoder.step(codes, active) for _ in range(2)][1]
@@ -91,20 +95,8 @@ def test_changed_weights_are_heard():
     assert not torch.equal(after, before)
 
 
-def test_half_precision_is_not_a_trace_of_the_whole():
-    network = tiny(causal=True, context=5)
-    encoder, active = network.stream_encoder(), torch.ones(1, dtype=torch.bool)
-    pcm = torch.randn(1, 1280)
-    encoder.step(pcm, active)
-    with torch.autocast("cpu", torch.bfloat16):
-        encoder.reset()
-        halved = encoder.step(pcm, active)
-        encoder.reset()
-        assert torch.equal(halved, encoder.run(pcm, active))
-
-
 def test_a_network_that_is_let_go_takes_its_traces_along():
-    network = tiny(causal=True, context=5)
+    network = tiny(causal=True, context=5, device=torch.device("cpu"))
     network.stream_encoder().push(torch.randn(2560))
     gone = weakref.ref(network.network.encoder)
     del network

@@ -14,7 +14,7 @@ from xyt_stream.model.overlapped import decode as decode_clips
 from xyt_stream.model.overlapped import encode as encode_clips
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.codec import Codec
-from xyt_stream.streaming.steps import Steps
+from xyt_stream.streaming.coder import StreamCoder
 
 # moshi pins an older torch than it needs, so its dependencies are named one by one.
 GET_MOSHI = "pip install --no-deps moshi && pip install einops sentencepiece 'huggingface_hub<1'"
@@ -70,14 +70,14 @@ def _live(
     encoder = codec.stream_encoder(streams, lookahead)
     decoder = codec.stream_decoder(streams, lookahead)
     noise = torch.randn(streams, codec.frame_samples_in, device=codec.device) / 10
-    all_slots = encoder.steps.all_slots
+    all_slots = encoder.all_slots
 
     def encode() -> Tensor:
-        _hold_windows(encoder.steps, windows)
+        _hold_windows(encoder, windows)
         return encoder.step(noise, all_slots)
 
     def decode(codes: Tensor) -> Tensor:
-        _hold_windows(decoder.steps, windows)
+        _hold_windows(decoder, windows)
         return decoder.step(codes, all_slots)
 
     weights = tensor_bytes(codec.network)
@@ -92,11 +92,11 @@ def _live(
     )
 
 
-def _hold_windows(steps: Steps, windows: int | None) -> None:
+def _hold_windows(half: StreamCoder, windows: int | None) -> None:
     """Puts every stream at a frame where it is in that many windows."""
-    if steps.lanes and windows:
-        steps.lanes.given.fill_(steps.lanes.period if windows == 2 else 0)
-        steps.stream.all.frames.fill_(0)
+    if half.lanes and windows:
+        half.lanes.given.fill_(half.lanes.period if windows == 2 else 0)
+        half.stream.all.frames.fill_(0)
 
 
 def mimi(device: torch.device, streams: int) -> LiveCodec | None:

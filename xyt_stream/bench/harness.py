@@ -12,10 +12,10 @@ from torch import Tensor
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.evaluate.timing import WARM_UP, Times, summary, timed
 from xyt_stream.streaming.codec import Codec
+from xyt_stream.streaming.compiled_step import Step
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder
 from xyt_stream.streaming.graphs import CudaCapture, Graphs
-from xyt_stream.streaming.steps import Step
 from xyt_stream.streaming.transfers import Transfers
 
 
@@ -47,14 +47,14 @@ class Harness:
     def __init__(self, codec: Codec, streams: int, *, graphs: bool) -> None:
         self.codec = codec
         device = codec.device
-        self.encoder = StreamEncoder(codec.network, streams, graphs=False)
-        self.decoder = StreamDecoder(codec.network, streams, graphs=False)
+        self.encoder = StreamEncoder(codec.network, streams)
+        self.decoder = StreamDecoder(codec.network, streams)
         for half in (self.encoder, self.decoder):
-            state = half.steps.stream.all
+            state = half.stream.all
             state.frames.fill_(10 * codec.network.config.context)
             for ring in (*state.keys.values(), *state.values.values()):
                 ring.normal_()  # on zeros a GPU would be faster
-        self.all_slots = self.encoder.steps.all_slots
+        self.all_slots = self.encoder.all_slots
         self.encode: Step = self.encoder.run
         self.decode: Step = self.decoder.run
         self.transfers = Transfers(device)

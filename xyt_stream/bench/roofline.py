@@ -62,18 +62,18 @@ class StepCost:
 
 def step_cost(network: Tokenizer) -> StepCost:
     """Counts the cost of encoding and decoding one frame, in a real step of one stream."""
-    encoder = StreamEncoder(network, 1, graphs=False)
-    decoder = StreamDecoder(network, 1, graphs=False)
-    device = encoder.steps.device
-    pcm = torch.zeros(1, encoder.steps.hop, device=device)
+    encoder = StreamEncoder(network, 1)
+    decoder = StreamDecoder(network, 1)
+    device = encoder.device
+    pcm = torch.zeros(1, encoder.hop, device=device)
 
     def step() -> None:
-        decoder.run(encoder.run(pcm, encoder.steps.all_slots), decoder.steps.all_slots)
+        decoder.run(encoder.run(pcm, encoder.all_slots), decoder.all_slots)
 
     rings = [
         ring
         for half in (encoder, decoder)
-        for group in (half.steps.stream.all.keys, half.steps.stream.all.values)
+        for group in (half.stream.all.keys, half.stream.all.values)
         for ring in group.values()
     ]
     weights = [*network.parameters(), network.quantizer.codebooks]

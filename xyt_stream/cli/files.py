@@ -63,8 +63,8 @@ def encode(
     model: ModelOptions,
 ) -> None:
     """Sound file to code file."""
-    from xyt_stream.evaluate.listen import encode_clip
     from xyt_stream.protocol.code_file import CodeFile
+    from xyt_stream.streaming.clips import encode_clip
 
     precision = _precision(dtype, lookahead)
     codec = model.load()
@@ -99,8 +99,8 @@ def decode(
     import torch
 
     from xyt_stream.audio import check_target
-    from xyt_stream.evaluate.listen import decode_clip
     from xyt_stream.protocol.code_file import CodeFile
+    from xyt_stream.streaming.clips import decode_clip
 
     check_target(target)
     precision = _precision(dtype, lookahead)
@@ -125,7 +125,7 @@ def roundtrip(
 ) -> None:
     """Sound file to codes and back: how speech sounds at 1000 bits a second."""
     from xyt_stream.audio import check_target
-    from xyt_stream.evaluate.listen import decode_clip, encode_clip
+    from xyt_stream.streaming.clips import decode_clip, encode_clip
 
     check_target(target)
     ahead = live_lookahead(offline, lookahead)

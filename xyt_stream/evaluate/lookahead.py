@@ -13,9 +13,8 @@ from torch import Tensor
 
 from xyt_stream.audio import Samples
 from xyt_stream.evaluate.fidelity import Ablation, Fidelity, equal_shares, percent, snr_db
-from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.timing import WARM_UP, Times, ran_on, summary, timed
-from xyt_stream.streaming.steps import Feed
+from xyt_stream.streaming.clips import decode_clip, encode_clip
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
@@ -114,13 +113,10 @@ def _point(
 
 def _run(half: StreamEncoder | StreamDecoder, whole: Tensor) -> tuple[list[Tensor], list[float]]:
     """Returns each step's result and seconds; the steps are those of `push` and `flush`."""
-    steps = half.steps
-    feed = Feed(steps, whole[..., :0], half.prime)
     results, seconds = [], []
-    for inputs in (partial(feed.push, whole), feed.flush):
+    for inputs in (partial(half.inputs, whole), half.last_inputs):
         for x in inputs():
-            step = partial(half.step, x[None].to(steps.device), steps.all_slots)
-            result, taken = timed(step, steps.device)
+            result, taken = timed(partial(half.step, x, half.all_slots), half.device)
             results.append(result[0])
             seconds.append(taken)
     return results, seconds

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from xyt_stream.audio import INPUT_RATE, read_audio, resample
 from xyt_stream.errors import MissingExtraError, XYTError
-from xyt_stream.evaluate.listen import decode_clip, encode_clip
+from xyt_stream.streaming.clips import decode_clip, encode_clip
 
 if TYPE_CHECKING:
     from xyt_stream.evaluate.lookahead import LookaheadAblation

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from xyt_stream.audio import Samples
 from xyt_stream.evaluate.fidelity import Ablation, Fidelity, equal_shares, percent, snr_db
-from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.timing import ran_on, timed
 from xyt_stream.model.precision import PRECISIONS
+from xyt_stream.streaming.clips import decode_clip, encode_clip
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec

@@ -18,8 +18,8 @@ from rich.table import Table
 from xyt_stream.audio import Samples, fit_length, read_audio, resample
 from xyt_stream.errors import AudioError, CodeError
 from xyt_stream.evaluate.baselines import Baseline
-from xyt_stream.evaluate.listen import decode_clip, encode_clip
 from xyt_stream.evaluate.metrics import MEASURES, check_installed
+from xyt_stream.streaming.clips import decode_clip, encode_clip
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec

@@ -62,6 +62,11 @@ class VocoderConfig(Config, frozen=True):
     n_fft: Width
     hop: Width
 
+    @property
+    def overlap_samples(self) -> int:
+        """Samples of a frame's sound that the next frame's windows still add to."""
+        return (self.n_fft - self.hop) // 2
+
 
 class ModelConfig(Config, frozen=True):
     """One network.

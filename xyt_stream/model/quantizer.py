@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import QuantizerConfig
-from xyt_stream.model.linear import Linear, prepack_weight, prepacked_linear, row_invariant_linear
+from xyt_stream.model.linear import Linear, prepack_weight, row_invariant_linear
 from xyt_stream.model.precision import full_precision
+from xyt_stream.model.torch_internals import packed_linear
 
 
 class Quantized(NamedTuple):
@@ -51,7 +52,10 @@ class ResidualQuantizer(nn.Module):
         codebooks = torch.randn(config.codebooks, config.codebook_size, config.dim)
         self.register_buffer("codebooks", codebooks)
         self.prepacked: list[Tensor | None] = [None] * config.codebooks
-        self.register_buffer("offsets", codebooks.square().sum(2) / 2, persistent=False)
+        offsets = torch.empty(config.codebooks, config.codebook_size)
+        self.register_buffer("offsets", offsets, persistent=False)
+        if not codebooks.is_meta:  # there torch would load its compiler, which takes seconds
+            self.refresh()
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -83,7 +87,7 @@ class ResidualQuantizer(nn.Module):
             if packed is None:
                 distance = offset - row_invariant_linear(residual, codebook, None)
             else:
-                distance = prepacked_linear(residual, packed, offset)
+                distance = packed_linear(residual, packed, offset)
             code = distance.argmin(1)
             chosen = F.embedding(code, codebook)
             residual = residual - chosen

@@ -5,21 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.errors import AudioError, DeviceError
-from xyt_stream.model import checkpoint, chunked, hub, overlapped
+from xyt_stream.model import checkpoint, hub
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.precision import precision
-from xyt_stream.model.timeline import Clip
+from xyt_stream.streaming import offline
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder
 from xyt_stream.streaming.inputs import Codes, Samples, check_codes, check_samples
-
-WHOLE_FRAMES = 375  # longer clips go through in pieces, in constant memory
-PIECE_FRAMES = 250
 
 
 class Codec:
@@ -120,15 +116,9 @@ class Codec:
             codes = torch.zeros(len(batch), self.num_codebooks, frames, dtype=torch.int64)
         else:
             with precision(self.device, dtype):
-                codes = self._encode(batch, lengths)
+                codes = offline.encode(self.network, batch, lengths)
         codes = codes.cpu()
         return codes[0] if wav.ndim == 1 else codes
-
-    def _encode(self, batch: Tensor, lengths: Tensor) -> Tensor:
-        if not self.causal:
-            inside = torch.arange(batch.shape[1], device=self.device) < lengths[:, None]
-            return overlapped.encode(self.network, batch * inside, lengths)
-        return chunked.encode(self.network, batch)
 
     @torch.inference_mode()
     def decode(
@@ -159,40 +149,23 @@ class Codec:
         lengths = self._lengths(lengths, batch)
         if batch.shape[2] == 0 or len(batch) == 0:
             wav = torch.zeros(len(batch), batch.shape[2] * self.frame_samples_out)
-        elif self.causal and bool((lengths < batch.shape[2]).any()):
-            # One by one: what follows a clip's last frame must not be heard in its overlap.
-            rows = zip(batch, lengths, strict=True)
-            clips = [self.decode(row[:, :end], dtype=dtype) for row, end in rows]
-            longest = batch.shape[2] * self.frame_samples_out
-            wav = torch.stack([F.pad(clip, (0, longest - len(clip))) for clip in clips])
         else:
             with precision(self.device, dtype):
-                wav = self._decode(batch, lengths)
+                wav = offline.decode(self.network, batch, lengths)
         wav = wav.cpu()
         return wav[0] if codes.ndim == 2 else wav
 
-    def _decode(self, batch: Tensor, lengths: Tensor) -> Tensor:
-        if not self.causal:
-            return overlapped.decode(self.network, batch, lengths)
-        frames = batch.shape[2]
-        if frames <= WHOLE_FRAMES:
-            context = self.network.config.context
-            clip = Clip(frames, causal=True, context=context, device=self.device)
-            return self.network.decode(batch, clip)
-        decoder = StreamDecoder(self.network, len(batch), frames=PIECE_FRAMES)
-        parts = [
-            decoder.step(piece, decoder.steps.all_slots)
-            for piece in torch.split(batch, PIECE_FRAMES, dim=2)
-        ]
-        return torch.cat([*parts, decoder.tail()], dim=1)[:, decoder.delay_samples :]
-
     def stream_encoder(self, slots: int = 1, lookahead: int = 0) -> StreamEncoder:
         """Live encoding of `slots` streams, `lookahead` frames behind (0 for a causal model)."""
-        return StreamEncoder(self.network, slots, lookahead=lookahead)
+        encoder = StreamEncoder(self.network, slots, lookahead=lookahead)
+        encoder.compile()
+        return encoder
 
     def stream_decoder(self, slots: int = 1, lookahead: int = 0) -> StreamDecoder:
         """Live decoding of `slots` streams, `lookahead` frames behind (0 for a causal model)."""
-        return StreamDecoder(self.network, slots, lookahead=lookahead)
+        decoder = StreamDecoder(self.network, slots, lookahead=lookahead)
+        decoder.compile()
+        return decoder
 
     def _lengths(self, lengths: Tensor | None, batch: Tensor) -> Tensor:
         """Checked lengths of a batch, its whole last axis without any."""

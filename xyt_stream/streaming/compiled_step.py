@@ -1,41 +1,27 @@
-"""Steps made ready for their device: traced on a CPU, captured as graphs on a GPU."""
+"""Interfaces of a live step: as it is written, and compiled so that it runs without Python."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from xyt_stream.streaming.graphs import CudaCapture, Graphs
-from xyt_stream.streaming.steps import Step, Steps
-from xyt_stream.streaming.traces import Traces
+
+class Step(Protocol):
+    """A step as it is written: `StreamEncoder.run` or `StreamDecoder.run`."""
+
+    def __call__(self, x: Tensor, active: Tensor, chosen: Tensor | None = None, /) -> Tensor:
+        """One step: `x`, [rows, ...]; `active`, bool [rows]; `chosen`, int64 [rows] or None."""
+        ...
 
 
 class CompiledStep(Protocol):
-    """A step that runs without Python between its operations."""
+    """The same step without Python between its operations: `Traces` or `Graphs`."""
 
     def serves(self, active: Tensor, chosen: Tensor | None) -> bool:
-        """Whether it can be taken for these rows; if not, the step itself must be."""
+        """Whether it can run this step; if not, the step as written must run."""
         ...
 
     def __call__(self, x: Tensor, active: Tensor, chosen: Tensor | None) -> Tensor:
-        """As the step itself."""
+        """As `Step`."""
         ...
-
-
-def compile_step(
-    step: Step, modules: list[nn.Module], steps: Steps, rows: Tensor, *, graphs: bool
-) -> CompiledStep | None:
-    """What runs a step faster than Python does, where there is such a thing.
-
-    Args:
-        step: of one half of a codec.
-        modules: that it runs.
-        rows: input of a step of all slots, of any values.
-        graphs: on a GPU, capture the step for every bucket of slots, which takes seconds.
-    """
-    if steps.device.type == "cuda" and graphs:
-        return Graphs(step, rows.to(steps.device), CudaCapture(steps.device))
-    if steps.device.type == "cpu" and not steps.lanes:
-        return Traces(step, modules, steps.stream.all)
-    return None

@@ -14,9 +14,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from xyt_stream.streaming.steps import Step
+from xyt_stream.streaming.compiled_step import Step
 
-WARM_UP = 2  # steps before a capture: libraries choose their kernels, layers make their scratch
+UNCAPTURED = 2  # steps before a capture: libraries choose kernels, layers make their scratch
 
 
 class Captured(NamedTuple):
@@ -61,7 +61,7 @@ class CudaCapture:
         self.stream.wait_stream(current)
         # On the stream of the capture, for libraries keep a handle and a workspace for each.
         with torch.cuda.stream(self.stream):
-            for _ in range(WARM_UP):
+            for _ in range(UNCAPTURED):
                 step(x, active)
         current.wait_stream(self.stream)
         graph = torch.cuda.CUDAGraph()

@@ -12,9 +12,9 @@ from xyt_stream.model.checkpoint import build
 from xyt_stream.model.config import ModelConfig
 from xyt_stream.model.quantizer import ResidualQuantizer
 from xyt_stream.model.tokenizer import Tokenizer
+from xyt_stream.streaming.coder import StreamCoder
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder
-from xyt_stream.streaming.steps import Steps
 
 LOOKAHEADS = (0, 1, 2, 4, 8, 16, 32)  # frames
 
@@ -131,11 +131,11 @@ def _live(network: Tokenizer, lookahead: int) -> Live:
         lookahead=lookahead,
         encoder_delay_ms=1000 * encoder.delay,
         decoder_delay_ms=1000 * decoder.delay,
-        encoder_state_bytes=_state_bytes(encoder.steps),
-        decoder_state_bytes=_state_bytes(decoder.steps),
+        encoder_state_bytes=_state_bytes(encoder),
+        decoder_state_bytes=_state_bytes(decoder),
     )
 
 
-def _state_bytes(steps: Steps) -> int:
-    held = [steps.history.held] if steps.history else []
-    return sum(tensor.nbytes for tensor in [*steps.stream.all.tensors(), *held])
+def _state_bytes(half: StreamCoder) -> int:
+    held = [half.history.held] if half.history else []
+    return sum(tensor.nbytes for tensor in [*half.stream.all.tensors(), *held])

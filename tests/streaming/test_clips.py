@@ -8,7 +8,7 @@ import torch
 
 from xyt_stream import Codec
 from xyt_stream.audio import Samples, read_audio
-from xyt_stream.evaluate.listen import decode_clip, encode_clip
+from xyt_stream.streaming.clips import decode_clip, encode_clip
 
 
 @pytest.fixture(scope="module")

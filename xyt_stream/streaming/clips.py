@@ -1,16 +1,12 @@
-"""A recording through a codec: all of it at once, or as a live listener gets it."""
+"""Clips of any length through a codec: whole, or as a live stream."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from xyt_stream.audio import Samples, fit_length
-
-if TYPE_CHECKING:
-    from xyt_stream.streaming.codec import Codec
+from xyt_stream.streaming.codec import Codec
 
 
 def encode_clip(

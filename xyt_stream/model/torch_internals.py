@@ -1,0 +1,117 @@
+"""The private parts of torch that a live step on a CPU runs on: oneDNN's products and TorchScript.
+
+Together they halve the time of a step. torch documents neither, and each release may drop or change
+them, so every use is in this file and `supported` says whether they work. Without them weights keep
+their plain layout and steps run eagerly: the same codes, later.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import textwrap
+import warnings
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# oneDNN prepares a product for each shape once and keeps 1024 of those. A step has some 45
+# products, each with its own number of rows: with 32 streams that come and go oneDNN would prepare
+# anew in every step, which doubles the time. It reads this variable at its first product.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
+
+ROWS = 4  # for which oneDNN chooses the layout: the 50 Hz positions of one frame
+
+Trace = Callable[..., Tensor]
+
+
+@functools.cache
+def supported() -> bool:
+    """Whether oneDNN's prepacked product and TorchScript are there and compute correctly."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    with torch.inference_mode(), torch.device("cpu"):
+        weight = torch.linspace(-1, 1, 48, dtype=torch.float32).view(6, 8)
+        rows, bias = weight[:ROWS].clone(), weight[:, 0].clone()
+        try:
+            packed = reorder(weight)
+            eager = packed_linear(rows, packed, bias, gelu=True)
+            traced = trace(lambda x, w, b: packed_linear(x, w, b, gelu=True), (rows, packed, bias))
+            results = [eager, run_trace(traced, (rows, packed, bias))]
+        except Exception:  # a release may fail in any way
+            return False
+        expected = F.gelu(F.linear(rows, weight, bias))
+        return all(torch.allclose(result, expected, atol=1e-5) for result in results)
+
+
+def reorder(weight: Tensor) -> Tensor:
+    """A weight, [out, in] on the CPU, as an opaque tensor in oneDNN's blocked layout."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+    return packed
+
+
+def bfloat16_supported() -> bool:
+    """Whether this processor multiplies bfloat16; those without AVX-512 do not."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
+    """F.linear with a weight of `reorder`, and F.gelu after it in the same pass.
+
+    Args:
+        x: [..., in].
+        weight: of [out, in].
+        bias: [out].
+
+    Returns:
+        [..., out].
+    """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        traced: Tensor = _scripted()[gelu](x, weight, bias)
+        return traced
+    after = "gelu" if gelu else "none"
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], "none")
+    return out
+
+
+@functools.cache
+def _scripted() -> tuple[Trace, Trace]:
+    """`packed_linear` without and with gelu; a trace cannot hold the empty list of numbers.
+
+    Traces point into this one compilation unit, so it is never let go.
+    """
+    source = """
+    def {name}(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+        numbers: List[Optional[number]] = []
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "{name}", numbers, "none")
+    """
+    names = ("none", "gelu")
+    unit = torch.jit.CompilationUnit(
+        "".join(textwrap.dedent(source).format(name=name) for name in names)
+    )
+    return unit.none, unit.gelu
+
+
+def trace(function: Trace, inputs: tuple[Tensor, ...]) -> Trace:
+    """Run `function` once on `inputs` and keep its operations, for `run_trace`."""
+    with warnings.catch_warnings():
+        # Deprecated since torch 2.11. What torch names in its place compiles a step for minutes and
+        # needs a C++ compiler (torch.compile), or forbids state that changes in place
+        # (torch.export). `supported` finds out when it is gone.
+        warnings.filterwarnings("ignore", r"`torch\.jit\.trace` is deprecated", DeprecationWarning)
+        # Sizes become constants of the trace, as they should: one trace is for one shape of step.
+        named = torch.jit.TracerWarning  # type: ignore[attr-defined]
+        warnings.filterwarnings("ignore", category=named)
+        traced: Trace = torch.jit.trace(  # type: ignore[no-untyped-call]
+            function, inputs, check_trace=False
+        )
+    return traced
+
+
+def run_trace(traced: Trace, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Run a trace, without Python and without the interpreter's lock."""
+    # TorchScript's optimiser would take seconds and gain nothing.
+    with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+        return traced(*inputs)
