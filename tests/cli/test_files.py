@@ -18,7 +18,7 @@ CLIPS = ["speech.flac", "speech.ogg", "speech.mp3", "stereo44k.wav"]
 
 
 @pytest.mark.parametrize("clip", CLIPS)
-def test_a_file_comes_back_exactly_as_long(
+def test_decoded_file_has_the_original_length(
     run: Run, fixtures: Path, tmp_path: Path, clip: str
 ) -> None:
     original = soundfile.info(fixtures / clip)
@@ -32,7 +32,7 @@ def test_a_file_comes_back_exactly_as_long(
     assert back.channels == 1
 
 
-def test_codes_and_sound_are_those_of_the_library(
+def test_codes_and_sound_equal_the_library(
     run: Run, fixtures: Path, tmp_path: Path, codec: Codec
 ) -> None:
     samples, _ = read_audio(fixtures / "speech.flac")
@@ -48,9 +48,7 @@ def test_codes_and_sound_are_those_of_the_library(
     np.testing.assert_allclose(sound, codec.decode(codes).numpy()[:length], atol=1 / 32_768)
 
 
-def test_a_live_roundtrip_equals_encode_and_decode(
-    run: Run, fixtures: Path, tmp_path: Path
-) -> None:
+def test_roundtrip_equals_encode_and_decode(run: Run, fixtures: Path, tmp_path: Path) -> None:
     clip = fixtures / "stereo44k.wav"
     run("encode", clip, tmp_path / "a.xyt")
     run("decode", tmp_path / "a.xyt", tmp_path / "a.wav")
@@ -66,9 +64,7 @@ def test_a_live_roundtrip_equals_encode_and_decode(
 
 
 @pytest.mark.parametrize("rate", [8_000, 24_000])
-def test_another_rate_keeps_the_duration(
-    run: Run, fixtures: Path, tmp_path: Path, rate: int
-) -> None:
+def test_other_rate_keeps_the_duration(run: Run, fixtures: Path, tmp_path: Path, rate: int) -> None:
     run("encode", fixtures / "stereo44k.wav", tmp_path / "a.xyt")
     assert run("decode", tmp_path / "a.xyt", tmp_path / "a.flac", "--rate", rate).status == 0
     back = soundfile.info(tmp_path / "a.flac")
@@ -77,7 +73,9 @@ def test_another_rate_keeps_the_duration(
 
 
 @pytest.mark.parametrize(("samples", "rate"), [(1, 44_100), (1, 8_000), (1280, 16_000)])
-def test_the_shortest_files_come_back(run: Run, tmp_path: Path, samples: int, rate: int) -> None:
+def test_shortest_files_keep_their_length(
+    run: Run, tmp_path: Path, samples: int, rate: int
+) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(samples, 0.1), rate)
     assert run("encode", tmp_path / "a.wav", tmp_path / "a.xyt").status == 0
     assert CodeFile.read(tmp_path / "a.xyt").codes.shape[1] == 1
@@ -85,7 +83,7 @@ def test_the_shortest_files_come_back(run: Run, tmp_path: Path, samples: int, ra
     assert soundfile.info(tmp_path / "b.wav").frames == samples
 
 
-def test_what_is_no_sound_is_refused(run: Run, tmp_path: Path) -> None:
+def test_unreadable_sound_is_refused(run: Run, tmp_path: Path) -> None:
     source, target = tmp_path / "in.wav", tmp_path / "out.xyt"
     refused(run("encode", source, target), str(source), "No such file")
     source.write_bytes(b"")
@@ -97,7 +95,7 @@ def test_what_is_no_sound_is_refused(run: Run, tmp_path: Path) -> None:
     assert not target.exists()
 
 
-def test_what_is_no_code_file_is_refused(
+def test_unreadable_code_files_are_refused(
     run: Run, fixtures: Path, tmp_path: Path, other_model: Path
 ) -> None:
     source, target = tmp_path / "in.xyt", tmp_path / "out.wav"
@@ -113,13 +111,13 @@ def test_what_is_no_code_file_is_refused(
     assert not target.exists()
 
 
-def test_what_cannot_be_written_is_refused(run: Run, fixtures: Path, tmp_path: Path) -> None:
+def test_unwritable_targets_are_refused(run: Run, fixtures: Path, tmp_path: Path) -> None:
     clip = fixtures / "stereo44k.wav"
     refused(run("encode", clip, tmp_path / "nowhere" / "a.xyt"), "nowhere", "no such folder")
     refused(run("roundtrip", clip, tmp_path / "a.txt"), "a.txt", "must end in .wav")
 
 
-def test_what_cannot_be_written_is_refused_before_the_work(run: Run, tmp_path: Path) -> None:
+def test_unwritable_targets_are_refused_before_the_work(run: Run, tmp_path: Path) -> None:
     """The work itself would be refused, too: there is nothing to do it with."""
     nothing, nowhere = tmp_path / "nothing", tmp_path / "nowhere"
     for command in ("decode", "roundtrip"):
@@ -140,7 +138,7 @@ def test_what_cannot_be_written_is_refused_before_the_work(run: Run, tmp_path: P
         ("--lookahead", 3, "causal"),
     ],
 )
-def test_what_the_model_cannot_do_is_refused(
+def test_unsupported_options_of_a_model_are_refused(
     run: Run, fixtures: Path, tmp_path: Path, option: str, value: object, says: str
 ) -> None:
     arguments = ("roundtrip", fixtures / "speech.flac", tmp_path / "a.wav", option, value)
@@ -148,7 +146,7 @@ def test_what_the_model_cannot_do_is_refused(
     refused(run("serve", "--port", 0, option, value), says)
 
 
-def test_a_published_model_at_24_khz_serves_every_command(
+def test_published_24_khz_model_works_in_every_command(
     run: Run, fixtures: Path, tmp_path: Path, published: Codec, published_weights: Path
 ) -> None:
     clip, with_model = fixtures / "speech.flac", ("--model", published_weights)
@@ -170,7 +168,7 @@ def test_a_published_model_at_24_khz_serves_every_command(
         assert (back.frames, back.samplerate) == (len(samples), 16_000)
 
 
-def test_whole_files_can_be_coded_as_live_streams(
+def test_lookahead_codes_a_file_as_a_live_stream(
     run: Run, fixtures: Path, tmp_path: Path, published: Codec, published_weights: Path
 ) -> None:
     clip = fixtures / "speech.flac"
@@ -186,7 +184,7 @@ def test_whole_files_can_be_coded_as_live_streams(
     assert not np.allclose(live, whole, atol=1e-3)
 
 
-def test_half_precision_is_for_whole_files(
+def test_half_precision_is_for_whole_files_only(
     run: Run, fixtures: Path, tmp_path: Path, codec: Codec
 ) -> None:
     clip = fixtures / "speech.flac"
@@ -200,9 +198,7 @@ def test_half_precision_is_for_whole_files(
     assert (result.status, "float32" in result.err) == (2, True)
 
 
-def test_all_of_the_future_and_some_of_it_exclude_each_other(
-    run: Run, fixtures: Path, tmp_path: Path
-) -> None:
+def test_offline_and_lookahead_exclude_each_other(run: Run, fixtures: Path, tmp_path: Path) -> None:
     for command in (
         ("roundtrip", fixtures / "speech.flac", tmp_path / "a.wav"),
         ("eval", "mini", tmp_path),

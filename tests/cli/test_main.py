@@ -10,11 +10,11 @@ from xyt_stream.cli.server import LimitOptions
 from xyt_stream.server.admission.limits import Limits
 
 
-def test_a_server_without_options_has_the_limits_of_the_library() -> None:
+def test_serve_defaults_equal_the_library_limits() -> None:
     assert Limits(**vars(LimitOptions())) == Limits()
 
 
-def test_help_comes_without_waiting_for_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     code = (
         "import sys\n"
         "from xyt_stream.cli import main\n"
@@ -25,7 +25,7 @@ def test_help_comes_without_waiting_for_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
 
 
-def test_a_user_at_a_shell(fixtures: Path, tmp_path: Path) -> None:
+def test_commands_work_in_a_shell(fixtures: Path, tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("xyt-stream")
 
     def shell(*args: object) -> subprocess.CompletedProcess[str]:
@@ -43,7 +43,7 @@ def test_a_user_at_a_shell(fixtures: Path, tmp_path: Path) -> None:
     assert re.fullmatch(r"xyt-stream \d+\.\d+\.\d+\n", shell("--version").stdout)
 
 
-def test_names_that_the_terminal_cannot_show_do_no_harm(fixtures: Path, tmp_path: Path) -> None:
+def test_undisplayable_file_names_are_escaped(fixtures: Path, tmp_path: Path) -> None:
     clip = tmp_path / "größe.flac"
     clip.write_bytes((fixtures / "speech.flac").read_bytes())
 

@@ -10,7 +10,7 @@ from xyt_stream import Codec
 from .outcome import Run, refused
 
 
-def test_info_tells_what_the_model_is(run: Run, codec: Codec, tmp_path: Path) -> None:
+def test_info_describes_the_model(run: Run, codec: Codec, tmp_path: Path) -> None:
     result = run("info", "--json", tmp_path / "info.json")
     assert result.status == 0
     for words in (codec.name, codec.hash[:12], "16000 Hz", "80 ms", "1000", "causal", "vocoder"):
@@ -21,7 +21,9 @@ def test_info_tells_what_the_model_is(run: Run, codec: Codec, tmp_path: Path) ->
     refused(run("info", "--lookahead", 1), "causal")
 
 
-def test_info_tells_what_waiting_costs(run: Run, published_weights: Path, tmp_path: Path) -> None:
+def test_info_lists_delay_and_memory_per_lookahead(
+    run: Run, published_weights: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "info.json"
     arguments = ("info", "--model", published_weights, "--json", path)
     assert "bidirectional" in run(*arguments).out
@@ -31,7 +33,7 @@ def test_info_tells_what_waiting_costs(run: Run, published_weights: Path, tmp_pa
     assert [row["encoder_delay_ms"] for row in live] == pytest.approx([332.5, 492.5])
 
 
-def test_a_converted_model_reads_the_codes_of_the_original(
+def test_converted_model_decodes_the_original_codes(
     run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
 ) -> None:
     one = tmp_path / "one.safetensors"
@@ -47,7 +49,7 @@ def test_a_converted_model_reads_the_codes_of_the_original(
     refused(run("convert", "no-such-model", one), "no-such-model")
 
 
-def test_a_config_that_lies_elsewhere_is_named(
+def test_config_elsewhere_is_given_by_option(
     run: Run, fixtures: Path, tmp_path: Path, published_weights: Path
 ) -> None:
     weights = tmp_path / "model.ckpt"

@@ -8,7 +8,7 @@ import pytest
 from .outcome import Run, refused
 
 
-def test_scores_go_to_the_terminal_and_to_json(run: Run, fixtures: Path, tmp_path: Path) -> None:
+def test_scores_are_printed_and_written_as_json(run: Run, fixtures: Path, tmp_path: Path) -> None:
     pytest.importorskip("pesq")
     pytest.importorskip("resemblyzer", exc_type=ImportError)
     (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())

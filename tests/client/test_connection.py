@@ -19,7 +19,7 @@ async def refused(url, role="loopback", **options):
         pass
 
 
-async def test_no_server_is_one_sentence():
+async def test_unreachable_server_is_one_sentence():
     listener = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     listener.close()
@@ -31,17 +31,17 @@ async def test_no_server_is_one_sentence():
 
 
 @pytest.mark.parametrize("url", ["localhost:8765", "http://localhost", "ws://", "", "ws://[::"])
-async def test_what_is_no_address_is_one_sentence(url):
+async def test_invalid_address_is_one_sentence(url):
     with pytest.raises(ConnectionFailedError, match="cannot reach a server"):
         await refused(url)
 
 
-async def test_who_copies_the_page_s_address_is_told_what_to_give():
+async def test_http_address_is_answered_with_the_ws_address():
     with pytest.raises(ConnectionFailedError, match=r"give an address like ws://"):
         await refused("http://127.0.0.1:8765/")
 
 
-async def test_another_kind_of_server_is_one_sentence():
+async def test_server_of_another_protocol_is_one_sentence():
     async def answer(reader, writer):
         await reader.readline()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -54,20 +54,20 @@ async def test_another_kind_of_server_is_one_sentence():
             await refused(f"ws://127.0.0.1:{port}")
 
 
-async def test_what_the_server_would_refuse_is_refused_here():
+async def test_bad_hello_is_refused_before_connecting():
     with pytest.raises(ProtocolError) as caught:
         await refused("ws://127.0.0.1:9", "singer")
     assert caught.value.name == "unknown_role"
 
 
-async def test_float_sound_is_the_same_as_16_bit(server, clip, direct, hear):
+async def test_float_sound_equals_16_bit_sound(server, clip, direct, hear):
     async with connect(server.url, "encode") as connection:
         await connection.send_pcm(clip.astype(np.float64) / 32_768)
         await connection.end()
         np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
 
 
-async def test_a_long_piece_is_sent_as_many_messages(server, hear):
+async def test_long_sound_is_split_into_messages(server, hear):
     samples = MAX_MESSAGE + 1  # twice as many bytes
     async with connect(server.url, "encode", send_rate=48_000) as connection:
         await connection.send_pcm(np.zeros(samples, np.int16))
@@ -79,7 +79,7 @@ async def test_a_long_piece_is_sent_as_many_messages(server, hear):
     "samples",
     [np.array([0.0, np.nan]), np.array([np.inf]), np.zeros((2, 2)), np.zeros(3, np.int32)],
 )
-async def test_what_is_no_sound_is_not_sent(server, clip, direct, hear, samples):
+async def test_invalid_sound_is_not_sent(server, clip, direct, hear, samples):
     async with connect(server.url, "encode") as connection:
         with pytest.raises(AudioError):
             await connection.send_pcm(samples)
@@ -88,7 +88,7 @@ async def test_what_is_no_sound_is_not_sent(server, clip, direct, hear, samples)
         np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
 
 
-async def test_many_frames_are_sent_as_many_messages(server, codec):
+async def test_many_frames_are_split_into_messages(server, codec):
     """An hour of codes; whoever takes them in here decodes nothing, so that it takes no hour."""
     codes = np.random.default_rng(0).integers(0, 1024, (8, 45_000))
     taken = []
@@ -118,7 +118,7 @@ async def test_many_frames_are_sent_as_many_messages(server, codec):
     assert [message.frame for message in taken] == [0, *np.cumsum(lengths[:-1])]
 
 
-async def test_leaving_early_waits_for_nobody(server, clip, until):
+async def test_leaving_the_block_closes_at_once(server, clip, until):
     async def leave():
         async with connect(server.url, "loopback", receive=("pcm", "codes")) as connection:
             for _ in range(10):
@@ -128,7 +128,7 @@ async def test_leaving_early_waits_for_nobody(server, clip, until):
     await until(lambda: server.engine.free_slots == server.engine.slots)
 
 
-async def test_who_still_waits_when_it_is_closed_is_told(server):
+async def test_close_wakes_waiting_calls_with_an_error(server):
     async def listen():
         async for _ in connection:
             pass
@@ -143,7 +143,7 @@ async def test_who_still_waits_when_it_is_closed_is_told(server):
             await asyncio.wait_for(late, 120)
 
 
-async def test_a_server_that_says_nothing_is_one_sentence(monkeypatch):
+async def test_silent_server_is_one_sentence(monkeypatch):
     monkeypatch.setattr(handshake, "_OPEN_TIMEOUT", 0.5)
 
     async def ignore(websocket):
@@ -156,7 +156,7 @@ async def test_a_server_that_says_nothing_is_one_sentence(monkeypatch):
             await asyncio.wait_for(refused(f"ws://127.0.0.1:{port}"), 120)
 
 
-async def test_iteration_stops_at_the_end(server):
+async def test_iteration_stops_at_end(server):
     async with connect(server.url, "speaker", room="a") as connection:
         await connection.end()
         assert [type(event) for event in [event async for event in connection]] == [End]

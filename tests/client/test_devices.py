@@ -35,7 +35,7 @@ def outcome(preparation: str, statement: str, env: dict[str, str] | None = None)
     "statement",
     ["devices.list_devices()", "devices.Microphone(None)", "devices.Loudspeaker(None, 16000)"],
 )
-def test_what_is_missing_is_named(statement):
+def test_missing_library_is_named(statement):
     assert "MissingExtraError Sound devices need an extra" in outcome(NO_EXTRA, statement)
     without = outcome(NO_PORTAUDIO, statement)
     assert without.startswith("DeviceError the PortAudio library is missing")
@@ -49,13 +49,13 @@ def test_what_is_missing_is_named(statement):
         ("devices.Loudspeaker(None, 16000)", "loudspeaker"),
     ],
 )
-def test_a_machine_without_devices_is_one_sentence(no_devices, statement, what):
+def test_missing_device_is_one_sentence(no_devices, statement, what):
     said = outcome("", statement, no_devices)
     assert said.startswith(f"DeviceError cannot open the {what}")
     assert len(said.splitlines()) == 1
 
 
-def test_devices_are_listed_and_found_by_name_or_number(pulse):
+def test_devices_are_found_by_name_and_number(pulse):
     listed = eval(outcome("", "devices.list_devices()", pulse))
     assert "pulse" in [name for _, name, *_ in listed]
     number = next(number for number, name, *_ in listed if name == "pulse")
@@ -78,7 +78,7 @@ async def heard_after_a_second(first, second):
 """
 
 
-def test_what_a_microphone_heard_meanwhile_can_be_left_out(pulse):
+def test_skip_drops_captured_blocks(pulse):
     def heard(first, second):
         steps = (f"devices.Microphone.{step}" for step in (first, second))
         return int(outcome(SKIPPING, f"await heard_after_a_second({', '.join(steps)})", pulse))

@@ -13,7 +13,7 @@ from xyt_stream.client.files import BLOCK, FileSink, FileSource
 from xyt_stream.errors import AudioError
 
 
-async def test_a_file_is_spoken_whole_and_no_faster_than_life(fixtures, clip):
+async def test_file_source_yields_all_in_real_time(fixtures, clip):
     source = FileSource(fixtures / "speech.flac")
     start = time.monotonic()
     blocks = [block async for block in source.blocks()]
@@ -23,7 +23,7 @@ async def test_a_file_is_spoken_whole_and_no_faster_than_life(fixtures, clip):
     assert source.seconds == len(clip) / 16_000
 
 
-async def test_it_can_be_stopped_in_the_middle(fixtures):
+async def test_file_source_stops_in_the_middle(fixtures):
     source = FileSource(fixtures / "speech.flac")
     count = 0
     async for _ in source.blocks():
@@ -33,7 +33,7 @@ async def test_it_can_be_stopped_in_the_middle(fixtures):
     assert count == 3
 
 
-async def test_what_a_microphone_would_have_heard_meanwhile_can_be_left_out(tmp_path):
+async def test_file_source_skips_to_real_time(tmp_path):
     numbered = np.arange(3_000, dtype=np.int16).repeat(BLOCK)  # a minute: no machine is so slow
     soundfile.write(tmp_path / "numbered.wav", numbered, 16_000)
     source = FileSource(tmp_path / "numbered.wav")
@@ -55,12 +55,12 @@ async def test_any_sound_file_becomes_16_khz_mono(fixtures):
     np.testing.assert_array_equal(np.concatenate(blocks), to_int16(samples))
 
 
-async def test_what_is_no_sound_file_is_one_sentence(tmp_path):
+async def test_unreadable_file_is_one_sentence(tmp_path):
     with pytest.raises(AudioError, match="cannot read"):
         FileSource(tmp_path / "missing.wav")
 
 
-async def test_a_sink_writes_all_of_it(tmp_path, clip):
+async def test_file_sink_writes_everything(tmp_path, clip):
     sink = FileSink(tmp_path / "out.wav", 24_000)
     for start in range(0, len(clip), 1280):
         sink.write(clip[start : start + 1280])
@@ -72,7 +72,7 @@ async def test_a_sink_writes_all_of_it(tmp_path, clip):
     assert sink.buffer.depth > 0  # a loudspeaker would have most of it still before it
 
 
-async def test_a_disk_that_fills_up_is_one_sentence(tmp_path, clip):
+async def test_full_disk_is_one_sentence(tmp_path, clip):
     sink = FileSink(tmp_path / "out.wav", 16_000)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
@@ -85,6 +85,6 @@ async def test_a_disk_that_fills_up_is_one_sentence(tmp_path, clip):
 
 
 @pytest.mark.parametrize("name", ["no/such/folder/out.wav", "out.txt", ""])
-async def test_a_sink_that_cannot_be_written_is_one_sentence(tmp_path, name):
+async def test_unwritable_sink_is_one_sentence(tmp_path, name):
     with pytest.raises(AudioError, match="cannot write"):
         FileSink(tmp_path / name, 16_000)

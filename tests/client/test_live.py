@@ -52,7 +52,7 @@ async def forgetful(codec, request):
         yield server, proxy
 
 
-async def test_a_session_that_is_gone_begins_anew(forgetful, clip, direct, until):
+async def test_lost_session_is_replaced(forgetful, clip, direct, until):
     server, proxy = forgetful
     async with live(proxy.url, "loopback", receive=("codes",)) as connection:
         listener = Listener(connection)
@@ -67,7 +67,7 @@ async def test_a_session_that_is_gone_begins_anew(forgetful, clip, direct, until
     np.testing.assert_array_equal(np.concatenate(listener.codes, axis=1), direct.codes)
 
 
-async def test_a_session_that_is_still_there_goes_on(server, clip, direct, until):
+async def test_kept_session_is_resumed(server, clip, direct, until):
     async with (
         Proxy(server.port) as proxy,
         live(proxy.url, "loopback", receive=("codes",)) as connection,
@@ -83,7 +83,7 @@ async def test_a_session_that_is_still_there_goes_on(server, clip, direct, until
     np.testing.assert_array_equal(np.concatenate(listener.codes, axis=1), direct.codes)
 
 
-async def test_who_had_said_all_is_told_that_the_rest_is_lost(forgetful, clip, until):
+async def test_session_lost_after_end_raises(forgetful, clip, until):
     server, proxy = forgetful
     async with live(proxy.url, "loopback") as connection:
         proxy.delay = 3600  # so that nothing comes back in time
@@ -97,7 +97,7 @@ async def test_who_had_said_all_is_told_that_the_rest_is_lost(forgetful, clip, u
     assert RESTARTED not in listener.notices
 
 
-async def test_who_ends_before_the_new_session_ends_it_too(codec, until):
+async def test_end_during_a_restart_ends_the_new_session(codec, until):
     limits = Limits(resume_time=0, load=0)
     async with (
         running(codec, limits=limits) as server,
@@ -114,7 +114,7 @@ async def test_who_ends_before_the_new_session_ends_it_too(codec, until):
     assert listener.notices == ["interrupted", "restarted"]
 
 
-async def test_a_server_with_another_model_is_heard_at_the_same_rate(codec, published, clip, until):
+async def test_restart_with_another_model_keeps_the_rate(codec, published, clip, until):
     """The first one is stopped as on Ctrl-C, and asks to come back in a moment."""
     async with running(codec, limits=Limits(load=0, drain_time=1)) as server:
         port = server.port

@@ -30,7 +30,7 @@ READY = Ready(
 )
 
 
-def test_latency_counts_from_a_frames_last_sample_to_its_sound():
+def test_latency_runs_from_last_sample_to_audio():
     now = 0.0
     latency = Latency(100, clock=lambda: now)
     latency.sent(99)
@@ -49,7 +49,7 @@ def test_latency_counts_from_a_frames_last_sample_to_its_sound():
     assert latency.values == [0.75, 0.25, 0.5]
 
 
-def test_a_report_sums_a_session_up():
+def test_report_sums_up_a_session():
     recorder, buffer = Recorder(READY), JitterBuffer(16_000)
     for frame in range(25):
         recorder.sent(1280)
@@ -72,7 +72,7 @@ def test_a_report_sums_a_session_up():
         assert part in text
 
 
-def test_a_session_without_a_whole_frame_has_a_table_too():
+def test_report_without_a_whole_frame_has_a_table():
     report = Recorder(READY).report(JitterBuffer(16_000), "nowhere")
     assert (report.seconds, report.frames, report.latency_ms) == (0, 0, None)
     assert isinstance(report, LoopbackReport)

@@ -37,7 +37,7 @@ def test_loopback_with_files(launch, server_url, fixtures, tmp_path, direct):
         assert part in out
 
 
-def test_talking_with_the_server_s_model(launch, fixtures, tmp_path, direct):
+def test_talk_with_the_server_model(launch, fixtures, tmp_path, direct):
     """It says what it hears, so that it can be told what it has said."""
     models = Path(__file__).parents[1] / "server" / "duplex"
     server = launch(
@@ -56,7 +56,7 @@ def test_talking_with_the_server_s_model(launch, fixtures, tmp_path, direct):
     assert np.abs(sound[-8000:]).max() < 100
 
 
-def test_a_mic_and_two_speakers(launch, server_url, fixtures, tmp_path, direct, wait):
+def test_mic_and_two_speakers(launch, server_url, fixtures, tmp_path, direct, wait):
     speakers = {
         path: launch(
             "client/playback.py", *("--url", server_url, "--room", "stage", "--output", path)
@@ -76,9 +76,7 @@ def test_a_mic_and_two_speakers(launch, server_url, fixtures, tmp_path, direct, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_cleanly_with_a_complete_file(
-    launch, server_url, clip, direct, tmp_path, wait, number
-):
+def test_ctrl_c_leaves_a_complete_file(launch, server_url, clip, direct, tmp_path, wait, number):
     """Minutes of the same clip, interrupted: the file holds all that was sent until then."""
     soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
     out = tmp_path / "out.wav"
@@ -96,7 +94,7 @@ def test_ctrl_c_ends_cleanly_with_a_complete_file(
     assert np.abs(sound[:same].astype(int) - direct.sound[:same]).max() <= 1
 
 
-def test_ctrl_c_ends_a_speaker_in_an_empty_room(launch, server_url, tmp_path, wait):
+def test_ctrl_c_ends_play_in_an_empty_room(launch, server_url, tmp_path, wait):
     out = tmp_path / "out.wav"
     process = launch("client/playback.py", "--url", server_url, "--room", "empty", "--output", out)
     wait(out.exists, process)
@@ -126,7 +124,7 @@ def test_refusals_are_one_line(launch, server_url, fixtures, tmp_path, clip, wai
 
 
 @pytest.mark.parametrize(("file", "device"), [("--input", "mic"), ("--output", "ear")])
-def test_sound_comes_from_one_place_and_goes_to_one(launch, file, device):
+def test_file_and_device_exclude_each_other(launch, file, device):
     """Before the file is looked for, and the server."""
     both = launch("client/loopback.py", file, "missing.wav", f"{file}-device", device)
     _, said = both.communicate(timeout=300)
@@ -135,7 +133,7 @@ def test_sound_comes_from_one_place_and_goes_to_one(launch, file, device):
     assert "Traceback" not in said
 
 
-def test_no_server_and_a_port_in_use_are_one_line(launch, fixtures):
+def test_no_server_and_port_in_use_are_one_line(launch, fixtures):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server = launch("server.py", "--port", port)

@@ -48,9 +48,7 @@ def start_again(launch, server, url):
     assert again.stdout.readline().split()[-1] == url
 
 
-def test_loopback_goes_on_when_its_server_was_killed_and_started_again(
-    launch, clip, tmp_path, wait
-):
+def test_loopback_survives_a_server_restart(launch, clip, tmp_path, wait):
     """What came before is kept; what the new session says is written behind it."""
     server, url, out = serve(launch, clip, tmp_path)
     client = loopback(launch, url, tmp_path, wait)
@@ -64,9 +62,7 @@ def test_loopback_goes_on_when_its_server_was_killed_and_started_again(
     assert soundfile.info(out).frames >= (before + 32_000) // 2 - 22
 
 
-def test_a_room_fills_again_when_its_server_was_killed_and_started_again(
-    launch, clip, tmp_path, wait
-):
+def test_room_survives_a_server_restart(launch, clip, tmp_path, wait):
     server, url, out = serve(launch, clip, tmp_path)
     speaker = launch("client/playback.py", "--url", url, "--output", out)
     wait(out.exists, speaker)
@@ -81,7 +77,7 @@ def test_a_room_fills_again_when_its_server_was_killed_and_started_again(
         assert told(err) == [LOST, ANEW]
 
 
-def test_one_interrupt_ends_a_program_whose_server_is_away(launch, clip, tmp_path, wait):
+def test_ctrl_c_ends_without_a_reachable_server(launch, clip, tmp_path, wait):
     """Long before it would give the server up."""
     server, url, _ = serve(launch, clip, tmp_path)
     client = loopback(launch, url, tmp_path, wait)

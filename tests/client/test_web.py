@@ -43,7 +43,7 @@ def intelligibility(clip: np.ndarray, sound: np.ndarray) -> float:
     return max(scores)
 
 
-async def test_one_hears_oneself_through_the_codec(serving, visit, clip, direct):
+async def test_loopback_plays_the_codec_output(serving, visit, clip, direct):
     """What is played is as good as what the codec makes without any wire; the latency is true."""
     call = await visit(serving.url)
     await call.begin()
@@ -79,7 +79,7 @@ async def test_one_hears_oneself_through_the_codec(serving, visit, clip, direct)
     assert (measured - between + period / 2) % period - period / 2 == pytest.approx(0, abs=40)
 
 
-async def test_what_is_drawn_is_what_was_sent(serving, visit):
+async def test_drawn_codes_equal_the_sent_codes(serving, visit):
     """By keyboard alone."""
     call = await visit(serving.url)
     for _ in range(2):  # the first stop is the switch, the second the button
@@ -100,7 +100,7 @@ async def test_what_is_drawn_is_what_was_sent(serving, visit):
     assert all(request.startswith(here) for request in call.requests)
 
 
-async def test_one_page_speaks_and_another_listens(serving, visit):
+async def test_room_mic_is_heard_by_a_room_speaker(serving, visit):
     listener, speaker = await visit(serving.url), await visit(serving.url)
     for call, mode in ((listener, "Room speaker"), (speaker, "Room mic")):
         await call.page.get_by_role("radio", name=mode).check()
@@ -139,7 +139,7 @@ class Echo:
         pass
 
 
-async def test_one_talks_with_a_model_and_interrupts_it(codec, serving, visit):
+async def test_conversation_with_a_model_and_interruption(codec, serving, visit):
     async with running(codec, max_sessions=2, duplex=Echo, limits=Limits(load=0)) as server:
         call = await visit(server.url)
         await call.page.get_by_role("radio", name="Conversation").check()
@@ -165,7 +165,7 @@ async def test_one_talks_with_a_model_and_interrupts_it(codec, serving, visit):
     await playwright.expect(conversation).to_be_hidden()
 
 
-async def test_muted_it_sends_silence(serving, visit):
+async def test_mute_sends_silence(serving, visit):
     call = await visit(serving.url)
     await call.begin()
     await call.says("you hear yourself")
@@ -179,7 +179,7 @@ async def test_muted_it_sends_silence(serving, visit):
     assert np.abs(played[-rate // 2 :]).max() < 0.01
 
 
-async def test_it_fits_a_phone_and_keeps_still_where_that_is_wanted(serving, visit):
+async def test_page_fits_a_phone_and_respects_reduced_motion(serving, visit):
     call = await visit(serving.url, viewport={"width": 390, "height": 844}, reduced_motion="reduce")
     await call.begin()
     await call.draws(50)

@@ -19,7 +19,7 @@ from .page import chromium, playwright
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_a_lost_connection_is_resumed(serving, proxy, visit):
+async def test_lost_connection_is_resumed(serving, proxy, visit):
     call = await visit(proxy.url)
     await call.begin()
     await call.draws(10)
@@ -64,12 +64,12 @@ async def successor(codec, visit):
             await call.hang_up()
 
 
-async def test_after_a_restart_a_new_call_begins(codec, visit):
+async def test_server_restart_begins_a_new_session(codec, visit):
     async with successor(codec, visit) as (_, _, proxy):
         proxy.cut()
 
 
-async def test_a_server_that_stops_in_order_is_waited_for(codec, visit):
+async def test_server_shutdown_begins_a_new_session_later(codec, visit):
     async with successor(codec, visit) as (call, first, _):
         await first.service.drain()
         await call.says("Connection lost, resuming")
@@ -110,14 +110,14 @@ async def test_server_busy(codec, visit):
         await call.says("you hear yourself")
 
 
-async def test_nobody_answers(codec, visit):
+async def test_unreachable_server(codec, visit):
     async with running(codec, max_sessions=1) as server:
         call = await visit(server.url)
     await call.press()
     await call.says("There is no answer")
 
 
-async def test_a_token_is_asked_for(codec, visit):
+async def test_token_is_asked_for(codec, visit):
     async with running(codec, max_sessions=1, access=Access([Token("s3cret")])) as server:
         call = await visit(server.url)
         field = call.page.get_by_label("Token")

@@ -1,5 +1,7 @@
-"""The command line: thin commands over the library. Heavy imports wait until a command needs them,
-so that `--help` and wrong arguments are answered at once.
+"""Implements the command line: thin commands over the library.
+
+Heavy modules are imported inside the commands, so that `--help` and errors in arguments appear at
+once.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from xyt_stream import __version__
 from xyt_stream.cli import bench, files, live, models, scores, server
 from xyt_stream.errors import XYTError
 
-_INTERRUPTED = 130  # what shells call it
+_INTERRUPTED = 130  # exit status after SIGINT, as in shells
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,8 +29,8 @@ for group in (files, server, live, models, scores):
 app.add_typer(bench.app, name="bench")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"xyt-stream {__version__}")
         raise typer.Exit
 
@@ -36,21 +38,22 @@ def _version(asked: bool) -> None:
 @app.callback(help="Speech to 1000 bits a second and back, live.")
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Which this is.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     pass
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs one command line; what goes wrong becomes one red line and exit status 1."""
+    """Runs one command line; an error becomes one red line and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
-        # A file's name may hold what the terminal cannot show.
+        # The name of a file may contain characters that the terminal cannot show.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         app(args, prog_name="xyt-stream")
-    except KeyboardInterrupt:  # before a command has begun; later it is typer's
+    except KeyboardInterrupt:  # before a command has begun; typer handles it later
         sys.exit(_INTERRUPTED)
     except (XYTError, OSError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)

@@ -1,4 +1,4 @@
-"""`python -m xyt_stream.cli`, which is `xyt-stream`."""
+"""Runs the command line as `python -m xyt_stream.cli`."""
 
 from xyt_stream.cli import main
 

@@ -1,4 +1,4 @@
-"""Sound files to code files and back."""
+"""Defines the commands between sound files and code files: encode, decode, roundtrip."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app = typer.Typer()
 
 
 class Precision(str, Enum):
-    """What torch calls the types that stacks may compute in."""
+    """Torch's names of the dtypes that a whole file may be computed in."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -34,18 +34,18 @@ WholeOrLookahead = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Code as a live stream whose steps see so many frames (80 ms each) of the future; "
-        "without this option the model is given the whole file at once.",
+        help="Process as a live stream with this lookahead in frames (80 ms each). Default: the "
+        "whole file at once.",
     ),
 ]
 Rate = Annotated[
     int | None,
-    typer.Option(min=1000, max=768_000, help="Hz of the sound written; else the original's."),
+    typer.Option(min=1000, max=768_000, help="Hz of the sound file. Default: the original's."),
 ]
 Dtype = Annotated[
     Precision,
     typer.Option(
-        "--dtype", help="What whole files are computed in; half is quicker on some hardware."
+        "--dtype", help="Dtype for whole files; half precision is faster on some hardware."
     ),
 ]
 
@@ -62,7 +62,7 @@ def encode(
     *,
     model: ModelOptions,
 ) -> None:
-    """Sound file to code file."""
+    """Encode a sound file into a code file."""
     from xyt_stream.protocol.code_file import CodeFile
     from xyt_stream.streaming.clips import encode_clip
 
@@ -95,7 +95,7 @@ def decode(
     *,
     model: ModelOptions,
 ) -> None:
-    """Code file to sound file, exactly as long as the original."""
+    """Decode a code file into a sound file of exactly the original's length."""
     import torch
 
     from xyt_stream.audio import check_target
@@ -123,7 +123,7 @@ def roundtrip(
     *,
     model: ModelOptions,
 ) -> None:
-    """Sound file to codes and back: how speech sounds at 1000 bits a second."""
+    """Encode and decode a sound file: speech at 1000 bits a second."""
     from xyt_stream.audio import check_target
     from xyt_stream.streaming.clips import decode_clip, encode_clip
 
@@ -152,7 +152,8 @@ def _write(
     original_rate: int,
     rate: int | None,
 ) -> None:
-    """Writes sound of exactly the original's length, at its rate unless told another."""
+    """Writes sound of exactly the original's length, at `rate` or the original's rate."""
+
     from xyt_stream.audio import fit_length, resample, scaled_length, write_audio
 
     rate = rate or original_rate

@@ -1,4 +1,4 @@
-"""Options that belong together: a command takes them as one parameter, and its users one by one."""
+"""Groups options that several commands share: one parameter of a command, several options."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model, and where it runs."""
+    """The model and the device it runs on."""
 
     model: Model = None
     config: Config = None
@@ -37,7 +37,11 @@ class ModelOptions:
     device: Device = "cpu"
 
     def load(self, weights: Weights = Weights.float32) -> Codec:
-        """The model itself: for when all else is checked."""
+        """Loads the model; call it when all other arguments have been checked.
+
+        Raises:
+            ModelError: the model cannot be found or read.
+        """
         import torch
 
         from xyt_stream import Codec
@@ -50,68 +54,74 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class NamedModel(ModelOptions):
-    """The same for a command that starts with its model."""
+    """As ModelOptions, with the model as the command's first argument."""
 
     model: ModelArgument = field()
 
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Which server, and the way in."""
+    """The server and the token for it."""
 
-    url: Annotated[str, typer.Option(help="The server.")] = f"ws://127.0.0.1:{DEFAULT_PORT}"
+    url: Annotated[str, typer.Option(help="Address of the server.")] = (
+        f"ws://127.0.0.1:{DEFAULT_PORT}"
+    )
     token: Token = None
 
 
 @dataclass(frozen=True)
 class SoundIn:
-    """Where sound comes from.
+    """The source of sound: a microphone or a file.
 
     Raises:
-        typer.BadParameter: from two places at once.
+        typer.BadParameter: both are given.
     """
 
     input_device: Annotated[
-        str | None, typer.Option(help="Microphone: a number or a part of a name from `devices`.")
+        str | None, typer.Option(help="Microphone: a number or part of a name from `devices`.")
     ] = None
     input_file: Annotated[
-        Path | None, typer.Option("--input", help="Send this sound file, in real time, not a mic.")
+        Path | None,
+        typer.Option("--input", help="Sound file to send in real time instead of a microphone."),
     ] = None
 
     def __post_init__(self) -> None:
         if self.input_device is not None and self.input_file is not None:
-            raise typer.BadParameter("--input takes --input-device's place: leave one out")
+            raise typer.BadParameter("--input and --input-device exclude each other: leave one out")
 
 
 @dataclass(frozen=True)
 class SoundOut:
-    """Where sound goes to.
+    """The destination of sound: a loudspeaker or a file.
 
     Raises:
-        typer.BadParameter: to two places at once.
+        typer.BadParameter: both are given.
     """
 
     output_device: Annotated[
-        str | None, typer.Option(help="Loudspeaker: a number or a part of a name from `devices`.")
+        str | None, typer.Option(help="Loudspeaker: a number or part of a name from `devices`.")
     ] = None
     output_file: Annotated[
-        Path | None, typer.Option("--output", help="Write what arrives to this sound file.")
+        Path | None,
+        typer.Option("--output", help="Sound file to write instead of playing on a loudspeaker."),
     ] = None
 
     def __post_init__(self) -> None:
         if self.output_device is not None and self.output_file is not None:
-            raise typer.BadParameter("--output takes --output-device's place: leave one out")
+            raise typer.BadParameter(
+                "--output and --output-device exclude each other: leave one out"
+            )
 
-    def tell(self) -> None:
-        """Where to find it, if it went into a file."""
+    def report(self) -> None:
+        """Prints the name of the file, if sound was written to one."""
         if self.output_file is not None:
-            say(f"sound went to {self.output_file}")
+            say(f"sound written to {self.output_file}")
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """For typer: in the place of each parameter that is one of the above stand its fields.
+    """Replaces each parameter of a dataclass type by that dataclass's fields, for typer.
 
-    Fields without a default come before all else, as arguments.
+    Fields without a default become arguments and come first.
     """
     groups: dict[str, tuple[Any, list[str]]] = {}
     arguments: list[inspect.Parameter] = []
@@ -124,17 +134,19 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         names = [each.name for each in fields(group)]
         groups[parameter.name] = (group, names)
         types = get_type_hints(group, include_extras=True)
-        own = inspect.signature(group).parameters
+        group_parameters = inspect.signature(group).parameters
         for name in names:
-            option = own[name].replace(annotation=types[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            option = group_parameters[name].replace(
+                annotation=types[name], kind=inspect.Parameter.KEYWORD_ONLY
+            )
             (arguments if option.default is option.empty else others).append(option)
 
-    def run(**given: Any) -> None:
-        made = {
-            parameter: group(**{name: given.pop(name) for name in names})
+    def run(**values: Any) -> None:
+        grouped_values = {
+            parameter: group(**{name: values.pop(name) for name in names})
             for parameter, (group, names) in groups.items()
         }
-        command(**given, **made)
+        command(**values, **grouped_values)
 
     update_wrapper(run, command)
     parameters = [*arguments, *others]

@@ -1,4 +1,4 @@
-"""Clients of a server: sound from here to there, and back."""
+"""Defines the commands that connect to a server: mic, play, loopback, talk; and devices."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ app = typer.Typer()
 
 T = TypeVar("T")
 
-Room = Annotated[str, typer.Option(help="The room to meet in.")]
+Room = Annotated[str, typer.Option(help="Name of the room.")]
 
 
 @app.command()
 @grouped
 def mic(server: ServerOptions, room: Room = "lobby", *, source: SoundIn) -> None:
-    """Speak into a room."""
+    """Send a microphone or a file into a room."""
     from xyt_stream.client.run import run_mic
 
     _run(run_mic(room=room, **vars(server), **vars(source)))
@@ -31,11 +31,11 @@ def mic(server: ServerOptions, room: Room = "lobby", *, source: SoundIn) -> None
 @app.command()
 @grouped
 def play(server: ServerOptions, room: Room = "lobby", *, sink: SoundOut) -> None:
-    """Hear what is spoken in a room."""
+    """Play the audio of a room."""
     from xyt_stream.client.run import run_play
 
     _run(run_play(room=room, **vars(server), **vars(sink)))
-    sink.tell()
+    sink.report()
 
 
 @app.command()
@@ -54,7 +54,7 @@ def talk(
     server: ServerOptions,
     room: Annotated[
         str | None,
-        typer.Option(help="Where a model waits, or will; else the server's own model answers."),
+        typer.Option(help="Room of the model. Default: the server's own model answers."),
     ] = None,
     *,
     source: SoundIn,
@@ -63,11 +63,11 @@ def talk(
         float, typer.Option(min=0, help="Seconds of silence after the --input file.")
     ] = 5,
 ) -> None:
-    """Talk with a speech model, both at once."""
+    """Talk with a speech model in full duplex."""
     from xyt_stream.client.run import run_talk
 
     _run(run_talk(room=room, listen=listen, **vars(server), **vars(source), **vars(sink)))
-    sink.tell()
+    sink.report()
 
 
 @app.command()
@@ -77,7 +77,8 @@ def devices() -> None:
 
     rows = list_devices()
     if not rows:
-        say("there are no sound devices here; --input FILE and --output FILE do without")
+        say("no sound devices found; use --input FILE and --output FILE instead")
+
         return
     table = Table("#", "name", "inputs", "outputs", "default")
     for row in rows:

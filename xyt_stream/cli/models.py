@@ -1,4 +1,4 @@
-"""What models are, and the files they lie in."""
+"""Defines the commands about models: info and convert."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ app = typer.Typer()
 @app.command()
 @grouped
 def info(lookahead: Lookaheads = None, json_file: Json = None, *, model: ModelOptions) -> None:
-    """What the model is: its parts and rates, and what each lookahead costs a live stream."""
+    """Show a model: its parts, rates, and a live stream's delay and memory at each lookahead."""
     from xyt_stream.streaming.summary import summarize
 
     codec = model.load()
@@ -26,10 +26,10 @@ def info(lookahead: Lookaheads = None, json_file: Json = None, *, model: ModelOp
     table = Table(Column(), Column(overflow="fold"), title=codec.name, show_header=False)
     for name, value in {
         "hash": codec.hash,
-        "hears": f"{summary.input_rate} Hz",
-        "speaks": f"{summary.output_rate} Hz",
+        "input": f"{summary.input_rate} Hz",
+        "output": f"{summary.output_rate} Hz",
         "frame": f"{summary.frame_ms:g} ms",
-        "codes": f"{summary.codebooks} of {summary.codebook_size} values a frame",
+        "codes": f"{summary.codebooks} of {summary.codebook_size} values per frame",
         "bits a second": f"{summary.bits_per_second:g}",
         "attention": f"{'causal' if summary.causal else 'bidirectional'}, "
         f"{summary.context_seconds:g} s",
@@ -44,11 +44,11 @@ def info(lookahead: Lookaheads = None, json_file: Json = None, *, model: ModelOp
         *(
             "lookahead, frames",
             "delay, ms",
-            "encoder",
-            "decoder",
+            "encoder delay, ms",
+            "decoder delay, ms",
             "memory, MB",
-            "encoder",
-            "decoder",
+            "encoder memory, MB",
+            "decoder memory, MB",
         ),
         title="one live stream",
     )
@@ -73,10 +73,11 @@ def convert(
     config: Config = None,
     revision: Revision = None,
 ) -> None:
-    """Any checkpoint to one .safetensors file with its config inside.
+    """Convert any checkpoint to one .safetensors file that contains its config.
 
-    It loads much faster, and is the same model by the same hash: the same codes, the same sound.
+    The file loads much faster. It keeps the model's hash and gives the same codes and sound.
     """
+
     from xyt_stream.model import checkpoint, hub
 
     checkpoint.convert(hub.find(model, config=config, revision=revision), target)

@@ -1,4 +1,4 @@
-"""What several commands take, each said once."""
+"""Defines the options that several commands share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT_PORT = 8765
 
 
 def in_a_folder(path: Path | None) -> Path | None:
-    """A file to write when all work is done, which must not fail for such a reason."""
+    """Checks before the work begins that the folder of a file to write exists."""
     if path is not None and not path.parent.is_dir():
         raise XYTError(f"cannot write {path}: there is no such folder")
     return path
@@ -29,22 +29,24 @@ Config = Annotated[
     Path | None,
     typer.Option(help="The .yaml or config.json of published weights, if not beside them."),
 ]
-Revision = Annotated[str | None, typer.Option(help="Of a hub name: a branch, a tag or a commit.")]
-Device = Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1 ...")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub repository.")]
+Device = Annotated[str, typer.Option(help="Device of the model: cpu, cuda, cuda:1 ...")]
 Lookahead = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Frames of the future (80 ms each) that each step of a live stream waits for and "
-        "sees: better sound from a bidirectional model, later; 0 without this option.",
+        help="Future frames (80 ms each) that each step of a live stream waits for. More give a "
+        "bidirectional model better sound at a longer delay. Default: 0.",
     ),
 ]
 Lookaheads = Annotated[
     list[int] | None,
-    typer.Option("--lookahead", min=0, help="Frames; may be given again. Else a range of them."),
+    typer.Option(
+        "--lookahead", min=0, help="Frames; may be repeated. Default: several values are measured."
+    ),
 ]
 Offline = Annotated[
-    bool, typer.Option("--offline", help="The whole file at once, not as a live stream.")
+    bool, typer.Option("--offline", help="Process the whole file at once, not as a live stream.")
 ]
 Json = Annotated[
     Path | None,
@@ -52,7 +54,7 @@ Json = Annotated[
         "--json",
         dir_okay=False,
         callback=in_a_folder,
-        help="Write the figures to this file, too.",
+        help="Also write the figures to this file.",
     ),
 ]
 Plot = Annotated[
@@ -60,20 +62,23 @@ Plot = Annotated[
     typer.Option(dir_okay=False, callback=in_a_folder, help="Draw the figures: a png, svg or pdf."),
 ]
 Token = Annotated[
-    str | None, typer.Option(envvar="XYT_TOKEN", help="The word the server asks for, if it does.")
+    str | None, typer.Option(envvar="XYT_TOKEN", help="Access token, if the server requires one.")
 ]
-Source = Annotated[Path, typer.Argument(help="wav, flac, ogg or mp3; any rate, mono or not.")]
+Source = Annotated[
+    Path, typer.Argument(help="The wav, flac, ogg or mp3 to read; any rate, any channels.")
+]
 
 
 class Weights(str, Enum):
-    """What torch calls the types that a live model's weights may have."""
+    """Torch's names of the dtypes that a live model's weights may have."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
 
 
 def live_lookahead(offline: bool, lookahead: int | None) -> int | None:
-    """What a live stream waits for; None: offline."""
+    """The lookahead of a live stream in frames; None: offline."""
     if offline and lookahead is not None:
-        raise typer.BadParameter("--offline sees all of the future: leave --lookahead out")
+        raise typer.BadParameter("--offline uses the whole file: leave --lookahead out")
+
     return None if offline else lookahead or 0

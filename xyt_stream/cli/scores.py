@@ -1,4 +1,4 @@
-"""Scores and trains models."""
+"""Defines the commands eval and train."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ app = typer.Typer()
 @grouped
 def evaluate_command(
     folder: Annotated[
-        Path, typer.Argument(exists=True, file_okay=False, help="Searched for sound files.")
+        Path, typer.Argument(exists=True, file_okay=False, help="Folder with sound files.")
     ],
     offline: Offline = False,
     lookahead: Lookahead = None,
     codebooks: Annotated[
-        int | None, typer.Option(min=1, help="Decode only this many codebooks, the first ones.")
+        int | None, typer.Option(min=1, help="Decode only the first so many codebooks.")
     ] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Also score Codec2 and Opus, where installed.")
@@ -44,7 +44,7 @@ def evaluate_command(
     ] = None,
     plots: Annotated[
         Path | None,
-        typer.Option(file_okay=False, help="Folder for spectrograms and codebook usage."),
+        typer.Option(file_okay=False, help="Folder for plots of spectrograms and codebook use."),
     ] = None,
     *,
     model: NamedModel,
@@ -85,19 +85,22 @@ def evaluate_command(
 @app.command()
 def train(
     data: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Speech, searched for sound files.")
+        Path, typer.Option(exists=True, file_okay=False, help="Folder with speech files.")
     ],
-    out: Annotated[Path, typer.Option(help="Where checkpoints go; goes on from what is there.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for checkpoints; training resumes from the latest there.")
+    ],
     valid: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Speech to score on.")
+        Path | None, typer.Option(exists=True, file_okay=False, help="Speech for validation.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps in all; else the recipe's.")
+        int | None, typer.Option(min=1, help="Number of steps. Default: the recipe's.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
     device: Device = "cpu",
 ) -> None:
-    """Train the default model from nothing."""
+    """Train the default model from scratch."""
+
     from xyt_stream.train.run import train as run_training
     from xyt_stream.train.trainer import Recipe
 

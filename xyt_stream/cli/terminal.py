@@ -1,4 +1,4 @@
-"""What commands tell their user, and the files they read for him."""
+"""Prints to the terminal, shows progress and reads sound files, for all commands."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ T = TypeVar("T")
 
 
 def say(line: str) -> None:
-    """One line as it stands: file names may hold what rich takes for markup."""
+    """Prints one line without rich's markup, which file names may contain by accident."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def progress(what: str) -> Callable[[Iterable[T]], Iterable[T]]:
-    """Shows how far a loop is, as long as it runs."""
+def progress(title: str) -> Callable[[Iterable[T]], Iterable[T]]:
+    """Returns a function that shows a loop's progress while it runs, if stdout is a terminal."""
     from rich.progress import track
 
     quiet = not console.is_terminal
-    return lambda items: track(items, what, console=console, transient=True, disable=quiet)
+    return lambda items: track(items, title, console=console, transient=True, disable=quiet)
 
 
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:
-    """The figures, if a file for them was named."""
+    """Writes the figures to `path`, if there is one."""
     if path:
         path.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def read_sound(source: Path, codec: Codec) -> tuple[Samples, SoundInfo]:
-    """float32 [samples] at the rate the codec hears, and what the file was."""
+    """Reads a sound file as float32 [samples] at the codec's input rate, and its properties."""
+
     from xyt_stream.audio import read_audio
 
     samples, info = read_audio(source, codec.input_rate)
