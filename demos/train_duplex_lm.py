@@ -25,7 +25,7 @@ from torch.func import functional_call
 from xyt_stream import Codec
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Samples, resample, to_float32
 from xyt_stream.errors import XYTError
-from xyt_stream.train.data import find_clips, load_clip
+from xyt_stream.train.corpus import find_clips, load_clip
 
 SPEEDS = (1.0, 0.9, 1.1)
 QUIET = -20.0  # dB below the clip, on average, of the first book's codes for silence

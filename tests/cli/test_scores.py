@@ -15,7 +15,7 @@ def test_scores_are_printed_and_written_as_json(run: Run, fixtures: Path, tmp_pa
     files = ("--json", tmp_path / "scores.json", "--csv", tmp_path / "scores.csv")
     result = run("eval", "mini", tmp_path, *files, "--plots", tmp_path / "plots")
     assert result.status == 0, result.err
-    assert (tmp_path / "scores.csv").read_text().count("\n") == 2
+    assert (tmp_path / "scores.csv").read_text().count("\n") == 3
     assert {p.name for p in (tmp_path / "plots").iterdir()} == {"codes.png", "a.flac.png"}
     assert "STOI" in result.out
     scores = json.loads((tmp_path / "scores.json").read_text())

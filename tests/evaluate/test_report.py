@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,12 +12,13 @@ import soundfile
 from rich.console import Console
 
 from xyt_stream import Codec
-from xyt_stream.audio import fit_length, read_audio
+from xyt_stream.audio import Samples, fit_length, read_audio
 from xyt_stream.errors import AudioError, CodeError
 from xyt_stream.evaluate.baselines import Baseline
 from xyt_stream.evaluate.metrics import pesq, stoi
 from xyt_stream.evaluate.report import Report, entropy_bits, evaluate
 from xyt_stream.evaluate.similarity import speaker_similarity
+from xyt_stream.evaluate.words import WordErrors
 from xyt_stream.streaming.clips import decode_clip, encode_clip
 
 pytest.importorskip("pesq")
@@ -65,9 +68,38 @@ def test_json_is_flat_and_tables_list_the_files(report: tuple[Report, Path], cod
     assert len(flat["code_usage"]) == len(flat["code_entropy_bits"]) == codec.num_codebooks
     assert all(0 < share <= 1 for share in flat["code_usage"])
     assert all(0 <= bits <= 10 for bits in flat["code_entropy_bits"])
+    assert flat["original"]["stoi"] == pytest.approx(1)
+    assert flat["original"]["mel_db"] == 0
     screen = io.StringIO()
     Console(file=screen, width=120).print(*scores.tables())
     assert "deep/speech.ogg" in screen.getvalue()
+
+
+def test_every_table_begins_with_the_original(report: tuple[Report, Path]) -> None:
+    compared = dataclasses.replace(report[0], baselines={"faint": report[0].scores})
+    files, means, _ = compared.tables()
+    for table in (files, means):
+        first, stois = ([*column.cells] for column in table.columns[:2])
+        assert "original" in str(first[0])
+        assert float(str(stois[0])) == pytest.approx(1, abs=1e-3)
+
+
+def test_word_errors_are_counted_over_all_words_and_opinions_predicted(
+    codec: Codec, fixtures: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("distillmos", exc_type=ImportError)
+    for name in ("a.flac", "b.flac"):
+        (tmp_path / name).write_bytes((fixtures / "speech.flac").read_bytes())
+    counted = iter([WordErrors(0, 30)] * 2 + [WordErrors(0, 30), WordErrors(9, 10)])
+
+    class Recogniser:
+        def errors(self, reference: Samples, degraded: Samples) -> WordErrors:
+            return next(counted)
+
+    report = evaluate(codec, tmp_path, opinions=True, recogniser=cast("Any", Recogniser()))
+    assert report.flat()["wer"] == pytest.approx(9 / 40)
+    assert report.flat()["original"]["wer"] == 0
+    assert 1 < report.flat()["mos"] < report.flat()["original"]["mos"] < 5
 
 
 def test_entropy_follows_its_definition() -> None:
@@ -102,6 +134,7 @@ def test_a_baseline_is_scored_on_the_same_files(
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert [line.split(",")[:2] for line in lines] == [
         ["codec", "file"],
+        ["original", "a.flac"],
         ["mini", "a.flac"],
         ["faint", "a.flac"],
     ]

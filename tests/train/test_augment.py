@@ -40,9 +40,11 @@ def test_speed_moves_the_pitch():
     tone = np.sin(2 * np.pi * 1000 * time).astype(np.float32)
     pitches = set()
     for seed in range(8):
-        played = make(seed).speed(tone, 25_600)
+        factor, played = make(seed).speed(tone, 25_600)
         assert len(played) == 25_600
-        pitches.add(int(np.abs(np.fft.rfft(played[:16_000])).argmax()))
+        pitch = int(np.abs(np.fft.rfft(played[:16_000])).argmax())
+        assert pitch == pytest.approx(1000 * factor, abs=2)
+        pitches.add(pitch)
     assert min(pitches) >= 1000 * augment.SPEED[0] - 2
     assert max(pitches) <= 1000 * augment.SPEED[1] + 2
     assert max(pitches) - min(pitches) > 50
@@ -51,7 +53,7 @@ def test_speed_moves_the_pitch():
 def test_a_source_is_long_enough_for_any_speed():
     source = np.ones(Augment.source_samples(12_800), np.float32)
     for seed in range(30):
-        assert len(make(seed).speed(source, 12_800)) == 12_800
+        assert len(make(seed).speed(source, 12_800)[1]) == 12_800
 
 
 def test_noise_lies_below_the_speech(crop):

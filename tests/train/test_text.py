@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xyt_stream.errors import AudioError
-from xyt_stream.train.text import Reader, Transcripts, collate, edit_distance
+from xyt_stream.train.text import CTCHead, Transcripts, collate, edit_distance
 
 
 @pytest.fixture
@@ -63,16 +63,16 @@ def test_edit_distance(a, b, edits):
     assert edit_distance([*map(ord, a)], [*map(ord, b)]) == edits
 
 
-def test_a_reader_learns_to_read(folder):
+def test_a_head_learns_to_read(folder):
     texts = Transcripts(folder, size=3, seed=0)
     wav, clips = collate(texts.clips[:2])
     latent = torch.randn(2, wav.shape[1] // 1280, 16)
-    reader = Reader(16, len(texts.alphabet))
-    assert reader.error_rate(latent, clips) > 0.5
-    optimizer = torch.optim.Adam(reader.parameters(), lr=3e-3)
+    head = CTCHead(16, len(texts.alphabet))
+    assert head.error_rate(latent, clips) > 0.5
+    optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
     for _ in range(200):
-        loss = reader.loss(latent, clips)
+        loss = head.loss(latent, clips)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert reader.error_rate(latent, clips) < 0.1
+    assert head.error_rate(latent, clips) < 0.1

@@ -1,74 +1,101 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
+from collections.abc import Callable
+from pathlib import Path
 
-import msgspec
+import numpy as np
 import pytest
 import torch
 
 from xyt_stream.errors import ModelError
-from xyt_stream.model.config import ModelConfig, QuantizerConfig, StackConfig, VocoderConfig, mini
-from xyt_stream.train.data import Crops
+from xyt_stream.model.tokenizer import Tokenizer
+from xyt_stream.train.corpus import open_corpus
+from xyt_stream.train.data import Crops, Request
+from xyt_stream.train.recipe import Recipe
 from xyt_stream.train.text import Transcripts
-from xyt_stream.train.trainer import Recipe, Trainer
+from xyt_stream.train.trainer import Data, Trainer
 
+from .conftest import tiny
 
-def tiny() -> ModelConfig:
-    stack = StackConfig(width=32, layers=1, heads=2, ffn=64)
-    stacks = dict.fromkeys(mini().stacks(), stack)
-    return msgspec.structs.replace(
-        mini(),
-        **stacks,
-        quantizer=QuantizerConfig(dim=16, codebooks=2, codebook_size=32),
-        vocoder=VocoderConfig(width=32, ffn=64, blocks=1, n_fft=480, hop=160),
-    )
+RECIPE = Recipe(
+    steps=60,
+    crops=4,
+    crop_frames=10,
+    texts=1,
+    discriminated=2,
+    quantizer_start=20,
+    adversary_start=22 / 60,
+    codes_final=2.0,
+)
+
+Make = Callable[..., Trainer]
 
 
 @pytest.fixture
-def trainer(tmp_path, fixtures):
-    (tmp_path / "speech" / "one").mkdir(parents=True)
-    for name in ("a", "b"):
-        shutil.copy(fixtures / "speech.flac", tmp_path / "speech" / "one" / f"{name}.flac")
-    (tmp_path / "speech" / "one" / "metadata.csv").write_text("a|there is iron\nb|in fact\n")
+def make(speech: Path, tmp_path: Path) -> Make:
+    (speech / "one" / "metadata.csv").write_text("a|there is iron\nb|in fact\n")
+    corpus = open_corpus(speech, tmp_path)
+    frames = len(corpus.samples) // 1280
+    features = np.random.default_rng(0).standard_normal((frames, 6)).astype(np.float16)
 
-    def make() -> Trainer:
-        recipe = Recipe(
-            steps=60,
-            quantizer_start=20,
-            adversary_start=22,
-            judged=4000,
-        )
-        crops = Crops(tmp_path / "speech", frames=10, size=4, seed=0)
-        transcripts = Transcripts(tmp_path / "speech", size=1, seed=0)
-        return Trainer(tiny(), recipe, crops, transcripts, torch.device("cpu"))
+    def made(**changes: object) -> Trainer:
+        recipe = dataclasses.replace(RECIPE, **changes)
+        torch.manual_seed(recipe.seed)
+        data = Data(Crops(corpus, features, seed=0), Transcripts(speech, size=1, seed=0))
+        return Trainer(Tokenizer(tiny()), recipe, data, torch.device("cpu"))
 
-    return make
+    return made
 
 
-def test_loss_falls_before_and_after_the_quantizer_joins(trainer):
-    made = trainer()
-    losses = [made.step() for _ in range(60)]
+def test_loss_falls_before_and_after_the_quantizer_joins(make: Make) -> None:
+    trainer = make()
+    losses = [trainer.step() for _ in range(40)]
     mels = [loss["mel"] for loss in losses]
     assert sum(mels[15:20]) < 0.9 * sum(mels[:5])
     assert sum(mels[-5:]) < sum(mels[15:20]) * 1.2
     assert losses[19].keys() == {"mel"}
-    assert losses[20].keys() == {"mel", "commitment", "text"}
-    assert losses[22].keys() == {"mel", "commitment", "text", "adversary", "judges"}
+    assert losses[20].keys() == {"mel", "commitment", "text", "teacher"}
+    assert losses[22].keys() == losses[20].keys() | {"adversary", "discriminators"}
+    assert trainer.progress == 40 / 60
 
 
-def test_some_crops_are_decoded_from_fewer_books(trainer):
-    made = trainer()
-    for _ in range(21):
-        made.step()
-    latent = made.latents(made.crops[0]).detach()
-    found = made.quantize(latent)
-    books = made.network.quantizer.codebooks
-    first = books[0][found.codes[0]]
+def test_crops_become_longer_and_fewer(make: Make) -> None:
+    trainer = make(longer_start=0.5)
+    requests = trainer.requests()
+    assert next(requests) == Request(0, 4, 10)
+    trainer.step_number = 30
+    assert next(requests)[1:] == (2, 20)
+    trainer.step_number = 0
+    trainer.step()
+    trainer.step_number = 40
+    trainer.step()
+    assert trainer.frames == 4 * 10 + 2 * 20
+
+
+def test_the_teachers_gradient_reaches_the_encoder(make: Make) -> None:
+    trainer = make()
+    trainer.start_codebooks()
+    batch = trainer.data.crops[Request(0, 4, 10)]
+    latent = trainer.latents(batch.wav)
+    found = trainer.quantize(latent)
+    trainer.meaning(batch, latent, found)["teacher"].backward()
+    for tower in (trainer.network.encoder.semantic, trainer.network.encoder.acoustic):
+        gradient = tower.conv1.weight.grad
+        assert gradient is not None
+        assert gradient.abs().sum() > 0
+
+
+def test_some_crops_are_decoded_from_fewer_codebooks(make: Make) -> None:
+    trainer = make()
+    trainer.start_codebooks()
+    latent = trainer.latents(trainer.data.crops[Request(0, 4, 10)].wav).detach()
+    found = trainer.quantize(latent)
+    first = trainer.network.quantizer.codebooks[0][found.codes[0]]
     seen = set()
     for _ in range(30):
         for row, (got, one, both) in enumerate(
-            zip(made.partial(latent, found), first, found.total, strict=True)
+            zip(trainer.partial(latent, found), first, found.total, strict=True)
         ):
             matches = [torch.allclose(got, total, atol=1e-5) for total in (one, both)]
             assert any(matches), row
@@ -76,52 +103,77 @@ def test_some_crops_are_decoded_from_fewer_books(trainer):
     assert seen == {0, 1}
 
 
-def test_resuming_is_as_if_never_stopped(trainer, tmp_path):
-    straight = trainer()
+def test_resuming_is_as_if_never_stopped(make: Make, tmp_path: Path) -> None:
+    straight = make()
     expected = [straight.step() for _ in range(26)]
-    stopped = trainer()
+    stopped = make()
     for _ in range(23):
         stopped.step()
     stopped.save(tmp_path / "state.pt")
-    resumed = trainer()
+    resumed = make()
     resumed.resume(tmp_path / "state.pt")
-    assert resumed.step_number == 23
+    assert (resumed.step_number, resumed.frames) == (23, stopped.frames)
+    assert resumed.seconds == stopped.seconds
     assert [resumed.step() for _ in range(3)] == expected[23:]
 
 
-def test_what_ships_is_the_average_with_the_books_of_now(trainer):
-    made = trainer()
+def test_a_training_of_minutes_ends_after_them(make: Make) -> None:
+    trainer = make(steps=None, minutes=1e-9)
+    assert trainer.progress == 0
+    trainer.step()
+    assert trainer.progress == 1
+
+
+def test_what_ships_is_the_average_with_the_codebooks_of_now(make: Make) -> None:
+    trainer = make()
     for _ in range(22):
-        made.step()
-    shipped = made.shipped()
-    assert torch.equal(shipped.quantizer.codebooks, made.network.quantizer.codebooks)
+        trainer.step()
+    shipped = trainer.shipped()
+    assert torch.equal(shipped.quantizer.codebooks, trainer.network.quantizer.codebooks)
     weight = shipped.encoder.downsample.down_proj.weight
-    assert not torch.equal(weight, made.network.encoder.downsample.down_proj.weight)
+    assert not torch.equal(weight, trainer.network.encoder.downsample.down_proj.weight)
 
 
-def test_codes_stay_what_they_are_once_they_are_final(trainer, tmp_path):
-    made = trainer()
-    made.recipe = dataclasses.replace(made.recipe, codes_final=24)
+def test_codes_stay_what_they_are_once_they_are_final(make: Make, tmp_path: Path) -> None:
+    recipe = {"codes_final": 24 / 60}
+    trainer = make(**recipe)
     for _ in range(24):
-        made.step()
-    before = {name: x.clone() for name, x in made.shipped().state_dict().items()}
-    made.save(tmp_path / "state.pt")
-    assert made.step().keys() == {"mel", "adversary", "judges"}
-    resumed = trainer()
-    resumed.recipe = made.recipe
+        trainer.step()
+    before = {name: x.clone() for name, x in trainer.shipped().state_dict().items()}
+    assert trainer.step().keys() == {"mel", "adversary", "discriminators"}
+    trainer.save(tmp_path / "state.pt")
+    resumed = make(**recipe)
     resumed.resume(tmp_path / "state.pt")
-    for trained in (made, resumed):
-        for _ in range(3):
-            trained.step()
+    assert resumed.frozen
+    for trained in (trainer, resumed):
+        losses = [trained.step() for _ in range(3)]
         after = trained.shipped().state_dict()
         for name, x in before.items():
             assert torch.equal(after[name], x) != name.startswith("decoder"), name
         for name, x in trained.averaged.module.decoder.named_parameters():
             name = f"decoder.{name}"
             assert torch.allclose(after[name], (before[name] + x) / 2, atol=1e-7), name
+    assert [trainer.step() for _ in range(2)] == [resumed.step() for _ in range(2)]
+    assert losses[0].keys() == {"mel", "adversary", "discriminators"}
 
 
-def test_a_damaged_state_is_named(trainer, tmp_path):
+def test_kept_codes_never_change(make: Make, tmp_path: Path) -> None:
+    trained = make()
+    trained.start_codebooks()
+    network = trained.network
+    wav = trained.data.crops[Request(0, 2, 10)].wav
+    with torch.no_grad():
+        codes = network.encode(wav, trained.clip(wav))
+    data = Data(trained.data.crops, None)
+    recipe = dataclasses.replace(RECIPE, codes_final=0.0, adversary_start=0.0)
+    trainer = Trainer(network, recipe, data, torch.device("cpu"), trained_before=True)
+    losses = [trainer.step() for _ in range(3)]
+    assert losses[0].keys() == {"mel", "adversary", "discriminators"}
+    with torch.no_grad():
+        assert torch.equal(trainer.shipped().encode(wav, trainer.clip(wav)), codes)
+
+
+def test_a_damaged_state_is_named(make: Make, tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(ModelError, match=r"state\.pt"):
-        trainer().resume(tmp_path / "state.pt")
+        make().resume(tmp_path / "state.pt")

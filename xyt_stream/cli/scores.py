@@ -35,6 +35,13 @@ def evaluate_command(
     peers: Annotated[
         bool, typer.Option("--peers", help="Also score Codec2 and Opus, where installed.")
     ] = False,
+    mos: Annotated[
+        bool, typer.Option("--mos", help="Also predict mean opinion scores (distillmos).")
+    ] = False,
+    wer: Annotated[
+        str | None,
+        typer.Option(help="Also count word errors by this Whisper: a folder or hub name."),
+    ] = None,
     json_file: Json = None,
     csv_file: Annotated[
         Path | None,
@@ -52,6 +59,7 @@ def evaluate_command(
     """Score a model on recordings: intelligibility, quality and use of its codes."""
     from xyt_stream.evaluate.baselines import BASELINES
     from xyt_stream.evaluate.report import evaluate
+    from xyt_stream.evaluate.words import Recogniser
 
     if plots is not None:
         from xyt_stream.evaluate.plots import draw_codes, draw_spectrograms
@@ -66,6 +74,8 @@ def evaluate_command(
         lookahead=ahead,
         codebooks=codebooks,
         baselines=[each for each in BASELINES if peers and each.installed],
+        opinions=mos,
+        recogniser=Recogniser(wer) if wer is not None else None,
         progress=progress("scoring"),
     )
     console.print(*report.tables(), sep="\n")
@@ -90,19 +100,56 @@ def train(
     out: Annotated[
         Path, typer.Option(help="Folder for checkpoints; training resumes from the latest there.")
     ],
+    init: Annotated[
+        str | None, typer.Option(help="Model to start from, such as mini. Default: from scratch.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of steps.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Duration, instead of --steps.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Factor of the learning rates. Default: 1, or 0.3 with --init."),
+    ] = None,
+    keep_codes: Annotated[
+        bool, typer.Option("--keep-codes", help="Train only the decoder of --init.")
+    ] = False,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Whisper whose features the codes predict: folder or hub name."),
+    ] = None,
+    seldom: Annotated[
+        list[str] | None,
+        typer.Option(help="Top folder of the data to draw a quarter as often; repeatable."),
+    ] = None,
     valid: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Speech for validation.")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Number of steps. Default: the recipe's.")
+    cache: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder for packed speech. Default: out.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
     device: Device = "cpu",
 ) -> None:
-    """Train the default model from scratch."""
-
+    """Train the default model, from scratch or from another model."""
+    from xyt_stream.train.recipe import recipe
     from xyt_stream.train.run import train as run_training
-    from xyt_stream.train.trainer import Recipe
 
-    recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps)
-    run_training(data, out, valid=valid, recipe=recipe, device=device)
+    run_training(
+        data,
+        out,
+        recipe(
+            steps=steps,
+            minutes=minutes,
+            rate=rate,
+            trained_before=init is not None,
+            keep_codes=keep_codes,
+            seed=seed,
+        ),
+        init=init,
+        teacher=teacher,
+        seldom=seldom or (),
+        valid=valid,
+        cache=cache,
+        device=device,
+    )

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,9 @@ from rich.table import Table
 from xyt_stream.audio import Samples, fit_length, read_audio, resample
 from xyt_stream.errors import AudioError, CodeError
 from xyt_stream.evaluate.baselines import Baseline
-from xyt_stream.evaluate.metrics import MEASURES, check_installed
+from xyt_stream.evaluate.metrics import MEASURES, Measure, check_installed
+from xyt_stream.evaluate.mos import mos
+from xyt_stream.evaluate.words import Recogniser
 from xyt_stream.streaming.clips import decode_clip, encode_clip
 
 if TYPE_CHECKING:
@@ -31,18 +32,28 @@ TITLES = {
     "pesq_nb": "PESQ-NB",
     "sim": "SIM",
     "mel_db": "mel, dB",
+    "mos": "MOS",
+    "wer": "WER",
 }
+ORIGINAL = "original"
 
 Progress = Callable[[Sequence[Path]], Iterable[Path]]
 
 
 @dataclass(frozen=True)
 class FileScore:
-    """The scores of one recording."""
+    """The scores of one recording.
 
-    name: str  # path relative to the folder
+    Args:
+        name: path relative to the folder.
+        measures: by the names in TITLES.
+        words: the weight of its word error rate in a mean.
+    """
+
+    name: str
     seconds: float
-    measures: dict[str, float]  # by the names in MEASURES
+    measures: dict[str, float]
+    words: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,8 +64,13 @@ class Scores:
     skipped: dict[str, str]  # file -> the reason why it has no scores
 
     def means(self) -> dict[str, float]:
-        """Returns each measure's mean over the files."""
-        return {name: fmean(file.measures[name] for file in self.files) for name in MEASURES}
+        """Returns each measure's mean over the files; the word error rate is one over all words."""
+        means = {}
+        for name in self.files[0].measures:
+            weights = [file.words if name == "wer" else 1 for file in self.files]
+            total = sum(w * f.measures[name] for w, f in zip(weights, self.files, strict=True))
+            means[name] = total / sum(weights)
+        return means
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,7 @@ class Report:
     model_hash: str
     lookahead: int | None  # frames; None: offline
     codebooks: int  # decoded: the first ones
+    original: Scores  # of the recordings themselves
     scores: Scores
     counts: npt.NDArray[np.int64]  # [codebooks, codebook_size], how often each code occurred
     real_time_factor: float  # seconds of computing for each second of sound
@@ -94,6 +111,7 @@ class Report:
             "code_usage": self.usage,
             "code_entropy_bits": self.entropy,
             "real_time_factor": self.real_time_factor,
+            "original": self.original.means(),
             "peers": {name: scores.means() for name, scores in self.baselines.items()},
             "per_file": [
                 {"name": file.name, "seconds": file.seconds, **file.measures}
@@ -102,11 +120,11 @@ class Report:
         }
 
     def write_csv(self, path: Path) -> None:
-        """Writes one line for each codec and file, the baselines last."""
+        """Writes one line for each codec and file: originals, the model, baselines."""
         with path.open("w", newline="") as file:
             table = csv.writer(file)
-            table.writerow(["codec", "file", "seconds", *MEASURES])
-            for codec, scores in {self.model: self.scores, **self.baselines}.items():
+            table.writerow(["codec", "file", "seconds", *self.names])
+            for codec, scores in self._codecs().items():
                 for score in scores.files:
                     values = (f"{value:.4f}" for value in score.measures.values())
                     table.writerow([codec, score.name, f"{score.seconds:.2f}", *values])
@@ -114,16 +132,17 @@ class Report:
     def tables(self) -> list[Table]:
         """Returns tables for the terminal: files, baselines, codebooks."""
         used = f", {self.codebooks} codebooks" if self.codebooks < len(self.counts) else ""
-        files = _measures_table(f"{self.model}{used}: {len(self.scores.files)} files", "file")
+        files = self._table(f"{self.model}{used}: {len(self.scores.files)} files", "file")
+        files.add_row(f"mean of the {ORIGINAL}s", *self._shown(self.original.means()))
         for file in self.scores.files:
-            files.add_row(escape(file.name), *_shown(file.measures))
+            files.add_row(escape(file.name), *self._shown(file.measures))
         files.add_section()
-        files.add_row("mean", *_shown(self.scores.means()))
+        files.add_row("mean", *self._shown(self.scores.means()))
         tables = [files]
         if self.baselines:
-            means = _measures_table("beside baselines: means", "codec")
-            for name, scores in {self.model: self.scores, **self.baselines}.items():
-                means.add_row(name, *_shown(scores.means()))
+            means = self._table("beside baselines: means", "codec")
+            for name, scores in self._codecs().items():
+                means.add_row(name, *self._shown(scores.means()))
             tables.append(means)
         codes = Table("codebook", title=f"codes; real-time factor {self.real_time_factor:.3f}")
         for codebook in range(len(self.counts)):
@@ -132,16 +151,22 @@ class Report:
         codes.add_row("entropy, bits", *(f"{bits:.2f}" for bits in self.entropy))
         return [*tables, codes]
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the measures."""
+        return [*self.original.means()]
 
-def _measures_table(title: str, first: str) -> Table:
-    table = Table(first, title=title)
-    for name in MEASURES:
-        table.add_column(TITLES[name], justify="right")
-    return table
+    def _codecs(self) -> dict[str, Scores]:
+        return {ORIGINAL: self.original, self.model: self.scores, **self.baselines}
 
+    def _table(self, title: str, first: str) -> Table:
+        table = Table(first, title=title)
+        for name in self.names:
+            table.add_column(TITLES[name], justify="right")
+        return table
 
-def _shown(measures: dict[str, float]) -> list[str]:
-    return [f"{measures[name]:.3f}" for name in MEASURES]
+    def _shown(self, measures: dict[str, float]) -> list[str]:
+        return [f"{measures[name]:.3f}" for name in self.names]
 
 
 def evaluate(
@@ -151,6 +176,8 @@ def evaluate(
     lookahead: int | None = 0,
     codebooks: int | None = None,
     baselines: Sequence[Baseline] = (),
+    opinions: bool = False,
+    recogniser: Recogniser | None = None,
     progress: Progress = iter,
 ) -> Report:
     """Scores every sound file under `folder`.
@@ -159,6 +186,8 @@ def evaluate(
         lookahead: future frames that each live step sees; None: offline.
         codebooks: decode only this many, the first ones; None: all.
         baselines: codecs to score on the same files.
+        opinions: whether mean opinion scores are predicted, too.
+        recogniser: counts word errors, too.
         progress: wraps the list of files to show progress.
 
     Raises:
@@ -186,42 +215,56 @@ def evaluate(
             codebook += np.bincount(used, minlength=codec.codebook_size)
         return resample(decoded.cpu().numpy(), codec.output_rate, codec.input_rate)
 
-    scores = _score(paths, folder, codec.input_rate, roundtrip, progress)
+    measures = dict(MEASURES)
+    if opinions:
+        measures["mos"] = lambda _, degraded: mos(degraded)
+    score = _Scoring(paths, folder, codec.input_rate, measures, recogniser, progress)
+    original, scores = score(lambda samples: samples), score(roundtrip)
     return Report(
         model=codec.name,
         model_hash=codec.hash,
         lookahead=lookahead,
         codebooks=codebooks or codec.num_codebooks,
+        original=original,
         scores=scores,
         counts=counts,
         real_time_factor=work / sound,
-        baselines={
-            each.name: _score(paths, folder, codec.input_rate, each.roundtrip, progress)
-            for each in baselines
-        },
+        baselines={each.name: score(each.roundtrip) for each in baselines},
     )
 
 
-def _score(
-    paths: Sequence[Path],
-    folder: Path,
-    rate: int,
-    roundtrip: Callable[[Samples], Samples],
-    progress: Progress,
-) -> Scores:
-    scores = Scores([], {})
-    for path in progress(paths):
-        name = path.relative_to(folder).as_posix()
-        samples, info = read_audio(path, rate)
-        decoded = fit_length(roundtrip(samples), len(samples))
-        try:
-            measures = {title: measure(samples, decoded) for title, measure in MEASURES.items()}
-            scores.files.append(FileScore(name, info.seconds, measures))
-        except AudioError as error:
-            scores.skipped[name] = str(error)
-    if not scores.files:
-        raise AudioError(f"no file in {folder} has enough speech to score")
-    return scores
+@dataclass(frozen=True)
+class _Scoring:
+    """Scores the same recordings by the same measures after any round trip."""
+
+    paths: Sequence[Path]
+    folder: Path
+    rate: int  # Hz
+    measures: dict[str, Measure]
+    recogniser: Recogniser | None
+    progress: Progress
+
+    def __call__(self, roundtrip: Callable[[Samples], Samples]) -> Scores:
+        scores = Scores([], {})
+        for path in self.progress(self.paths):
+            name = path.relative_to(self.folder).as_posix()
+            samples, info = read_audio(path, self.rate)
+            decoded = fit_length(roundtrip(samples), len(samples))
+            try:
+                scores.files.append(self._file(name, info.seconds, samples, decoded))
+            except AudioError as error:
+                scores.skipped[name] = str(error)
+        if not scores.files:
+            raise AudioError(f"no file in {self.folder} has enough speech to score")
+        return scores
+
+    def _file(self, name: str, seconds: float, samples: Samples, decoded: Samples) -> FileScore:
+        measures = {title: measure(samples, decoded) for title, measure in self.measures.items()}
+        if self.recogniser is None:
+            return FileScore(name, seconds, measures)
+        errors, words = self.recogniser.errors(samples, decoded)
+        measures["wer"] = errors / max(1, words)
+        return FileScore(name, seconds, measures, max(1, words))
 
 
 def entropy_bits(counts: npt.NDArray[np.int64]) -> float:

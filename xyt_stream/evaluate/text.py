@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, to_float32
-from xyt_stream.train.text import Reader, Transcript, Transcripts
+from xyt_stream.train.text import CTCHead, Transcript, Transcripts
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
@@ -96,9 +96,9 @@ def _latents(codec: Codec, codes: Tensor) -> Tensor:
     return torch.stack([book[code] for book, code in zip(books, codes, strict=False)]).sum(0)
 
 
-def _train(pairs: list[tuple[Transcript, Tensor]], alphabet: int, steps: int, seed: int) -> Reader:
+def _train(pairs: list[tuple[Transcript, Tensor]], alphabet: int, steps: int, seed: int) -> CTCHead:
     torch.manual_seed(seed)
-    recognizer = Reader(pairs[0][1].shape[1], alphabet)
+    recognizer = CTCHead(pairs[0][1].shape[1], alphabet)
     optimizer = torch.optim.AdamW(recognizer.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):

@@ -1,83 +1,102 @@
-"""Adversarial training: judges that learn to tell decoded speech from recordings."""
+"""Adversarial training: discriminators that learn to tell decoded speech from recordings."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xyt_stream.train.discriminators import judges
+from xyt_stream.model.precision import precision
+from xyt_stream.train.discriminators import discriminators
 
 RATE = 5e-4
 BETAS = (0.8, 0.99)
-FEATURES = 2.0  # weight of feature matching beside the judges' own verdict
-QUIETEST = 1e-3  # amplitude; quieter pieces are not made louder than this one would be
+FEATURES = 2.0  # weight of feature matching beside the scores
+QUIETEST = 1e-3  # amplitude; quieter crops are not made louder than this one would be
+
+
+class Verdict(NamedTuple):
+    """What one step of the discriminators brought.
+
+    Args:
+        loss: a scalar whose gradient is that of the codec's loss.
+        codec: value of the codec's loss: scores and feature matching.
+        discriminators: value of theirs (hinge loss), 2 for one that guesses.
+    """
+
+    loss: Tensor
+    codec: float
+    discriminators: float
 
 
 class Adversary:
-    """The judges and their optimizer.
+    """The discriminators and their optimizer.
 
     Args:
-        samples: how long a piece of each crop they are shown.
-        seed: for where the pieces lie.
+        crops: of each batch that they see, drawn at random; they see whole crops.
+        dtype: they compute in.
+        seed: of the draw.
     """
 
-    def __init__(self, samples: int, seed: int, device: torch.device) -> None:
-        self.judges = judges().to(device)
-        self.samples = samples
+    def __init__(self, crops: int, dtype: torch.dtype, seed: int, device: torch.device) -> None:
+        self.discriminators = discriminators().to(device)
+        self.crops, self.dtype, self.device = crops, dtype, device
         self.generator = torch.Generator().manual_seed(seed)
-        self.optimizer = torch.optim.AdamW(self.judges.parameters(), lr=RATE, betas=BETAS)
+        self.optimizer = torch.optim.AdamW(self.discriminators.parameters(), lr=RATE, betas=BETAS)
 
-    def piece(self, decoded: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The same random stretch of both, [batch, samples], as loud as makes the target's RMS 1.
+    def draw(self, decoded: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Some rows of both, [batch, samples], scaled so that the target's RMS is 1.
 
-        Judges of sound as quiet as speech is learn nothing for hundreds of steps.
+        Discriminators of sound as quiet as speech is learn nothing for hundreds of steps.
         """
-        room = max(1, decoded.shape[1] - self.samples + 1)
-        start = int(torch.randint(room, (), generator=self.generator))
-        ours, theirs = (wav[:, start : start + self.samples] for wav in (decoded, target))
+        rows = torch.randperm(len(target), generator=self.generator)[: self.crops]
+        ours, theirs = (wav[rows.to(wav.device)] for wav in (decoded, target))
         level = theirs.square().mean(1, keepdim=True).sqrt().clamp(min=QUIETEST)
         return ours / level, theirs / level
 
-    def learn(self, decoded: Tensor, target: Tensor) -> float:
-        """One step of the judges on a piece (hinge loss); the loss, 2 for a judge that guesses."""
-        self.judges.requires_grad_(True)
-        loss = decoded.new_zeros(())
-        for judge in self.judges:
-            loss = loss + F.relu(1 - judge(target)[-1]).mean()
-            loss = loss + F.relu(1 + judge(decoded.detach())[-1]).mean()
-        loss = loss / len(self.judges)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return loss.item()
+    def step(self, decoded: Tensor, target: Tensor) -> Verdict:
+        """One step of the discriminators on [batch, samples], and the codec's loss before it.
 
-    def loss(self, decoded: Tensor, target: Tensor) -> Tensor:
-        """What the codec pays for being told apart: verdicts and distances of features."""
-        self.judges.requires_grad_(False)
-        total = decoded.new_zeros(())
-        for judge in self.judges:
-            with torch.no_grad():
-                real = judge(target)
-            fake = judge(decoded)
-            total = total - fake[-1].mean()
-            for ours, theirs in zip(fake[:-1], real[:-1], strict=True):
-                distance = (ours - theirs).abs().mean() / theirs.abs().mean().clamp(min=1e-4)
-                total = total + FEATURES * distance / (len(fake) - 1)
-        return total / len(self.judges)
+        Both gradients come from one pass through each discriminator.
+        """
+        ours, theirs = self.draw(decoded, target)
+        fake_wav = ours.detach().requires_grad_(True)
+        gradient = torch.zeros_like(fake_wav)
+        codec = learned = 0.0
+        count = len(self.discriminators)
+        self.optimizer.zero_grad(set_to_none=True)
+        for discriminator in self.discriminators:
+            with precision(self.device, self.dtype):
+                real, fake = discriminator(theirs), discriminator(fake_wav)
+            told = F.relu(1 - real[-1].float()).mean() + F.relu(1 + fake[-1].float()).mean()
+            paid = -fake[-1].float().mean()
+            for ours_seen, theirs_seen in zip(fake[:-1], real[:-1], strict=True):
+                seen = theirs_seen.detach().float()
+                distance = (ours_seen.float() - seen).abs().mean()
+                distance = distance / seen.abs().mean().clamp(min=1e-4)
+                paid = paid + FEATURES * distance / (len(fake) - 1)
+            gradient += torch.autograd.grad(paid / count, fake_wav, retain_graph=True)[0]
+            parameters = [*discriminator.parameters()]
+            gradients = torch.autograd.grad(told / count, parameters)
+            for parameter, found in zip(parameters, gradients, strict=True):
+                parameter.grad = found
+            codec += paid.item() / count
+            learned += told.item() / count
+        self.optimizer.step()
+        return Verdict((ours * gradient).sum(), codec, learned)
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs."""
         return {
-            "judges": self.judges.state_dict(),
+            "discriminators": self.discriminators.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Back from `state_dict`."""
-        self.judges.load_state_dict(state["judges"])
+        self.discriminators.load_state_dict(state["discriminators"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())

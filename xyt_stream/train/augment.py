@@ -38,12 +38,12 @@ class Augment:
         """How much of a recording `speed` may need for a crop of `samples`."""
         return int(np.ceil(samples * SPEED[1])) + 16
 
-    def speed(self, source: Samples, samples: int) -> Samples:
-        """A crop of `samples`, played faster or slower out of a longer source."""
+    def speed(self, source: Samples, samples: int) -> tuple[float, Samples]:
+        """A crop of `samples`, played so many times faster out of a longer source."""
         factor = self.rng.uniform(*SPEED)
         piece = source[: int(np.ceil(samples * factor)) + 8]
         sped: Samples = soxr.resample(piece, INPUT_RATE * factor, INPUT_RATE)
-        return sped[:samples]
+        return factor, sped[:samples]
 
     def __call__(self, crop: Samples) -> Samples:
         """float32 [samples] -> the same, changed, never clipping."""

@@ -52,6 +52,11 @@ class CodebookLearner:
             nearest = torch.cdist(residual, book).argmin(1)
             residual = residual - book[nearest]
         self.quantizer.refresh()
+        self.adopt()
+
+    @torch.no_grad()
+    def adopt(self) -> None:
+        """Go on from the codebooks as they are: each code's average is where it stands."""
         self.counts.fill_(1.0)
         self.sums.copy_(self.quantizer.codebooks)
         self.started = True

@@ -1,4 +1,4 @@
-"""Judges of whether sound is a recording: small, for the clips are short and the CPU is slow."""
+"""Discriminators of recordings and decoded sound: small, because CPUs train them too."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 PERIODS = (2, 3, 5, 7, 11)
-WINDOWS = (1024, 512, 256)
+WINDOWS = (2048, 1024, 512, 256)
 SLOPE = 0.1  # of the leaky ReLU
+COMPRESSION = 0.5  # power of the magnitudes, so that quiet high bands are seen beside loud low ones
+SILENCE = 1e-6  # added to the power, where the slope would be endless
 
 
 def _conv(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Module:
     padding = (kernel[0] // 2, kernel[1] // 2)
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
-    # PyTorch's own start shrinks what passes threefold a layer: the last would see biases only.
+    # PyTorch's default start shrinks activations threefold a layer: the last would see biases only.
     nn.init.kaiming_normal_(conv.weight, SLOPE)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
@@ -25,7 +27,7 @@ def _conv(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int,
     return module
 
 
-class Judge(nn.Module):
+class Discriminator(nn.Module):
     """Convolutions, each followed by a leaky ReLU; the last one scores each place.
 
     Args:
@@ -54,8 +56,8 @@ class Judge(nn.Module):
         return [*features, self.score(x)]
 
 
-class PeriodJudge(Judge):
-    """Looks at every `period`-th sample (HiFi-GAN, arXiv 2010.05646)."""
+class PeriodDiscriminator(Discriminator):
+    """Sees every `period`-th sample as a row (HiFi-GAN, arXiv 2010.05646)."""
 
     def __init__(self, period: int) -> None:
         super().__init__((1, 16, 32, 64, 64), kernel=(5, 1), stride=(3, 1))
@@ -66,8 +68,8 @@ class PeriodJudge(Judge):
         return wav[:, None, :usable].unflatten(2, (-1, self.period))  # type: ignore[no-untyped-call, no-any-return]
 
 
-class SpectrumJudge(Judge):
-    """Looks at a complex spectrogram (EnCodec, arXiv 2210.13438)."""
+class SpectrumDiscriminator(Discriminator):
+    """Sees a complex spectrogram (EnCodec, arXiv 2210.13438), its magnitudes compressed."""
 
     window: Tensor
 
@@ -79,9 +81,10 @@ class SpectrumJudge(Judge):
     def image(self, wav: Tensor) -> Tensor:
         windows = wav.unfold(-1, self.n_fft, self.n_fft // 4) * self.window
         spectrum = torch.view_as_real(torch.fft.rfft(windows, norm="ortho"))
-        return spectrum.permute(0, 3, 1, 2)
+        power = spectrum.square().sum(-1, keepdim=True) + SILENCE
+        return (spectrum * power ** ((COMPRESSION - 1) / 2)).permute(0, 3, 1, 2)
 
 
-def judges() -> nn.ModuleList:
+def discriminators() -> nn.ModuleList:
     """All of them."""
-    return nn.ModuleList([*map(PeriodJudge, PERIODS), *map(SpectrumJudge, WINDOWS)])
+    return nn.ModuleList([*map(PeriodDiscriminator, PERIODS), *map(SpectrumDiscriminator, WINDOWS)])

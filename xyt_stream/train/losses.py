@@ -1,4 +1,4 @@
-"""What the decoded sound is judged by."""
+"""The distance between decoded and original sound."""
 
 from __future__ import annotations
 

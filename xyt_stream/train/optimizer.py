@@ -7,45 +7,58 @@ import math
 import torch
 from torch import nn
 
+from xyt_stream.train.muon import Muon
+
 MUON_RATE = 0.01
 ADAMW_RATE = 1e-3
-WARMUP = 100  # steps
+WARMUP = 50  # steps
 FINAL = 0.02  # of the peak rate, where the cosine ends
 
 
 class Optimizer:
-    """Both optimizers under one cosine schedule of `steps` steps.
+    """Both optimizers under one cosine schedule.
 
-    Muon (K. Jordan, 2024) orthogonalises the updates of two-dimensional hidden weights; here it
-    needed a sixth of AdamW's steps for the same quality.
+    Muon orthogonalises the updates of two-dimensional hidden weights; here it needed a sixth of
+    AdamW's steps for the same quality.
+
+    Args:
+        network: whose parameters with gradients are trained; those in a "head" by AdamW.
+        rate: factor of the peak rates.
+        dtype: that Muon computes in.
     """
 
-    def __init__(self, network: nn.Module, steps: int) -> None:
-        self.steps = steps
+    def __init__(self, network: nn.Module, *, rate: float, dtype: torch.dtype) -> None:
         hidden: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
         for name, parameter in network.named_parameters():
-            (hidden if parameter.ndim == 2 and "head" not in name else rest).append(parameter)
+            if parameter.requires_grad:
+                (hidden if parameter.ndim == 2 and "head" not in name else rest).append(parameter)
+        self.peaks = (rate * MUON_RATE, rate * ADAMW_RATE)
+        self.steps = 0
         self.parts = [
-            torch.optim.Muon(hidden, lr=MUON_RATE, momentum=0.95, weight_decay=0.0),
-            torch.optim.AdamW(rest, lr=ADAMW_RATE, betas=(0.8, 0.99), weight_decay=0.01),
+            Muon(hidden, lr=self.peaks[0], dtype=dtype),
+            torch.optim.AdamW(rest, lr=self.peaks[1], betas=(0.8, 0.99), weight_decay=0.01),
         ]
 
-    def step(self, step: int) -> None:
-        """Apply and clear the gradients of step number `step`."""
-        progress = min(1.0, step / self.steps)
+    def step(self, progress: float) -> None:
+        """Apply and clear the gradients, at so much of the schedule, 0 to 1."""
         cosine = FINAL + (1 - FINAL) * 0.5 * (1 + math.cos(math.pi * progress))
-        for part, peak in zip(self.parts, (MUON_RATE, ADAMW_RATE), strict=True):
+        self.steps += 1
+        for part, peak in zip(self.parts, self.peaks, strict=True):
             for group in part.param_groups:
-                group["lr"] = peak * cosine * min(1.0, (step + 1) / WARMUP)
+                group["lr"] = peak * cosine * min(1.0, self.steps / WARMUP)
             part.step()
             part.zero_grad(set_to_none=True)
 
-    def state_dict(self) -> list[dict[str, object]]:
+    def state_dict(self) -> dict[str, object]:
         """Both optimizers' states."""
-        return [part.state_dict() for part in self.parts]
+        return {"steps": self.steps, "parts": [part.state_dict() for part in self.parts]}
 
-    def load_state_dict(self, states: list[dict[str, object]]) -> None:
+    def load_state_dict(self, state: dict[str, object]) -> None:
         """Back from `state_dict`."""
-        for part, state in zip(self.parts, states, strict=True):
-            part.load_state_dict(state)
+        steps, parts = state["steps"], state["parts"]
+        assert isinstance(steps, int)
+        assert isinstance(parts, list)
+        self.steps = steps
+        for part, saved in zip(self.parts, parts, strict=True):
+            part.load_state_dict(saved)

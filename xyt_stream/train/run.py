@@ -3,89 +3,185 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    track,
+)
 
+from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.model import checkpoint
 from xyt_stream.model.config import mini
+from xyt_stream.model.hub import find
+from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.train import curves
+from xyt_stream.train.corpus import open_corpus
 from xyt_stream.train.data import Crops
+from xyt_stream.train.recipe import Recipe
+from xyt_stream.train.teacher import open_features, teach
 from xyt_stream.train.text import Transcripts
-from xyt_stream.train.trainer import Recipe, Trainer
+from xyt_stream.train.trainer import Data, Trainer
 from xyt_stream.train.validate import Validation
 
-SAVE_EVERY = 100  # steps
-SCORE_EVERY = 500  # steps: scores cost as much as some twenty steps
-CROP_FRAMES = 25  # 2 s, a little more than attention's context
-CROPS = 16  # in a step
-TEXTS = 4  # clips with text in a step
+SAVE_SECONDS = 180.0  # between states
+SCORE_SECONDS = 1_200.0  # between scores
+HEARD = "hours of sound heard"
+
+T = TypeVar("T")
 
 
 def train(
     data: Path,
     out: Path,
+    recipe: Recipe,
     *,
+    init: str | None = None,
+    teacher: str | None = None,
+    seldom: Collection[str] = (),
     valid: Path | None = None,
-    recipe: Recipe | None = None,
+    cache: Path | None = None,
     device: str = "cpu",
 ) -> Path:
-    """Train the default model; stopping it and starting it again goes on where it was.
+    """Train a model; stopping it and starting it again goes on where it was.
 
-    Writes to `out` `state.pt` (to go on from), `log.jsonl` and `curves.png` every 100 steps; every
-    500 also scores, `model.safetensors` (to use: `--model OUT/model.safetensors`) and
-    `sample.flac`, the first scored clip as it is decoded.
+    Writes to `out`, every three minutes: `state.pt` (to go on from), `model.safetensors` (to use:
+    `--model OUT/model.safetensors`), `log.jsonl` and `curves.png`; every twenty minutes also scores
+    and `sample.flac`, the first scored clip as it is decoded. `codes.pt` is the state when the
+    codes became final.
 
     Args:
-        data: folder of speech, searched through; a metadata.csv (name|sentence) in it
-            gives the text loss its text.
+        data: folder of speech, searched through; see docs/training.md for what else may lie in it.
         out: folder for what is written.
+        init: a model to start from; None: from nothing.
+        teacher: a Whisper in ctranslate2's format, or its hub name; None: without one.
+        seldom: folders of the data that are drawn a quarter as often.
         valid: folder of speech to score, never trained on.
+        cache: folder for the packed speech and what the teacher heard in it; else in `out`.
 
     Returns:
         The path of the model.
     """
-    recipe = recipe or Recipe()
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
-    crops = Crops(data, frames=CROP_FRAMES, size=CROPS, seed=recipe.seed)
-    has_text = recipe.text > 0 and any(data.rglob("metadata.csv"))
-    transcripts = Transcripts(data, size=TEXTS, seed=recipe.seed) if has_text else None
+    cache = cache or out / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    corpus = open_corpus(data, cache, _tracked("packing", console))
+    if teacher is not None:
+        teach(corpus, cache, teacher, device, _tracked("teacher", console))
+    features = open_features(corpus, cache, teacher) if teacher is not None else None
+    crops = Crops(corpus, features, seldom=seldom, seed=recipe.seed)
+    transcripts = _transcripts(data, recipe)
     text = f", {len(transcripts.clips)} clips with text" if transcripts else ""
-    console.print(f"{crops.hours:.1f} hours of speech in {data}{text}")
+    console.print(f"{_duration(corpus.seconds)} of speech in {data}{text}")
+    console.print("share of crops: " + ", ".join(_shares(crops)))
     validation = Validation(valid) if valid else None
-    trainer = Trainer(mini(), recipe, crops, transcripts, torch.device(device))
-    state, model = out / "state.pt", out / "model.safetensors"
-    if state.exists():
-        trainer.resume(state)
+    trainer = Trainer(
+        _network(init),
+        recipe,
+        Data(crops, transcripts),
+        torch.device(device),
+        trained_before=init is not None,
+    )
+    if (out / "state.pt").exists():
+        trainer.resume(out / "state.pt")
         console.print(f"going on after step {trainer.step_number}")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        bar = progress.add_task("training", total=recipe.steps, completed=trainer.step_number)
-        while trainer.step_number < recipe.steps:
-            started = time.perf_counter()
-            losses = trainer.step()
-            seconds = time.perf_counter() - started
-            step = trainer.step_number
-            described = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            progress.update(bar, completed=step, description=described)
-            last = step == recipe.steps
-            if last or step % SAVE_EVERY == 0:
-                trainer.save(state)
-                record: dict[str, Any] = {"step": step, **losses, "step_seconds": seconds}
-                if last or step % SCORE_EVERY == 0:
-                    shipped = trainer.shipped()
-                    checkpoint.save(shipped, model, torch.float16)
-                    if validation and trainer.books.started:
-                        record |= validation.score(shipped, trainer.device, out)
-                    if transcripts and trainer.books.started:
-                        record["text_error"] = trainer.text_error()
-                with (out / "log.jsonl").open("a") as log:
-                    log.write(json.dumps(record) + "\n")
-                curves.draw(out / "log.jsonl", out / "curves.png")
-                progress.console.print(record)
-    return model
+    _Run(trainer, validation, out, console).go()
+    return out / "model.safetensors"
+
+
+class _Run:
+    """The loop, and when it writes what."""
+
+    def __init__(
+        self, trainer: Trainer, validation: Validation | None, out: Path, console: Console
+    ) -> None:
+        self.trainer, self.validation = trainer, validation
+        self.out, self.console = out, console
+        self.saved = self.scored = time.monotonic()
+
+    def go(self) -> None:
+        trainer = self.trainer
+        columns = (
+            *(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()),
+            *(TextColumn("passed"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),
+        )
+        losses: dict[str, float] = {}
+        with Progress(*columns, console=self.console, speed_estimate_period=600) as progress:
+            bar = progress.add_task("training", total=1.0)
+            while trainer.progress < 1:
+                frozen = trainer.frozen
+                started = time.perf_counter()
+                losses = trainer.step()
+                seconds = time.perf_counter() - started
+                described = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+                progress.update(
+                    bar,
+                    completed=trainer.progress,
+                    description=f"step {trainer.step_number}, {seconds:.1f} s {described}",
+                )
+                if trainer.frozen and not frozen:
+                    self.write(losses, seconds)
+                    shutil.copy(self.out / "state.pt", self.out / "codes.pt")
+                elif time.monotonic() - self.saved > SAVE_SECONDS or trainer.progress >= 1:
+                    self.write(losses, seconds)
+
+    def write(self, losses: dict[str, float], seconds: float) -> None:
+        """State, model, log and curves; now and then scores."""
+        trainer = self.trainer
+        self.saved = time.monotonic()
+        trainer.save(self.out / "state.pt")
+        shipped = trainer.shipped()
+        checkpoint.save(shipped, self.out / "model.safetensors", torch.float16)
+        record: dict[str, Any] = {"step": trainer.step_number, **losses}
+        record |= {"step_seconds": seconds, HEARD: trainer.frames * FRAME_SECONDS / 3600}
+        due = self.saved - self.scored > SCORE_SECONDS or trainer.progress >= 1
+        if due and trainer.codebooks.started:
+            self.scored = self.saved
+            if self.validation is not None:
+                record |= self.validation.score(shipped, trainer.device, self.out)
+            if trainer.data.transcripts is not None and not trainer.frozen:
+                record["text_error"] = trainer.text_error()
+        with (self.out / "log.jsonl").open("a") as log:
+            log.write(json.dumps(record) + "\n")
+        curves.draw(self.out / "log.jsonl", self.out / "curves.png")
+        self.console.print(record)
+
+
+def _network(init: str | None) -> Tokenizer:
+    if init is not None:
+        return checkpoint.load(find(init)).network
+    return Tokenizer(mini())
+
+
+def _transcripts(data: Path, recipe: Recipe) -> Transcripts | None:
+    if recipe.text > 0 and any(data.rglob("metadata.csv")):
+        return Transcripts(data, size=recipe.texts, seed=recipe.seed)
+    return None
+
+
+def _tracked(what: str, console: Console) -> Callable[[Sequence[T]], Iterable[T]]:
+    def wrapped(items: Sequence[T]) -> Iterator[T]:
+        yield from track(items, what, console=console)
+
+    return wrapped
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 360 else f"{seconds:.0f} seconds"
+
+
+def _shares(crops: Crops) -> list[str]:
+    shares = sorted(crops.shares.items(), key=lambda item: -item[1])
+    return [f"{source or 'top folder'} {share:.0%}" for source, share in shares]

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from xyt_stream.audio import FRAME_SAMPLES, Pcm16, to_float32
 from xyt_stream.errors import AudioError
-from xyt_stream.train.data import SUFFIXES, load_clip
+from xyt_stream.train.corpus import SUFFIXES, load_clip
 
 STEPS = 4  # places for a character in each frame; speech has more than 12.5 characters a second
 HIDDEN = 256
@@ -80,7 +80,7 @@ def collate(clips: list[Transcript]) -> tuple[Tensor, list[Transcript]]:
     return torch.from_numpy(wav), clips
 
 
-class Reader(nn.Module):
+class CTCHead(nn.Module):
     """Characters from quantized frames; used in training only.
 
     Args:

@@ -11,7 +11,7 @@ from xyt_stream.audio import FRAME_SAMPLES, to_float32, write_audio
 from xyt_stream.errors import MissingExtraError
 from xyt_stream.model.timeline import Clip
 from xyt_stream.model.tokenizer import Tokenizer
-from xyt_stream.train.data import find_clips, load_clip
+from xyt_stream.train.corpus import find_clips, load_clip
 
 
 class Validation:
