@@ -3,7 +3,7 @@
 import { Ledger } from './latency.js';
 import { Session } from './session.js';
 import { Sound } from './sound.js';
-import { MICROPHONE_LOST, MIC_LEFT, RESTARTED, RESUMED, RESUMING, sentence } from './words.js';
+import { MICROPHONE_LOST, MIC_LEFT, RESTARTED, RESUMED, RESUMING, sentence } from './user_messages.js';
 
 /** What a call can be. `room`: whether the person names one. */
 export const MODES = {

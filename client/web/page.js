@@ -5,7 +5,7 @@ import { Meter } from './meters.js';
 import { Picture } from './picture.js';
 import { codeBits, frameBytes } from './protocol.js';
 import { devices } from './sound.js';
-import { NOT_HTTPS, TOO_OLD, sentence } from './words.js';
+import { NOT_HTTPS, TOO_OLD, sentence } from './user_messages.js';
 
 const FIGURES = 500; // ms between figures: slow enough to be read
 const QUIET = 2000; // ms without codes that are a pause

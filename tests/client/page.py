@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from xyt_stream.audio import to_float32
-from xyt_stream.protocol.messages import Kind, Media, read
+from xyt_stream.protocol.messages import Kind, Media, decode
 from xyt_stream.protocol.packing import unpack_codes
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
@@ -86,7 +86,7 @@ class Visit:
             visit.sockets.append(media)
 
             def came(data: str | bytes) -> None:
-                message = read(data)
+                message = decode(data)
                 if isinstance(message, Media):
                     media.append(message)
 
