@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from xyt_stream import Codec
 from xyt_stream.errors import ModelError
-from xyt_stream.server.duplex.parrot import Ear, Turns
+from xyt_stream.server.duplex.vad import TurnRecorder, VoiceActivity
 
 WEIGHTS = Path(os.environ.get("XYT_DUPLEX_LM", Path(__file__).with_suffix(".safetensors")))
 WINDOW = 192  # steps that it sees
@@ -341,19 +341,19 @@ class Babbler:
         self._model = self._models[codec.hash]
         self._vectors = codec.network.quantizer.codebooks.cpu().float()
         self._decoder = codec.stream_decoder()
-        self._ear = Ear(codec.output_rate)
+        self._vad = VoiceActivity(codec.output_rate)
 
     def open(self, session: str) -> None:
         self._decoder.reset()
-        self._ear.reset()
-        self._turns = Turns()
+        self._vad.reset()
+        self._turns = TurnRecorder()
         self._heard: collections.deque[Codes] = collections.deque(maxlen=REMEMBERED)
         self._speaker: Speaker | None = None
         self._left = 0
 
     def step(self, codes: Codes) -> Codes | None:
-        speech = self._ear.hear(np.asarray(self._decoder.push(codes[:, None])))
-        turn = self._turns.step(codes, speech)
+        self._vad.push(np.asarray(self._decoder.push(codes[:, None])))
+        turn = self._turns.push(codes, self._vad.speaking)
         if self._turns.speaking:
             self._speaker = None
         if turn is not None:

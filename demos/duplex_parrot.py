@@ -1,11 +1,11 @@
-"""A model in a process of its own, in few lines: it waits in a room and says again what it is told.
+"""A duplex model in a process of its own: it waits in a room and repeats what the user says.
 
     xyt-stream serve
     python demos/duplex_parrot.py --room parrot
     xyt-stream talk --room parrot
 
-It hears the user's codes and, to notice when a turn has ended, their sound. What it says is sent at
-once, a whole turn; when the user interrupts, `clear` drops what has not been heard. The same parrot
+It receives the user's codes and, to notice the end of a turn, their sound. It sends a whole turn at
+once; when the user interrupts, `clear` drops the frames that were not heard yet. The same parrot
 in the server's process is `xyt-stream serve --duplex xyt_stream.server.duplex.parrot:Parrot`.
 """
 
@@ -22,20 +22,20 @@ from xyt_stream.client import connect
 from xyt_stream.errors import XYTError
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Cleared
-from xyt_stream.server.duplex.parrot import Ear, Turns
+from xyt_stream.server.duplex.vad import TurnRecorder, VoiceActivity
 
 
 async def converse(url: str, room: str, token: str | None) -> None:
-    """One conversation, until its user ends."""
+    """Holds one conversation, until its user ends it."""
     async with connect(url, "model", room=room, receive=("codes", "pcm"), token=token) as model:
-        ear, turns, codes = Ear(model.ready.receive_rate), Turns(), {}
+        vad, turns, codes = VoiceActivity(model.ready.receive_rate), TurnRecorder(), {}
         async for event in model:
             if isinstance(event, Codes):
                 codes[event.frame] = event.codes[:, 0]
             elif isinstance(event, Pcm) and event.frame in codes:
                 was_speaking = turns.speaking
-                speech = ear.hear(to_float32(event.samples))
-                turn = turns.step(codes.pop(event.frame), speech)
+                vad.push(to_float32(event.samples))
+                turn = turns.push(codes.pop(event.frame), vad.speaking)
                 if turns.speaking and not was_speaking:
                     await model.clear()
                 if turn is not None:
@@ -45,7 +45,7 @@ async def converse(url: str, room: str, token: str | None) -> None:
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(description="Says again what it is told.")
+    parser = argparse.ArgumentParser(description="Repeats what the user says.")
     parser.add_argument("--url", default="ws://127.0.0.1:8765")
     parser.add_argument("--room", default="parrot")
     parser.add_argument("--token", default=os.environ.get("XYT_TOKEN"))

@@ -4,14 +4,43 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from xyt_stream.cli.server import LimitOptions
+import pytest
+
+from xyt_stream.cli import main
+from xyt_stream.cli.groups import ModelOptions
 from xyt_stream.server.admission.limits import Limits
 
 
-def test_serve_defaults_equal_the_library_limits() -> None:
-    assert Limits(**vars(LimitOptions())) == Limits()
+def served(monkeypatch: pytest.MonkeyPatch, *options: str) -> Limits:
+    """The limits that `serve` gives its server."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(ModelOptions, "load", lambda *_: None)
+    monkeypatch.setattr("xyt_stream.server.app.serve", lambda _, **rest: given.update(rest))
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", *options])
+    assert ended.value.code == 0
+    limits: Limits = given["limits"]
+    return limits
+
+
+def test_serve_has_an_option_for_every_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert served(monkeypatch) == Limits()
+    changed = Limits(**{each.name: each.default + 1 for each in fields(Limits)})
+    options = []
+    for each in fields(Limits):
+        name = each.metadata["option"] or f"--{each.name.replace('_', '-')}"
+        options += [name, str(each.default + 1)]
+    assert served(monkeypatch, *options) == changed
+
+
+def test_a_limit_below_its_minimum_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--queue", "0"])
+    assert ended.value.code == 2
 
 
 def test_help_does_not_import_torch() -> None:

@@ -14,15 +14,30 @@ from xyt_stream.audio import Pcm16, to_float32, to_int16
 from xyt_stream.client import Connection, connect
 from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.app import Running
-from xyt_stream.server.engine.slot_stream import Voice
+from xyt_stream.server.engine.slot_stream import SlotStream
 from xyt_stream.server.sessions.session import Session
 from xyt_stream.streaming.codec import Codec
 
 _FRAME = 1280  # samples, 80 ms
 
 
+class Clock:
+    """Seconds that pass only when a test says so; every class with a clock takes it as `clock`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 def undisturbed(codec: Codec, pcm: Pcm16) -> tuple[Any, Pcm16]:
-    """What a session gives that has the engine to itself, step by step: codes and sound."""
+    """Codes and sound of a session that has the engine to itself, step by step."""
     encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
     frames = [encoder.push(to_float32(pcm[i : i + _FRAME])) for i in range(0, len(pcm), _FRAME)]
     codes = np.concatenate([*frames, encoder.flush()], axis=1)
@@ -31,14 +46,14 @@ def undisturbed(codec: Codec, pcm: Pcm16) -> tuple[Any, Pcm16]:
 
 
 def descriptors() -> int:
-    """Open files of this process, sockets included; 0 where that cannot be told."""
+    """Number of this process's open files, sockets included; 0 where it is unknown."""
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
 def left_behind(server: Running) -> dict[str, int]:
-    """What a server holds of people, and this process of theirs."""
+    """Counts all that a server and this process hold for clients."""
     gc.collect()
-    kinds = {Session: "sessions alive", Voice: "voices", Socket: "websockets"}
+    kinds = {Session: "sessions alive", SlotStream: "streams", Socket: "websockets"}
     held = dict.fromkeys(kinds.values(), 0)
     for thing in gc.get_objects():
         if type(thing) in kinds:

@@ -260,17 +260,17 @@ async def test_overload_refuses_the_new_and_then_tells_the_newest(codec):
             # As after many steps that took longer than real time.
             slow = 16 * [(time.monotonic(), 0.1)]
             service.engine.timings._recent.extend(slow)
-            service.look()
+            service.check(time.monotonic())
             with pytest.raises(ProtocolError, match="overloaded") as caught:
                 async with connect(server.url, "encode"):
                     pass
             assert caught.value.retry_after > 0
             for _ in range(4):
-                service.look()
+                service.check(time.monotonic())
             assert (await error_of(new)).name == "busy"
             # Long ago is over, although no step has come since.
             service.engine.timings._recent.extend((when - 60, seconds) for when, seconds in slow)
-            service.look()
+            service.check(time.monotonic())
             await old.ping(1)
             await anext(aiter(old))
             async with connect(server.url, "encode"):

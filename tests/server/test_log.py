@@ -9,14 +9,14 @@ from xyt_stream.server.log import JsonLines
 
 def test_a_line_is_one_object():
     record = logging.makeLogRecord(
-        {"msg": "session over", "levelname": "INFO", "created": 0.0, "msecs": 0.0}
+        {"msg": "session closed", "levelname": "INFO", "created": 0.0, "msecs": 0.0}
     )
     record.fields = {"session": "0badcafe", "seconds": 1.5}
     line = JsonLines().format(record)
     assert json.loads(line) == {
         "time": "1970-01-01T00:00:00.000Z",
         "level": "info",
-        "event": "session over",
+        "event": "session closed",
         "session": "0badcafe",
         "seconds": 1.5,
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 import numpy as np
 import pytest
@@ -92,8 +93,14 @@ async def test_the_client_s_own_link_goes_down_and_up(hosts, server, clip, direc
     caller = Caller(elsewhere, server.url, clip, hear, keepalive=0.5)
     await until(lambda: caller.spoken > 8000)
     elsewhere.plug("down")
-    parked = server.service.metrics.parked
-    await until(lambda: server.service.look() or parked._value.get() == 1)  # it has noticed, too
+    service = server.service
+    suspended = service.metrics.suspended
+
+    def is_suspended():
+        service.check(time.monotonic())
+        return suspended._value.get() == 1
+
+    await until(is_suspended)
     elsewhere.plug("up")
     heard = await caller.heard()
     assert_unbroken(heard, direct)

@@ -118,6 +118,12 @@ class SoundOut:
             say(f"sound written to {self.output_file}")
 
 
+def _option(panel: str, *, help: str, min: float, option: str | None) -> Any:
+    """The option for a field that describes itself in its metadata, as those of Limits do."""
+    names = () if option is None else (option,)
+    return typer.Option(*names, help=help, min=min, rich_help_panel=panel)
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Replaces each parameter of a dataclass type by that dataclass's fields, for typer.
 
@@ -135,9 +141,12 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         groups[parameter.name] = (group, names)
         types = get_type_hints(group, include_extras=True)
         group_parameters = inspect.signature(group).parameters
-        for name in names:
+        for each in fields(group):
+            name, kind = each.name, types[each.name]
+            if "help" in each.metadata:
+                kind = Annotated[kind, _option(group.__name__, **each.metadata)]
             option = group_parameters[name].replace(
-                annotation=types[name], kind=inspect.Parameter.KEYWORD_ONLY
+                annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY
             )
             (arguments if option.default is option.empty else others).append(option)
 

@@ -1,4 +1,8 @@
-"""The server: one thread steps all sessions on the device, the event loop does the rest.
+"""Serves the codec to many clients: one thread steps all streams, the event loop does the rest.
 
-engine -> voice -> outlet, intake -> rooms -> session -> app
+A message's way: connection -> session -> framer -> slot stream -> engine, and back through slot
+stream -> fan-out -> send queue -> connection. The folders, each using only those before it:
+
+    admission, engine -> duplex, metrics -> sessions -> realtime, service
+    -> connection, pages -> app
 """

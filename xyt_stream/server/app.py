@@ -1,4 +1,4 @@
-"""The websocket server: `serve` blocks, `running` is for a loop that does other things too."""
+"""Listens for websockets: `serve` blocks, `running` is for a loop that does other things too."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from xyt_stream.errors import ServeError
-from xyt_stream.protocol.messages import SUBPROTOCOL
-from xyt_stream.server import log, pages
+from xyt_stream.server import connection, log, pages
 from xyt_stream.server.admission.access import (
     Access,
     Token,
@@ -34,26 +33,30 @@ from xyt_stream.server.admission.access import (
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.sockets import Socket
-from xyt_stream.server.connection import visit
 from xyt_stream.server.duplex.models import Factory, load
 from xyt_stream.server.engine.capacity import capacity
 from xyt_stream.server.engine.engine import Engine
-from xyt_stream.server.realtime import connection as realtime
-from xyt_stream.server.service import FAREWELL, Service
+from xyt_stream.server.service import CLOSE_TIMEOUT, Service
 from xyt_stream.streaming.codec import Codec
 
-# What strangers send before their handshake is no concern of whoever reads our output.
+# Silences websockets' handshake log: port scanners would flood it.
 _handshakes = logging.getLogger(f"{__name__}.handshakes")
 _handshakes.setLevel(logging.CRITICAL)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SWITCH_INTERVAL = 2e-4  # seconds that a thread may keep the interpreter while others wait
-TOKENS_VARIABLE = "XYT_TOKENS"  # of the environment: what a token file holds
+TOKENS_VARIABLE = "XYT_TOKENS"  # of the environment; its text is that of a token file
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server that accepts connections."""
+    """A server that accepts connections.
+
+    Attributes:
+        host, port: that it listens on.
+        service: its sessions.
+        secure: whether it serves TLS.
+    """
 
     host: str
     port: int
@@ -62,10 +65,12 @@ class Running:
 
     @property
     def engine(self) -> Engine:
+        """The engine of its sessions."""
         return self.service.engine
 
     @property
     def url(self) -> str:
+        """Its websocket address."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'wss' if self.secure else 'ws'}://{host}:{self.port}"
 
@@ -85,34 +90,33 @@ async def running(
     proxies: Sequence[str] = (),
     duplex: Factory | None = None,
 ) -> AsyncIterator[Running]:
-    """Serves until the block is left; then clients are sent what is left, and away.
+    """Serves while the block runs; afterwards drains the sessions, see Limits.drain_time.
 
     Args:
+        codec: the loaded model.
+        host: address to listen on.
         port: 0 picks a free one.
-        max_sessions: slots; who comes when all are taken is refused as busy. 0: as many as this
-            machine carries, measured now.
-        lookahead: frames of the future that a bidirectional model waits for.
-        access: who may come in; everybody without it.
-        public: serve other machines even if everybody may come in.
+        max_sessions: number of slots; when all are taken, clients are refused as busy. 0: as many
+            as this machine serves in real time, measured now.
+        lookahead: frames of future context that a bidirectional model waits for.
+        access: authorises clients; None: everybody is admitted.
+        public: whether to serve other machines even if everybody is admitted.
         tls: certificate and key, for wss://.
-        limits: how much of everything.
-        proxies: addresses and networks that are believed whom they forward.
-        duplex: makes speech models for users to talk with, see duplex/models.py.
+        limits: of everything.
+        proxies: addresses and networks of proxies whose X-Forwarded-For header is believed.
+        duplex: makes speech models that users talk with, see duplex/models.py.
 
     Raises:
-        ServeError: the address, or a proxy's, cannot be used, or no such model made.
+        ServeError: an address cannot be used, or the duplex model cannot be made.
     """
     access, limits = access or Access(), limits or Limits()
     check_bind(host, access, public=public)
 
     async def handle(socket: ServerConnection) -> None:
-        if realtime.is_for_it(socket.request):
-            await realtime.visit(service, socket)
-        else:
-            await visit(service, socket)
+        await connection.handle(service, socket)
 
     def page(socket: ServerConnection, request: Request) -> Response | None:
-        if realtime.is_for_it(request):
+        if connection.is_realtime(request):
             socket.protocol.max_message_size = limits.realtime_bytes
         return pages.answer(service, request)
 
@@ -121,7 +125,7 @@ async def running(
             handle,
             host,
             port,
-            # Sound of 80 ms does not get smaller by it; asyncio itself turns Nagle's delay off.
+            # Coded sound does not compress; asyncio itself turns Nagle's algorithm off.
             compression=None,
             max_size=limits.message_bytes,
             select_subprotocol=_select,
@@ -129,14 +133,14 @@ async def running(
             open_timeout=limits.hello_time,
             ping_interval=limits.keepalive or None,
             ping_timeout=limits.keepalive or None,
-            close_timeout=FAREWELL,
+            close_timeout=CLOSE_TIMEOUT,
             ssl=tls,
             create_connection=Socket,
             logger=_handshakes,
         )
     except OSError as error:
         raise ServeError(_why_not(error, host, port)) from None
-    # The loop is ours until the model is warm: who connects meanwhile waits in the backlog.
+    # This blocks the event loop until the model is warm: connections wait in the backlog.
     try:
         service = Service(
             codec,
@@ -152,14 +156,14 @@ async def running(
         server.close()
         raise
     service.start()
-    caretaker = asyncio.create_task(service.look_after())
+    checks = asyncio.create_task(service.run())
     try:
         async with server:
             port = server.sockets[0].getsockname()[1]
             yield Running(host, port, service, secure=tls is not None)
             await service.drain()
     finally:
-        caretaker.cancel()
+        checks.cancel()
         service.stop()
 
 
@@ -181,15 +185,16 @@ def serve(
     duplex: str | None = None,
     log_level: str = "info",
 ) -> None:
-    """Serves until Ctrl-C or SIGTERM; prints one line with the address once it accepts.
+    """Serves until Ctrl-C or SIGTERM; prints one line with the address once it accepts clients.
 
     Args:
+        codec, host, port, max_sessions, lookahead, limits, proxies: see `running`.
         token: opens every role; `token_file` and the environment's XYT_TOKENS may hold more.
-        origins: of pages that browsers may connect from, beside this host's own.
-        allow_anyone: serve other machines without any token.
-        proxies: addresses and networks that are believed whom they forward.
+        token_file: holds one token a line, see access.py.
+        origins: of web pages that may connect, beside this host's own; "*" for all.
+        allow_anyone: whether to serve other machines without any token.
         tls_cert, tls_key: PEM files; the key may be in the certificate's file.
-        duplex: package.module:Factory of a speech model for users to talk with.
+        duplex: package.module:Factory of a speech model that users talk with.
         log_level: "info", "warning" or "error".
 
     Raises:
@@ -225,35 +230,35 @@ def serve(
             print(f"xyt-stream serves {codec.name} at {server.url}", flush=True)
             await stop.wait()
             for number in _SIGNALS:
-                loop.remove_signal_handler(number)  # a second one waits for nobody
+                loop.remove_signal_handler(number)  # a second signal ends the process
 
     with suppress(KeyboardInterrupt):
         run_fast(main())
 
 
 def run_fast(main: Coroutine[Any, Any, None]) -> None:
-    """As asyncio.run, for a process that does nothing else, its model loaded.
+    """Runs `main` as asyncio.run does, for a process that only serves and has loaded its model.
 
-    On the faster event loop where there is one: it also reads into one buffer for ever, while
-    asyncio's own takes one of 256 KiB for every read, which leaves holes in memory. And what is
-    there by now stays there: to look through all of it for garbage, as Python does now and then,
-    would hold everybody's sound up for a fifth of a second. The engine's thread wants the
-    interpreter back after each of a step's hundreds of operations: it shall not wait 5 ms for it.
+    It uses uvloop where that is installed: uvloop is faster and reuses one read buffer, while
+    asyncio allocates 256 KiB for every read, which fragments memory. It takes all current objects
+    out of garbage collection: a full collection would stop all sound for a fifth of a second. It
+    shortens the GIL switch interval from 5 ms: the engine thread re-acquires the GIL hundreds of
+    times a step.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
     gc.freeze()
     try:
         import uvloop
-    except ImportError:  # where it does not exist
+    except ImportError:  # not on every platform
         asyncio.run(main)
     else:
         uvloop.run(main)
 
 
 def _select(socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    # A client without one is let in, to be told by the session what is wrong.
-    ours = realtime.SUBPROTOCOL if realtime.is_for_it(socket.request) else SUBPROTOCOL
+    # A client without ours is accepted, so that it can be sent an error that says so.
+    ours = connection.subprotocol_for(socket.request)
     return Subprotocol(ours) if ours in offered else None
 
 

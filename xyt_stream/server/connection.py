@@ -1,53 +1,62 @@
-"""One websocket: it begins a session or takes one up, and carries its messages both ways."""
+"""Serves one websocket of either protocol: opens or resumes its session, carries its messages."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request
 
 from xyt_stream.errors import ProtocolError
+from xyt_stream.protocol import messages
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
-from xyt_stream.protocol.messages import (
-    SUBPROTOCOL,
-    Ack,
-    Clear,
-    Cleared,
-    End,
-    Hello,
-    Notice,
-    Ping,
-    Pong,
-)
-from xyt_stream.server.service import FAREWELL, Service
+from xyt_stream.protocol.machine import ServerMachine
+from xyt_stream.protocol.messages import Hello
+from xyt_stream.protocol.realtime.server_events import error_event
+from xyt_stream.server.realtime.session import RealtimeSession
+from xyt_stream.server.service import CLOSE_TIMEOUT, Service
+from xyt_stream.server.sessions.resources import AnySession
 from xyt_stream.server.sessions.session import Session
 
-LEFT = (1000, 1001)  # close codes of a client that goes on purpose
+_REALTIME_PATH = "/v1/realtime"
+_REALTIME_SUBPROTOCOL = "realtime"
+_TOKEN_PREFIX = "openai-insecure-api-key."  # of a browser's token, among the subprotocols
+_REALTIME_ROLE = "user"  # tokens that open this role open the Realtime protocol
+_LEFT = (1000, 1001)  # close codes of a client that ends its session on purpose
 
 _log = logging.getLogger(__name__)
 
 
-async def visit(service: Service, socket: ServerConnection) -> None:
+def is_realtime(request: Request | None) -> bool:
+    """Whether a handshake asks for the Realtime protocol."""
+    return request is not None and request.path.partition("?")[0].rstrip("/") == _REALTIME_PATH
+
+
+def subprotocol_for(request: Request | None) -> str:
+    """The subprotocol of the protocol that a handshake asks for."""
+    return _REALTIME_SUBPROTOCOL if is_realtime(request) else messages.SUBPROTOCOL
+
+
+async def handle(service: Service, socket: ServerConnection) -> None:
     """Serves a websocket until it is closed."""
-    session = None
+    realtime = is_realtime(socket.request)
+    session: AnySession | None = None
     try:
-        session = await _welcome(service, socket)
-        with session.visit() as dismissed:
-            await _attend(service, session, socket, dismissed)
+        session = await (_open_realtime if realtime else _open)(service, socket)
+        await _serve(session, socket)
     except ConnectionClosed as closed:
         if session is None:
             return
-        if closed.rcvd is not None and closed.rcvd.code in LEFT:
+        if closed.rcvd is not None and closed.rcvd.code in _LEFT:
             session.close("left")
         else:
-            session.lost()
+            session.disconnected()
     except ProtocolError as error:
         await _refuse(service, session, socket, error)
     except Exception:
@@ -55,12 +64,12 @@ async def visit(service: Service, socket: ServerConnection) -> None:
         await _refuse(service, session, socket, protocol_error("internal"))
 
 
-async def _welcome(service: Service, socket: ServerConnection) -> Session:
-    """The session that a client begins or takes up."""
+async def _open(service: Service, socket: ServerConnection) -> Session:
+    """Reads a client's hello, and opens or resumes its session."""
     assert socket.request is not None
     address = service.address(socket)
-    service.gate.knock(address)
-    if socket.subprotocol != SUBPROTOCOL:
+    service.gate.admit(address)
+    if socket.subprotocol != messages.SUBPROTOCOL:
         raise protocol_error("wrong_subprotocol")
     try:
         data = await asyncio.wait_for(socket.recv(), service.limits.hello_time)
@@ -70,114 +79,103 @@ async def _welcome(service: Service, socket: ServerConnection) -> Session:
     assert isinstance(hello, Hello)
     service.access.check(hello.role, hello.token, socket.request.headers)
     if hello.resume is None:
-        session = service.begin(hello, address)
-    else:
-        session = service.resume(hello.resume)
-        await session.dismiss()
-        if session.over.is_set():  # its old connection has ended it just now
-            raise protocol_error("cannot_resume")
+        return service.open(hello, address)
+    session = service.resume(hello.resume)
+    await session.supersede()
+    if session.closed.is_set():  # its old connection has just ended it
+        raise protocol_error("cannot_resume")
     return session
 
 
-async def _attend(
-    service: Service,
-    session: Session,
-    socket: ServerConnection,
-    dismissed: asyncio.Future[None],
-) -> None:
-    """Carries messages until the session is over, or the connection lost."""
-    again = session.outbox.unacknowledged()
-    await socket.send(session.ready())
-    work = [_read(service, session, socket), _write(service, session, socket, again)]
-    if session.resumable:
-        work.append(_acknowledge(session, socket))
-    tasks = [asyncio.create_task(each) for each in work]
+async def _open_realtime(service: Service, socket: ServerConnection) -> RealtimeSession:
+    """Authorises a client by its handshake and opens its session."""
+    assert socket.request is not None
+    address, headers = service.address(socket), socket.request.headers
+    service.gate.admit(address)
+    token = _offered_token(headers.get_all("Sec-WebSocket-Protocol"))
+    service.access.check(_REALTIME_ROLE, token, headers)
+    if service.runner is None:
+        raise protocol_error("not_allowed", "This server has no model to talk with: see --duplex.")
+    detector = await asyncio.to_thread(service.detectors.take)
     try:
-        waiting: set[asyncio.Future[Any]] = {*tasks, session.verdict, dismissed}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    if dismissed.done():
-        raise protocol_error("superseded")
-    for error in ended:
-        # Several may have failed: what the client did wrong comes before a socket that closed.
-        if isinstance(error, Exception):
-            raise error
-    if session.verdict.done():
-        raise session.verdict.result()
-    await close(socket)
-    if socket.close_code in LEFT:
-        session.close("ended")
-    else:
-        session.lost()  # nobody knows whether the end arrived
+        return service.admit(
+            lambda: RealtimeSession(service.resources, address, detector), "realtime"
+        )
+    except BaseException:
+        service.detectors.give_back(detector)
+        raise
 
 
-async def _read(service: Service, session: Session, socket: ServerConnection) -> None:
-    machine = session.machine
-    while True:
-        await session.inbox.room()
-        data = await socket.recv()
-        message = machine.receive(data)
-        session.heard()
-        if isinstance(message, Ping):
-            pong = Pong(time=message.time, coding_ms=service.engine.timings.coding_ms())
-            await socket.send(machine.control(pong))
-        elif isinstance(message, Ack):
-            session.outbox.acknowledge(message.received)
-        elif isinstance(message, Clear):
-            session.clear()
-        elif isinstance(message, Cleared):
-            session.cleared(message)
-        elif isinstance(message, Pcm | Codes | End):
-            session.receive(message, len(data))
+def _offered_token(offered: Sequence[str]) -> str | None:
+    """The token among the subprotocols that a client offers, where browsers can put it."""
+    for name in ",".join(offered).split(","):
+        if name.strip().startswith(_TOKEN_PREFIX):
+            return name.strip()[len(_TOKEN_PREFIX) :]
+    return None
 
 
-async def _acknowledge(session: Session, socket: ServerConnection) -> None:
-    while True:
-        await socket.send(session.machine.control(await session.inbox.acknowledgement()))
+async def _serve(session: AnySession, socket: ServerConnection) -> None:
+    """Carries messages until the session or the connection ends.
 
-
-async def _write(
-    service: Service, session: Session, socket: ServerConnection, again: list[bytes]
-) -> None:
-    machine, outbox, outlet = session.machine, session.outbox, session.outlet
-    for data in again:
-        await socket.send(data)
-    while True:
-        await outbox.drain()
-        message = await outlet.next()
-        if isinstance(message, End):
-            break
-        # From here to `add` nothing waits: a message taken out is a message kept.
-        if isinstance(message, Pcm):
-            data = machine.pcm(message.frame, message.samples, gap=message.gap)
-        elif isinstance(message, Codes):
-            data = machine.codes(message.frame, message.codes, gap=message.gap)
+    Raises:
+        ConnectionClosed: the connection has ended.
+        ProtocolError: the session must end, or goes on with a newer connection.
+    """
+    with session.attach() as superseded:
+        tasks = [
+            asyncio.create_task(_read(session, socket)),
+            asyncio.create_task(_write(session, socket)),
+        ]
+        try:
+            waiting: set[asyncio.Future[Any]] = {*tasks, session.failure, superseded}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        if superseded.done():
+            raise protocol_error("superseded")
+        for error in ended:
+            # Both may have failed: the client's mistake comes before the socket that it closed.
+            if isinstance(error, Exception):
+                raise error
+        if session.failure.done():
+            raise session.failure.result()
+        await close(socket)
+        if socket.close_code in _LEFT:
+            session.close("ended")
         else:
-            await socket.send(machine.control(message))
-            continue
-        outbox.add(data)
-        if message.gap:
-            notice = Notice(name="dropped", message="You read too slowly: sound was left out.")
-            await socket.send(machine.control(notice))
+            session.disconnected()  # the client may not have received the end
+
+
+async def _read(session: AnySession, socket: ServerConnection) -> None:
+    while True:
+        await session.receive(await socket.recv())
+
+
+async def _write(session: AnySession, socket: ServerConnection) -> None:
+    while (data := await session.next()) is not None:
         await socket.send(data)
-        session.wrote(message)
-    if session.leaving is not None:
-        raise session.leaving
-    end = msgspec.structs.replace(message, step_ms=service.engine.timings.step_ms())
-    await socket.send(machine.end(end))
 
 
 async def _refuse(
-    service: Service, session: Session | None, socket: ServerConnection, error: ProtocolError
+    service: Service, session: AnySession | None, socket: ServerConnection, error: ProtocolError
 ) -> None:
-    service.refused(error, None if session is None else session.id)
-    with service.parting():
-        if session is not None and error.name != "superseded":
-            session.close(error.name)
-        # A client that does not read is not waited for; the close frame queues behind the rest.
+    """Tells a client why its connection closes, and closes it."""
+    service.record_error(error, None if session is None else session.id)
+    with service.closing_connection():
+        if session is not None:
+            last = session.fail(error)
+        elif is_realtime(socket.request):
+            last = [error_event(error)]
+        else:
+            last = [ServerMachine().error(error)]
+        # The close frame queues behind all else, so a client that does not read costs no more time.
         with suppress(ConnectionClosed, asyncio.TimeoutError):
-            await asyncio.wait_for(socket.send(ServerMachine().error(error)), FAREWELL)
+            await asyncio.wait_for(_send(socket, last), CLOSE_TIMEOUT)
         await close(socket, error.close_code, error.name)
+
+
+async def _send(socket: ServerConnection, last: Sequence[str]) -> None:
+    for data in last:
+        await socket.send(data)

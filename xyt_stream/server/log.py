@@ -1,4 +1,4 @@
-"""What the server writes about itself: a JSON object a line, by session, without content."""
+"""Writes the server's log: a JSON object a line, by session, without any content."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _log = logging.getLogger("xyt_stream.server")
 
 
 def event(name: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Something that happened, and what there is to know about it."""
+    """Logs an event by name, with fields."""
     _log.log(level, name, extra={"fields": fields})
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -33,7 +33,7 @@ class JsonLines(logging.Formatter):
 
 
 def to_stderr(level: str) -> None:
-    """Sends the server's log there, from this level on ("info", "warning" ...)."""
+    """Sends the server's log to stderr, from a level on ("info", "warning", "error")."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     _log.addHandler(handler)

@@ -1,4 +1,4 @@
-"""Plain HTTP on the websocket's port: the page, is it alive, is it ready, its figures, its name."""
+"""Answers plain HTTP on the websocket's port: health, metrics, info and the browser page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN_ADDRESS = (
     "open that, or start it with a token or with --origin."
 )
 
-FOLDER = Path(__file__).parents[1] / "web"  # in a checkout a link to client/web
+FOLDER = Path(__file__).parents[1] / "web"  # in a checkout, a link to client/web
 
 _KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -26,12 +26,12 @@ _KINDS = {
     ".svg": "image/svg+xml",
 }
 
-# Scripts, styles and connections of its own and nothing else; 'self' takes in the websocket.
+# The page may load scripts, styles and images from this server only, and connect to it only.
 _POLICY = "; ".join(
     [
         "default-src 'none'",
         *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")),
-        *(f"{what} 'none'" for what in ("base-uri", "form-action", "frame-ancestors")),
+        *(f"{kind} 'none'" for kind in ("base-uri", "form-action", "frame-ancestors")),
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     ]
@@ -50,7 +50,7 @@ _HEADERS = {
 
 
 def answer(service: Service, request: Request) -> Response | None:
-    """The page that was asked for; None if the request is for a websocket."""
+    """Answers a request; None: it asks for a websocket, and may have it."""
     if "websocket" in request.headers.get("Upgrade", "").lower():
         if service.access.trusts(request.headers):
             return None
@@ -91,7 +91,7 @@ def _page(status: HTTPStatus, body: bytes, kind: str) -> Response:
 
 
 def _read() -> dict[str, tuple[str, bytes]]:
-    """Content types and bytes by path; no other path leads to any file."""
+    """Reads the page's files: content types and bytes by path. No other path leads to a file."""
     files = {
         f"/{file.name}": (_KINDS[file.suffix], file.read_bytes())
         for file in FOLDER.iterdir()
@@ -104,7 +104,7 @@ _FILES = _read()
 
 
 def _file(path: str) -> Response | None:
-    """The page's file at a path; None if it has none there."""
+    """The page's file at a path; None if there is none."""
     if path not in _FILES:
         return None
     kind, body = _FILES[path]

@@ -1,4 +1,4 @@
-"""What all sessions of a server share, and who looks after them."""
+"""Opens, resumes, sheds and drains all sessions of a server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from websockets.asyncio.server import ServerConnection
@@ -14,62 +14,47 @@ from websockets.asyncio.server import ServerConnection
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.messages import SUBPROTOCOL, Delay, Hello, Model, Resume
+from xyt_stream.protocol.messages import SUBPROTOCOL, Delay, Hello, Resume
+from xyt_stream.protocol.signal import Signal
 from xyt_stream.server import log
 from xyt_stream.server.admission.access import Access
 from xyt_stream.server.admission.limits import Gate, Limits
 from xyt_stream.server.admission.proxies import Proxies
-from xyt_stream.server.duplex.conversation import silence
 from xyt_stream.server.duplex.models import Factory
-from xyt_stream.server.duplex.runner import Host
-from xyt_stream.server.duplex.vad import Detectors
+from xyt_stream.server.duplex.runner import DuplexRunner
+from xyt_stream.server.duplex.vad import DetectorPool
 from xyt_stream.server.engine.engine import BUSY_RETRY, Engine
 from xyt_stream.server.metrics import Metrics
+from xyt_stream.server.sessions.resources import AnySession, Resources, model_of, silence_of
 from xyt_stream.server.sessions.rooms import Rooms
 from xyt_stream.server.sessions.session import Session
 from xyt_stream.streaming.codec import Codec
 
-FAREWELL = 2.0  # seconds that a client who must go gets to read why
-_SHED_AFTER = 5  # seconds of overload before the newest session has to go
-_ROUND = 1.0  # seconds between looks after everybody
+CLOSE_TIMEOUT = 2.0  # seconds that a client has to read why its connection closes
+_SHED_AFTER = 5  # overloaded checks in a row after which the newest session is closed
+_CHECK_INTERVAL = 1.0  # seconds
 
-
-class Guest(Protocol):
-    """A session of any protocol.
-
-    Attributes:
-        key, id, began, over: as Session has them.
-    """
-
-    key: str
-    id: str
-    began: float
-    over: asyncio.Event
-
-    @property
-    def parked(self) -> bool: ...
-    @property
-    def queued(self) -> int: ...
-    def check(self, now: float) -> None: ...
-    def leave(self, error: ProtocolError) -> None: ...
-    def cut(self, error: ProtocolError) -> None: ...
-
-
-_AnyGuest = TypeVar("_AnyGuest", bound=Guest)
+_S = TypeVar("_S", bound=AnySession)
 
 
 class Service:
-    """The sessions of one server.
+    """The sessions of one server. For the event loop's thread.
 
     Args:
         codec: the loaded model.
-        max_sessions: streams at once.
-        lookahead: frames of the future that a bidirectional model waits for.
-        proxies: that are believed whom they forward.
-        duplex: makes speech models that users of this process talk with, see duplex/models.py.
+        max_sessions: number of slots.
+        lookahead: frames of future context that a bidirectional model waits for.
+        access: authorises clients.
+        limits: of everything.
+        proxies: whose X-Forwarded-For header is believed.
+        duplex: makes speech models that users talk with, see duplex/models.py.
+
+    Attributes:
+        resources: the parts that sessions share.
+        engine, limits, metrics, gate, rooms, runner, detectors: see Resources.
 
     Raises:
-        ServeError: that makes none.
+        ServeError: the duplex model cannot be made.
     """
 
     def __init__(
@@ -83,88 +68,97 @@ class Service:
         proxies: Proxies,
         duplex: Factory | None = None,
     ) -> None:
-        self.metrics = Metrics()
-        self.engine = Engine(codec, max_sessions, lookahead=lookahead, on_step=self.metrics.stepped)
         self.access = access
         self.limits = limits
-        self.proxies = proxies
-        # Each conversation holds two slots.
-        talks = max(1, max_sessions // 2)
-        self.host = (
-            None
-            if duplex is None
-            else Host(
-                duplex,
-                codec,
-                talks,
-                on_step=self.metrics.duplex_step.observe,
-                on_failure=self.metrics.duplex_failures.inc,
-            )
+        self.metrics = Metrics()
+        self.engine = Engine(
+            codec, max_sessions, lookahead=lookahead, on_step=self.metrics.record_step
         )
-        self.detectors = Detectors()
-        self.rooms = Rooms(self.engine, limits, silence(codec), self.host)
+        self.runner = self._make_runner(duplex, codec, max_sessions)
+        self.detectors = DetectorPool()
+        self.rooms = Rooms(self.engine, limits, silence_of(codec), self.runner)
         self.gate = Gate(limits.address_sessions, limits.address_joins)
-        self._sessions: dict[str, Guest] = {}  # by the key that resumes them, oldest first
-        self._leaving = False
-        self._partings = 0  # clients who are being told why they must go
-        self._parted = asyncio.Event()
-        self._overloaded = 0  # rounds in a row
         encode, decode = self.engine.delays
-        self.delay = Delay(encode=encode * 1e3, decode=decode * 1e3)
-        self.model = Model(
-            name=codec.name,
-            hash=codec.hash,
-            codebooks=codec.num_codebooks,
-            codebook_size=codec.codebook_size,
-            input_rate=codec.input_rate,
-            output_rate=codec.output_rate,
-            causal=codec.causal,
+        self.resources = Resources(
+            engine=self.engine,
+            rooms=self.rooms,
+            gate=self.gate,
+            limits=limits,
+            metrics=self.metrics,
+            model=model_of(codec),
+            delay=Delay(encode=encode * 1e3, decode=decode * 1e3),
+            runner=self.runner,
+            detectors=self.detectors,
+            on_closed=self._on_closed,
         )
+        self._proxies = proxies
+        self._sessions: dict[str, AnySession] = {}  # by key, oldest first
+        self._draining = False
+        self._closing = 0  # connections that are being told why they close
+        self._all_closed = Signal()
+        self._overloaded = 0  # checks in a row
         self.metrics.gauge("xyt_slots", "Streams that fit", lambda: self.engine.slots)
-        self.metrics.gauge("xyt_slots_free", "Slots nobody has", lambda: self.engine.free_slots)
+        self.metrics.gauge("xyt_slots_free", "Free slots", lambda: self.engine.free_slots)
         self.metrics.gauge(
             "xyt_queued_messages",
-            "Media that wait for clients' connections",
+            "Media messages queued for clients",
             lambda: sum(session.queued for session in self._sessions.values()),
         )
 
+    def _make_runner(
+        self, factory: Factory | None, codec: Codec, max_sessions: int
+    ) -> DuplexRunner | None:
+        if factory is None:
+            return None
+        return DuplexRunner(
+            factory,
+            codec,
+            max(1, max_sessions // 2),  # each conversation holds two slots
+            on_step=self.metrics.duplex_step.observe,
+            on_failure=self.metrics.duplex_failures.inc,
+        )
+
     def start(self) -> None:
-        """Starts the threads; what they make comes to the running event loop."""
+        """Starts the threads; their results come to the event loop that runs now."""
         self.engine.start()
-        if self.host is not None:
-            self.host.start()
+        if self.runner is not None:
+            self.runner.start()
 
     def stop(self) -> None:
-        """Ends them after the step they are in."""
-        if self.host is not None:
-            self.host.stop()
+        """Ends the threads after their current steps."""
+        if self.runner is not None:
+            self.runner.stop()
         self.engine.stop()
 
-    def begin(self, hello: Hello, address: str) -> Session:
-        """A new session of xyt.v1.
+    def open(self, hello: Hello, address: str) -> Session:
+        """Opens a session of xyt.v1.
+
+        Args:
+            hello: the client's.
+            address: of the client.
 
         Raises:
             ProtocolError: busy, room_has_mic and others.
         """
-        return self.admit(lambda: Session(self, hello, address), hello.role)
+        return self.admit(lambda: Session(self.resources, hello, address), hello.role)
 
-    def admit(self, make: Callable[[], _AnyGuest], role: str) -> _AnyGuest:
-        """A new session, made only if there is room for anybody.
+    def admit(self, make: Callable[[], _S], role: str) -> _S:
+        """Makes a session and adds it, if the server is ready.
 
         Raises:
-            ProtocolError: busy, and what `make` raises.
+            ProtocolError: busy, and all that `make` raises.
         """
         if reason := self.why_not_ready():
             raise protocol_error("busy", f"{reason}: try again later.", retry_after=BUSY_RETRY)
         session = make()
         self._sessions[session.key] = session
         self.metrics.sessions.inc()
-        self.metrics.joined.labels(role).inc()
-        log.event("session begun", session=session.id, role=role)
+        self.metrics.opened.labels(role).inc()
+        log.event("session opened", session=session.id, role=role)
         return session
 
     def resume(self, resume: Resume) -> Session:
-        """A session that lost its connection, or is about to notice.
+        """Finds the session of a client that lost its connection.
 
         Raises:
             ProtocolError: cannot_resume.
@@ -177,37 +171,36 @@ class Service:
         log.event("session resumed", session=session.id)
         return session
 
-    def forget(self, session: Guest, why: str) -> None:
-        """A session is over."""
+    def _on_closed(self, session: AnySession, reason: str) -> None:
         if self._sessions.pop(session.key, None) is not None:
             self.metrics.sessions.dec()
             seconds = round(time.monotonic() - session.began, 3)
-            log.event("session over", session=session.id, why=why, seconds=seconds)
+            log.event("session closed", session=session.id, reason=reason, seconds=seconds)
 
-    def refused(self, error: ProtocolError, session: str | None) -> None:
-        """Somebody was sent away."""
+    def record_error(self, error: ProtocolError, session: str | None) -> None:
+        """Counts and logs a connection that ends with an error; `session` is its id, if any."""
         self.metrics.errors.labels(error.name).inc()
         log.event("refused", session=session, error=error.name)
 
     @contextmanager
-    def parting(self) -> Iterator[None]:
-        """Somebody is told why they must go, which the server's end waits for."""
-        self._partings += 1
+    def closing_connection(self) -> Iterator[None]:
+        """Has `drain` wait for the block, which tells a client why its connection closes."""
+        self._closing += 1
         try:
             yield
         finally:
-            self._partings -= 1
-            self._parted.set()
+            self._closing -= 1
+            self._all_closed.notify()
 
     def address(self, socket: ServerConnection) -> str:
-        """Where a connection comes from, as far as its proxies are believed."""
+        """The client's address, as far as the proxies in between are believed."""
         assert socket.request is not None
         peer = str(socket.remote_address[0]) if socket.remote_address else ""
-        return self.proxies.client(peer, socket.request.headers)
+        return self._proxies.client(peer, socket.request.headers)
 
     def why_not_ready(self) -> str | None:
-        """Why nobody new is let in; None if they are."""
-        if self._leaving:
+        """The reason why new clients are refused; None if they are admitted."""
+        if self._draining:
             return "The server goes away"
         if self._overloaded:
             return "The server is overloaded"
@@ -216,62 +209,57 @@ class Service:
         return None
 
     def info(self) -> dict[str, Any]:
-        """What this server is, for whoever asks."""
+        """Describes this server, for /info."""
         return {
             "protocol": SUBPROTOCOL,
-            "model": msgspec.to_builtins(self.model),
-            "delay_ms": msgspec.to_builtins(self.delay),
+            "model": msgspec.to_builtins(self.resources.model),
+            "delay_ms": msgspec.to_builtins(self.resources.delay),
             "frame_ms": FRAME_SECONDS * 1e3,
             "slots": self.engine.slots,
-            "duplex": self.host is not None,
+            "duplex": self.runner is not None,
             "slots_free": self.engine.free_slots,
-            "answer_ms": self.metrics.answer_ms(),
+            "answer_ms": self.engine.timings.answer_ms(),
             "token_needed": not self.access.is_open,
             "message_bytes": self.limits.message_bytes,
         }
 
-    async def look_after(self) -> None:
-        """Ends what has gone on for too long, and sheds load. Never returns."""
+    async def run(self) -> None:
+        """Checks all sessions once a second until it is cancelled."""
         while True:
-            await asyncio.sleep(_ROUND)
-            self.look()
+            await asyncio.sleep(_CHECK_INTERVAL)
+            self.check(time.monotonic())
 
-    def look(self) -> None:
-        """One round of it."""
-        now = time.monotonic()
+    def check(self, now: float) -> None:
+        """Ends sessions whose time is over, and sheds load; `now` is of the monotonic clock."""
         for session in list(self._sessions.values()):
             session.check(now)
             self.metrics.queue.observe(session.queued)
-        self.metrics.parked.set(sum(session.parked for session in self._sessions.values()))
+        self.metrics.suspended.set(sum(each.suspended for each in self._sessions.values()))
         overloaded = 0 < self.limits.load < self.engine.timings.load
         self._overloaded = self._overloaded + 1 if overloaded else 0
         if self._overloaded >= _SHED_AFTER and self._sessions:
             newest = list(self._sessions.values())[-1]
-            newest.cut(protocol_error("busy", "The server is overloaded.", retry_after=BUSY_RETRY))
+            error = protocol_error("busy", "The server is overloaded.", retry_after=BUSY_RETRY)
+            newest.abort(error)
             self._overloaded = 1
             log.event("shed", session=newest.id, load=round(self.engine.timings.load, 2))
 
     async def drain(self) -> None:
-        """Sends everybody what is left of their session, then away, within the time for it."""
-        self._leaving = True
+        """Ends all sessions: sends what is left within the limit's time, then `going_away`."""
+        self._draining = True
         sessions = list(self._sessions.values())
         error = protocol_error("going_away", retry_after=BUSY_RETRY)
         for session in sessions:
-            session.leave(error)
-        over = asyncio.gather(*(session.over.wait() for session in sessions))
-        await _within(self.limits.drain_time, asyncio.shield(over))
+            session.drain(error)
+        closed = asyncio.gather(*(session.closed.wait() for session in sessions))
+        await _within(self.limits.drain_time, asyncio.shield(closed))
         for session in sessions:
-            session.cut(error)
-        await _within(FAREWELL, over)
-        await _within(FAREWELL, self._all_parted())
-
-    async def _all_parted(self) -> None:
-        while self._partings:
-            self._parted.clear()
-            await self._parted.wait()
+            session.abort(error)
+        await _within(CLOSE_TIMEOUT, closed)
+        await _within(CLOSE_TIMEOUT, self._all_closed.wait_for(lambda: not self._closing))
 
 
 async def _within(seconds: float, done: Awaitable[Any]) -> None:
-    """Waits for it, no longer than that."""
+    """Waits for it, but no longer than that."""
     with suppress(asyncio.TimeoutError):
         await asyncio.wait_for(done, seconds)

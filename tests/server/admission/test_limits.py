@@ -6,19 +6,6 @@ from xyt_stream.errors import ProtocolError
 from xyt_stream.server.admission.limits import Gate, Pace
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 def refused(action):
     try:
         action()
@@ -29,27 +16,27 @@ def refused(action):
 
 def test_a_client_may_be_ahead_by_its_credit_and_no_more(clock):
     pace = Pace(10.0, clock)
-    assert [pace.owed(4.0) for _ in range(4)] == [0, 0, 2, 6]
+    assert [pace.charge(4.0) for _ in range(4)] == [0, 0, 2, 6]
     clock.now += 6
-    assert pace.owed(0) == 0
-    assert pace.owed(1) == 1
+    assert pace.charge(0) == 0
+    assert pace.charge(1) == 1
 
 
 def test_silence_earns_no_more_than_the_credit(clock):
     pace = Pace(10.0, clock)
     clock.now += 3600
-    assert pace.owed(10) == 0
-    assert pace.owed(1) == 1
+    assert pace.charge(10) == 0
+    assert pace.charge(1) == 1
 
 
 def test_joins_are_counted_by_address(clock):
     gate = Gate(0, 4.0, clock)  # nine come at once: eight are two seconds ahead
-    came = [refused(lambda: gate.knock("a")) for _ in range(20)]
+    came = [refused(lambda: gate.admit("a")) for _ in range(20)]
     assert came == 9 * [False] + 11 * [True]
-    assert not refused(lambda: gate.knock("b"))
+    assert not refused(lambda: gate.admit("b"))
     clock.now += 1
-    came = [refused(lambda: gate.knock("a")) for _ in range(20)]
-    assert came == 4 * [False] + 16 * [True]  # who was refused has not paid for it
+    came = [refused(lambda: gate.admit("a")) for _ in range(20)]
+    assert came == 4 * [False] + 16 * [True]  # a refused connection costs nothing
 
 
 def test_sessions_are_counted_by_address_and_given_back(clock):
@@ -68,10 +55,10 @@ def test_sessions_are_counted_by_address_and_given_back(clock):
 def test_addresses_that_are_gone_are_forgotten(clock):
     gate = Gate(2, 5.0, clock)
     for number in range(1000):
-        gate.knock(str(number))
+        gate.admit(str(number))
     with gate.session("staying"):
         clock.now += 120
-        gate.knock("new")
+        gate.admit("new")
         assert set(gate._addresses) == {"staying", "new"}
 
 
@@ -104,5 +91,5 @@ def test_ipv6_addresses_count_by_their_network(clock, one, other, same):
 def test_without_limits_everybody_comes(clock):
     gate = Gate(0, 0, clock)
     for _ in range(1000):
-        gate.knock("a")
+        gate.admit("a")
         gate.session("a").__enter__()

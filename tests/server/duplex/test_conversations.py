@@ -136,7 +136,7 @@ async def test_what_still_waits_when_the_user_ends_is_heard_to_its_end(
         connect(server.url, "user", room="a", receive=("pcm", "codes")) as user,
     ):
         await model.send_codes(direct.codes)
-        await until(lambda: bool(server.service.rooms._rooms["a"].conversation._queue))
+        await until(lambda: bool(server.service.rooms._rooms["a"].conversation._remote))
         await user.send_pcm(clip[: 3 * FRAME + 5])
         await user.end()
         heard = await hear(user)
@@ -150,7 +150,7 @@ async def test_what_still_waits_when_the_user_ends_is_heard_to_its_end(
 async def test_clear_drops_what_waits_and_tells_what_was_heard(
     server, clip, direct, listen, until, who, answers, monkeypatch
 ):
-    monkeypatch.setattr(interruption, "_ANSWER_TIME", 3600.0 if answers else 0.1)
+    monkeypatch.setattr(interruption, "REPORT_TIMEOUT", 3600.0 if answers else 0.1)
     async with (
         connect(server.url, "model", room="a") as model,
         connect(server.url, "speaker", room="a") as speaker,

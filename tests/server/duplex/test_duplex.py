@@ -100,8 +100,8 @@ async def test_a_batched_model_steps_all_at_once(talking, clip, direct, hear, un
                 return await hear(user)
 
         talks = [asyncio.create_task(talk()) for _ in range(2)]
-        jobs = server.service.host._jobs  # while the first step takes its time
-        await until(lambda: len({job.seat.session for job in list(jobs)[-2:]}) == 2)
+        jobs = server.service.runner._jobs  # while the first step takes its time
+        await until(lambda: len({job.handle.session for job in list(jobs)[-2:]}) == 2)
         models.Together.go_on.set()
         for heard in await asyncio.gather(*talks):
             np.testing.assert_array_equal(heard.codes, direct.codes)

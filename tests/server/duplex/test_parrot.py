@@ -11,60 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xyt_stream.audio import resample
 from xyt_stream.client import connect
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Clear
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-from xyt_stream.server.duplex.parrot import Ear, Parrot, Turns
+from xyt_stream.server.duplex.parrot import Parrot
 
 FRAME = 1280
 DEMO = Path(__file__).parents[3] / "demos" / "duplex_parrot.py"
-
-
-def code(number):
-    return np.full(8, number)
-
-
-def test_a_turn_begins_before_it_was_noticed_and_ends_soon_after_it():
-    turns = Turns()
-    ended = []
-    for number in range(40):
-        turn = turns.step(code(number), 10 <= number < 20)
-        assert turns.speaking == (11 <= number < 28)
-        if turn is not None:
-            ended.append((number, turn[0].tolist()))
-    assert ended == [(28, list(range(7, 22)))]
-
-
-def test_pauses_and_clicks_are_no_ends_and_no_beginnings():
-    turns = Turns()
-    speech = [5, *range(10, 20), *range(26, 30)]
-    ended = [turns.step(code(number), number in speech) for number in range(60)]
-    (turn,) = [each for each in ended if each is not None]
-    assert turn[0].tolist() == list(range(7, 32))
-
-
-def test_of_a_turn_without_end_the_end_is_kept():
-    turns = Turns()
-    ended = [turns.step(code(number), number < 1000) for number in range(1100)]
-    (turn,) = [each for each in ended if each is not None]
-    assert turn.shape == (8, 377)
-    assert turn[0, -1] == 1001
-
-
-def test_the_ear_tells_speech_from_silence_at_any_rate(codec, clip):
-    for rate in (16_000, 24_000):
-        ear = Ear(rate)
-        silence = np.zeros(16_000, np.float32)
-        sound = np.concatenate([silence, clip / np.float32(32768), silence])
-        sound = resample(sound, 16_000, rate)
-        size = rate * 80 // 1000
-        speech = [ear.hear(sound[start : start + size]) for start in range(0, len(sound), size)]
-        assert not any(speech[:12])
-        assert np.mean(speech[16:34]) > 0.9
-        assert not any(speech[-8:])
 
 
 @pytest.fixture

@@ -10,23 +10,23 @@ from xyt_stream.errors import ProtocolError
 from xyt_stream.server.engine.engine import Engine
 
 
-class Tenant:
-    """Keeps what it gets."""
+class Owner:
+    """Keeps all results."""
 
     def __init__(self):
         self.codes, self.sound, self.starts = [], [], []
         self.tail = None
         self.has_failed = False
 
-    def stepped(self, codes, sound, starts):
+    def on_step(self, codes, sound, starts):
         self.codes.append(codes)
         self.sound.append(sound)
         self.starts.append(starts)
 
-    def ended(self, tail):
+    def on_end(self, tail):
         self.tail = tail
 
-    def failed(self):
+    def on_error(self):
         self.has_failed = True
 
 
@@ -50,74 +50,74 @@ def push_all(engine, slot, frames):
 
 
 async def test_a_slot_gives_the_codec_frame_by_frame(engine, frames, direct, until):
-    tenant = Tenant()
-    slot = engine.open(tenant, from_codes=False)
-    engine.decode(slot, True)
+    owner = Owner()
+    slot = engine.open_slot(owner, from_codes=False)
+    engine.set_decoding(slot, True)
     push_all(engine, slot, frames)
-    await until(lambda: tenant.tail is not None)
-    np.testing.assert_array_equal(np.stack(tenant.codes, axis=1), direct.codes[:, :12])
-    sound = np.concatenate([*tenant.sound, tenant.tail])[engine.delay_samples :]
+    await until(lambda: owner.tail is not None)
+    np.testing.assert_array_equal(np.stack(owner.codes, axis=1), direct.codes[:, :12])
+    sound = np.concatenate([*owner.sound, owner.tail])[engine.delay_samples :]
     assert len(sound) == 12 * 1280
     sure = len(sound) - engine.delay_samples  # the direct decoder went on where this one ended
     np.testing.assert_allclose(sound[:sure], to_float32(direct.sound)[:sure], atol=1.5 / 32_768)
-    assert tenant.starts == [True] + 11 * [False]
+    assert owner.starts == [True] + 11 * [False]
 
 
 async def test_only_what_is_wanted_is_decoded_and_it_starts_afresh(engine, frames, until):
-    tenant = Tenant()
-    slot = engine.open(tenant, from_codes=False)
+    owner = Owner()
+    slot = engine.open_slot(owner, from_codes=False)
     for step, wanted in enumerate((False, True, True, False, True), start=1):
-        engine.decode(slot, wanted)
+        engine.set_decoding(slot, wanted)
         engine.push(slot, frames[step])
-        await until(lambda step=step: len(tenant.codes) == step)
-    assert [sound is not None for sound in tenant.sound] == [False, True, True, False, True]
-    assert tenant.starts == [False, True, False, False, True]
+        await until(lambda step=step: len(owner.codes) == step)
+    assert [sound is not None for sound in owner.sound] == [False, True, True, False, True]
+    assert owner.starts == [False, True, False, False, True]
 
 
-async def test_a_slot_remembers_nothing_of_its_last_tenant(engine, frames, until):
+async def test_a_slot_remembers_nothing_of_its_last_owner(engine, frames, until):
     heard = []
     for _ in range(2 * engine.slots):
-        tenant = Tenant()
-        slot = engine.open(tenant, from_codes=False)
+        owner = Owner()
+        slot = engine.open_slot(owner, from_codes=False)
         push_all(engine, slot, frames)
-        await until(lambda tenant=tenant: tenant.tail is not None)
-        engine.close(slot)
-        heard.append(np.stack(tenant.codes))
+        await until(lambda owner=owner: owner.tail is not None)
+        engine.close_slot(slot)
+        heard.append(np.stack(owner.codes))
     for codes in heard[1:]:
         np.testing.assert_array_equal(codes, heard[0])
 
 
 async def test_who_has_left_hears_nothing_and_the_next_hears_only_itself(engine, frames, until):
-    gone = Tenant()
-    slot = engine.open(gone, from_codes=False)
+    gone = Owner()
+    slot = engine.open_slot(gone, from_codes=False)
     for frame in frames:
         engine.push(slot, frame)
-    engine.close(slot)
-    tenant = Tenant()
-    assert engine.open(tenant, from_codes=False) == slot
+    engine.close_slot(slot)
+    owner = Owner()
+    assert engine.open_slot(owner, from_codes=False) == slot
     push_all(engine, slot, frames[:2])
-    await until(lambda: tenant.tail is not None)
-    assert len(tenant.codes) == 2
+    await until(lambda: owner.tail is not None)
+    assert len(owner.codes) == 2
     assert gone.codes == []
 
 
-async def test_more_tenants_than_slots_are_refused(engine):
-    slots = [engine.open(Tenant(), from_codes=False) for _ in range(3)]
+async def test_more_owners_than_slots_are_refused(engine):
+    slots = [engine.open_slot(Owner(), from_codes=False) for _ in range(3)]
     assert engine.free_slots == 0
     with pytest.raises(ProtocolError) as caught:
-        engine.open(Tenant(), from_codes=False)
+        engine.open_slot(Owner(), from_codes=False)
     assert caught.value.name == "busy"
-    engine.close(slots[1])
-    assert engine.open(Tenant(), from_codes=True) == slots[1]
+    engine.close_slot(slots[1])
+    assert engine.open_slot(Owner(), from_codes=True) == slots[1]
 
 
 async def test_a_step_that_fails_fails_who_was_in_it_and_no_more(engine, frames, until):
-    bad, good = Tenant(), Tenant()
-    slot = engine.open(bad, from_codes=True)
-    engine.decode(slot, True)
+    bad, good = Owner(), Owner()
+    slot = engine.open_slot(bad, from_codes=True)
+    engine.set_decoding(slot, True)
     engine.push(slot, np.full(8, 99_999))  # no caller lets this through
     await until(lambda: bad.has_failed)
-    slot = engine.open(good, from_codes=False)
+    slot = engine.open_slot(good, from_codes=False)
     push_all(engine, slot, frames[:2])
     await until(lambda: good.tail is not None)
     assert len(good.codes) == 2
@@ -126,28 +126,28 @@ async def test_a_step_that_fails_fails_who_was_in_it_and_no_more(engine, frames,
 
 async def test_an_idle_engine_makes_no_steps(engine, frames, until):
     assert engine.timings.step_ms() is None
-    tenant = Tenant()
-    slot = engine.open(tenant, from_codes=False)
+    owner = Owner()
+    slot = engine.open_slot(owner, from_codes=False)
     engine.push(slot, fit_length(frames[0], 1280))
-    await until(lambda: len(tenant.codes) == 1)
+    await until(lambda: len(owner.codes) == 1)
     before = engine.timings.step_ms()
-    await until(lambda: len(tenant.codes) == 1)
+    await until(lambda: len(owner.codes) == 1)
     assert engine.timings.step_ms() == before
     assert before.median > 0
 
 
 async def test_it_tells_encoding_and_decoding_apart(engine, frames, until):
     assert engine.timings.coding_ms() is None
-    tenant = Tenant()
-    slot = engine.open(tenant, from_codes=False)
+    owner = Owner()
+    slot = engine.open_slot(owner, from_codes=False)
     engine.push(slot, frames[0])
-    await until(lambda: len(tenant.codes) == 1)
+    await until(lambda: len(owner.codes) == 1)
     assert engine.timings.coding_ms().encode > 0
     assert engine.timings.coding_ms().decode is None
-    engine.decode(slot, True)
+    engine.set_decoding(slot, True)
     for frame in frames[1:6]:
         engine.push(slot, frame)
-    await until(lambda: len(tenant.codes) == 6)
+    await until(lambda: len(owner.codes) == 6)
     both = engine.timings.coding_ms()
     assert both.encode > 0
     assert both.decode > 0

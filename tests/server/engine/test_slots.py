@@ -1,4 +1,4 @@
-"""Which rows a step runs, without any device."""
+"""The plan of each step, without any device."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sound(value):
     return np.full(4, value, np.float32)
 
 
-def test_the_last_row_moves_where_one_was_given_back():
+def test_the_last_row_fills_a_freed_row():
     slots = make()
     for slot in (5, 0, 3, 1):
         slots.open(slot, from_codes=False)
@@ -48,7 +48,7 @@ def test_the_last_row_moves_where_one_was_given_back():
     assert take(slots)[0].slots.tolist() == []
 
 
-def test_a_slot_that_changed_hands_keeps_its_row_and_starts_afresh():
+def test_a_slot_with_a_new_owner_keeps_its_row_and_is_reset():
     slots = make()
     slots.open(2, from_codes=False)
     slots.push(2, sound(1), 0.0)
@@ -58,7 +58,7 @@ def test_a_slot_that_changed_hands_keeps_its_row_and_starts_afresh():
     slots.push(2, sound(2), 0.0)
     work, pcm, _ = take(slots)
     assert (work.moves, work.slots.tolist(), work.fresh.tolist()) == ([], [2], [True])
-    assert work.tenancy[0] != first.tenancy[0]
+    assert work.generation[0] != first.generation[0]
     assert pcm[0].tolist() == [2, 2, 2, 2]
 
 
@@ -74,7 +74,7 @@ def test_silent_frames_wait_since_the_stream_ended(left):
     assert since == [100.0] * left
 
 
-def test_silence_follows_the_last_frame_and_the_encoder_is_told_when():
+def test_silence_follows_the_last_frame():
     slots = make(encoder_lead=5)
     slots.open(0, from_codes=False)
     slots.push(0, sound(1), 0.0)
@@ -92,11 +92,11 @@ def test_silence_follows_the_last_frame_and_the_encoder_is_told_when():
 
 
 @pytest.mark.parametrize("frames", range(6))
-def test_a_decoder_hears_its_lead_first_and_is_drained(frames):
+def test_a_decoder_is_primed_first_and_drained_last(frames):
     lead = 3
     slots = make(decoder_lead=lead)
     slots.open(0, from_codes=True)
-    slots.decode(0, True)
+    slots.set_decoding(0, True)
     for frame in range(frames):
         slots.push(0, np.array([frame, frame]), 0.0)
     slots.end(0, 0, None, 0.0)
@@ -111,7 +111,7 @@ def test_a_decoder_hears_its_lead_first_and_is_drained(frames):
     assert [int(work.rest[0]) for work in works if work.drains[0]] == [min(frames, lead)][:frames]
 
 
-def test_only_who_is_due_soon_is_worth_waiting_for():
+def test_a_step_waits_only_for_frames_that_are_due():
     slots = make()
     for slot, last in ((0, 10.00), (1, 10.05), (2, 9.0)):
         slots.open(slot, from_codes=False)
@@ -125,7 +125,7 @@ def test_only_who_is_due_soon_is_worth_waiting_for():
     assert not slots.expected(9.99, 10.01)
 
 
-class Tenants(RuleBasedStateMachine):
+class Owners(RuleBasedStateMachine):
     """Slots opened, fed, ended and given back in any order, beside what a plain list says."""
 
     def __init__(self):
@@ -172,5 +172,5 @@ class Tenants(RuleBasedStateMachine):
         assert self.slots.waiting == any(self.queues.values())
 
 
-TestTenants = Tenants.TestCase
-TestTenants.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestOwners = Owners.TestCase
+TestOwners.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -31,13 +31,13 @@ class Squares:
                 number = self.given.pop(0)
             self.busy.set()
             self.free.wait()
-            self.worker.tell(self._take, number**2, threading.current_thread())
+            self.worker.post(self._take, number**2, threading.current_thread())
 
     def _take(self, square, maker):
         self.told.append((square, maker.name, threading.current_thread()))
 
 
-async def test_it_works_in_its_thread_and_tells_the_event_loop(until):
+async def test_results_reach_the_event_loop(until):
     squares = Squares()
     assert not squares.worker.alive
     squares.give(2)  # before it starts
@@ -51,7 +51,7 @@ async def test_it_works_in_its_thread_and_tells_the_event_loop(until):
     assert not squares.worker.alive
 
 
-async def test_who_stops_it_waits_as_long_as_he_likes_and_hears_no_more(until):
+async def test_stop_waits_for_its_timeout_and_drops_later_results(until):
     squares = Squares()
     squares.free.clear()
     squares.worker.start()

@@ -2,26 +2,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from xyt_stream.server.engine.slot_stream import Sound
-from xyt_stream.server.realtime.output import Mouth
+from xyt_stream.server.engine.slot_stream import DecodedFrame
+from xyt_stream.server.realtime.output import OutputSplitter
 
 
-def test_sound_is_sorted_by_the_frame_it_belongs_to():
+def test_sound_is_split_by_the_frame_it_belongs_to():
     told = []
-    mouth = Mouth(
+    splitter = OutputSplitter(
         10,
-        speaks=lambda samples: told.append(("speaks", samples.tolist())),
-        silent=lambda samples: told.append(("silent", samples.tolist())),
-        failed=lambda: told.append("failed"),
+        on_speech=lambda samples: told.append(("speaks", samples.tolist())),
+        on_silence=lambda samples: told.append(("silent", samples.tolist())),
+        on_failure=lambda: told.append("failed"),
     )
-    voice = np.arange(60, dtype=np.float32)
+    stream = np.arange(60, dtype=np.float32)
     delay = 3  # samples by which sound lags behind its frame
     for index in range(5):
         if index in (1, 2, 4):
-            mouth.read(index, np.zeros(8, np.int64))
+            splitter.on_codes(index, np.zeros(8, np.int64))
         start, stop = max(0, index * 10 - delay), (index + 1) * 10 - delay
-        mouth.hear(Sound(index, voice[start:stop], start, None))
-    mouth.failed()
+        splitter.on_audio(DecodedFrame(index, stream[start:stop], start, None))
+    splitter.on_error()
     assert told.pop() == "failed"
     spoken = [value for kind, values in told if kind == "speaks" for value in values]
     quiet = [value for kind, values in told if kind == "silent" for value in values]

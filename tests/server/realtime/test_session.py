@@ -9,7 +9,7 @@ from realtime_models import Stubborn
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.server.admission.limits import Limits
-from xyt_stream.server.realtime.input_buffer import LONGEST, MOST
+from xyt_stream.server.realtime.input_buffer import MAX_QUEUED, MAX_SECONDS
 from xyt_stream.server.realtime.session import RealtimeSession
 
 
@@ -23,7 +23,9 @@ def begin():
     def begin(server):
         service = server.service
         detector = service.detectors.take()
-        return service.admit(lambda: RealtimeSession(service, "here", detector), "realtime")
+        return service.admit(
+            lambda: RealtimeSession(service.resources, "here", detector), "realtime"
+        )
 
     return begin
 
@@ -36,7 +38,7 @@ async def drained(session, kind):
     await asyncio.wait_for(drain(), 120)
 
 
-async def test_a_client_that_does_not_read_is_not_generated_for(talking, begin, until):
+async def test_a_client_that_does_not_read_gets_no_more_output(talking, begin, until):
     """And it is heard to its end when it reads on."""
     async with talking(Stubborn, limits=Limits(queue=8)) as server:
         session = begin(server)
@@ -54,14 +56,14 @@ async def test_a_client_that_does_not_read_is_not_generated_for(talking, begin, 
         assert server.engine.free_slots == server.engine.slots
 
 
-async def test_what_waits_for_a_commit_has_a_limit(talking, begin):
+async def test_uncommitted_sound_is_limited(talking, begin):
     async with talking(Stubborn) as server:
         session = begin(server)
         audio = {"input": {"turn_detection": None, "format": {"type": "audio/pcmu"}}}
         settings = {"type": "realtime", "audio": audio}
         await session.receive(json.dumps({"type": "session.update", "session": settings}))
         for _ in range(6):
-            await session.receive(append(LONGEST / 6 / 6))  # bytes of u-law: six times as long
+            await session.receive(append(MAX_SECONDS / 6 / 6))  # bytes of u-law: six times as long
         await session.receive(append(1))
         await drained(session, "error")
         await session.receive('{"type": "input_audio_buffer.clear"}')
@@ -71,7 +73,7 @@ async def test_what_waits_for_a_commit_has_a_limit(talking, begin):
         session.close("left")
 
 
-async def test_many_events_behind_sound_wait_their_turn(talking, begin, until):
+async def test_events_queued_behind_sound_are_limited(talking, begin, until):
     """A second of sound may be heard at once, ten are there: what comes behind has a limit."""
     async with talking(Stubborn, limits=Limits(load=0, ahead=1.0)) as server:
         session = begin(server)
@@ -82,16 +84,16 @@ async def test_many_events_behind_sound_wait_their_turn(talking, begin, until):
                 await session.receive('{"type": "input_audio_buffer.clear"}')
 
         flooding = asyncio.create_task(flood())
-        await until(lambda: len(session._ear._inbox) > MOST)
+        await until(lambda: len(session._input._queue) > MAX_QUEUED)
         await asyncio.sleep(0.2)
-        assert len(session._ear._inbox) <= MOST + 1
+        assert len(session._input._queue) <= MAX_QUEUED + 1
         assert not flooding.done()
         flooding.cancel()
         session.close("left")
 
 
-async def test_every_event_is_refused_or_done(talking, begin):
-    """Nothing that a client sends is a fault of the server's."""
+async def test_wrong_events_are_answered_with_errors(talking, begin):
+    """None of them ends the session."""
     async with talking(Stubborn) as server:
         session = begin(server)
         await drained(session, "session.created")
@@ -115,7 +117,7 @@ async def test_every_event_is_refused_or_done(talking, begin):
         session.close("left")
 
 
-async def test_no_room_for_two(talking, begin):
+async def test_without_a_free_slot_a_session_is_refused(talking, begin):
     async with talking(Stubborn, max_sessions=2) as server:
         session = begin(server)
         with pytest.raises(ProtocolError, match="slots are taken"):

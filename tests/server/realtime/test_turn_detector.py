@@ -5,8 +5,8 @@ import pytest
 
 from xyt_stream.audio import to_float32
 from xyt_stream.protocol.realtime.settings import ServerVad
-from xyt_stream.server.duplex.vad import Detectors
-from xyt_stream.server.realtime.turn_detector import Started, Stopped, Turns
+from xyt_stream.server.duplex.vad import DetectorPool
+from xyt_stream.server.realtime.turn_detector import SpeechStarted, SpeechStopped, TurnDetector
 
 
 def silence(seconds):
@@ -20,49 +20,49 @@ def speech(clip):
 
 
 def found(sound, settings=None, step=1280):
-    turns = Turns(Detectors().take())
-    pieces = [sound[start : start + step] for start in range(0, len(sound), step)]
-    return [event for piece in pieces for event in turns.hear(piece, settings or ServerVad())]
+    turns = TurnDetector(DetectorPool().take())
+    chunks = [sound[start : start + step] for start in range(0, len(sound), step)]
+    return [event for chunk in chunks for event in turns.push(chunk, settings or ServerVad())]
 
 
 def test_turns_are_found_where_speech_is(speech, clip):
     start, stop, again = found(speech)
-    assert isinstance(start, Started)
+    assert isinstance(start, SpeechStarted)
     assert start.ms == pytest.approx(500 + 300 - 300, abs=60)  # this clip begins softly
-    assert isinstance(stop, Stopped)
+    assert isinstance(stop, SpeechStopped)
     assert stop.ms == pytest.approx(500 + len(clip) / 16 + 500, abs=150)
-    assert isinstance(again, Started)
+    assert isinstance(again, SpeechStarted)
 
 
-def test_however_it_is_cut(speech):
+def test_chunk_sizes_do_not_matter(speech):
     assert found(speech) == found(speech, step=len(speech)) == found(speech, step=333)
 
 
-def test_as_it_is_set(speech):
+def test_settings_decide_where_turns_are(speech):
     patient = found(speech, ServerVad(silence_duration_ms=2000))
-    assert [type(event) for event in patient] == [Started]
+    assert [type(event) for event in patient] == [SpeechStarted]
     close = found(speech, ServerVad(prefix_padding_ms=0))
     assert close[0].ms == found(speech)[0].ms + 300
     assert found(speech, ServerVad(threshold=1.0)) == []
 
 
-def test_noise_is_no_speech():
+def test_noise_is_not_speech():
     noise = np.random.default_rng(1).normal(0, 0.05, 48_000).astype(np.float32)
     assert found(noise) == []
 
 
-def test_time_goes_on_while_nobody_asks(speech):
-    turns = Turns(Detectors().take())
-    assert turns.hear(silence(1), None) == []
-    (start,) = turns.hear(speech[:20_000], ServerVad())
+def test_time_goes_on_without_settings(speech):
+    turns = TurnDetector(DetectorPool().take())
+    assert turns.push(silence(1), None) == []
+    (start,) = turns.push(speech[:20_000], ServerVad())
     assert start.ms == found(speech)[0].ms + 992  # whole windows
 
 
-def test_detectors_are_used_again_as_if_they_were_new(speech):
+def test_reused_detectors_are_like_new(speech):
     import torch
 
     threads = torch.get_num_threads()
-    detectors = Detectors()
+    detectors = DetectorPool()
     first = detectors.take()
     one = [first(piece) for piece in speech[: 512 * 40].reshape(-1, 512)]
     detectors.give_back(first)

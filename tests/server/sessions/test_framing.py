@@ -1,4 +1,4 @@
-"""From messages to frames; the voice here only keeps what is pushed."""
+"""From messages to frames; the sink here only keeps the frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from xyt_stream.audio import resample, to_float32
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.server.engine.slot_stream import Length
-from xyt_stream.server.sessions.framing import CodesIntake, SoundIntake
+from xyt_stream.server.sessions.framing import CodeFramer, SoundFramer
 
 
 class Kept:
@@ -20,37 +20,37 @@ class Kept:
     async def push(self, frame):
         self.frames.append(np.array(frame))
 
-    async def finish(self, length, left=0, last=None):
+    async def end(self, length, left=0, last=None):
         self.length, self.left = length, left
         if last is not None:
             await self.push(last)
 
 
 @given(st.lists(st.integers(0, 3000), max_size=8))
-async def test_sound_in_any_pieces_becomes_padded_frames(lengths):
+async def test_sound_in_any_chunks_becomes_padded_frames(lengths):
     said = np.arange(sum(lengths)).astype(np.int16)
-    voice = Kept()
-    intake = SoundIntake(voice, 16_000, 16_000, 1280, 0)
-    for piece in np.split(said, np.cumsum(lengths)[:-1] if lengths else []):
-        await intake.take(Pcm(0, piece))
-    await intake.finish()
-    assert all(frame.shape == (1280,) for frame in voice.frames)
-    joined = np.concatenate([np.zeros(0, np.float32), *voice.frames])
+    sink = Kept()
+    framer = SoundFramer(sink, 16_000, 16_000, 1280, 0)
+    for chunk in np.split(said, np.cumsum(lengths)[:-1] if lengths else []):
+        await framer.take(Pcm(0, chunk))
+    await framer.finish()
+    assert all(frame.shape == (1280,) for frame in sink.frames)
+    joined = np.concatenate([np.zeros(0, np.float32), *sink.frames])
     np.testing.assert_array_equal(joined[: len(said)], to_float32(said))
     assert not joined[len(said) :].any()
-    assert len(voice.frames) == -(-len(said) // 1280)
-    assert voice.length == Length(len(said), 16_000)
+    assert len(sink.frames) == -(-len(said) // 1280)
+    assert sink.length == Length(len(said), 16_000)
 
 
 async def test_sound_at_another_rate_is_resampled_as_a_whole():
     said = (8000 * np.sin(np.arange(44_100) / 200)).astype(np.int16)
-    voice = Kept()
-    intake = SoundIntake(voice, 44_100, 16_000, 1280, 0)
+    sink = Kept()
+    framer = SoundFramer(sink, 44_100, 16_000, 1280, 0)
     for start in range(0, len(said), 999):
-        await intake.take(Pcm(0, said[start : start + 999]))
-    await intake.finish()
-    assert voice.length == Length(44_100, 44_100)
-    joined = np.concatenate(voice.frames)
+        await framer.take(Pcm(0, said[start : start + 999]))
+    await framer.finish()
+    assert sink.length == Length(44_100, 44_100)
+    joined = np.concatenate(sink.frames)
     assert len(joined) == 13 * 1280
     inside = slice(500, 15_500)
     expected = resample(to_float32(said), 44_100, 16_000)
@@ -59,10 +59,10 @@ async def test_sound_at_another_rate_is_resampled_as_a_whole():
 
 async def test_codes_become_frames_one_by_one():
     codes = np.arange(40).reshape(8, 5)
-    voice = Kept()
-    intake = CodesIntake(voice, 24_000, 1920)
-    await intake.take(Codes(0, codes[:, :3]))
-    await intake.take(Codes(3, codes[:, 3:]))
-    await intake.finish()
-    np.testing.assert_array_equal(np.stack(voice.frames, axis=1), codes)
-    assert voice.length == Length(5 * 1920, 24_000)
+    sink = Kept()
+    framer = CodeFramer(sink, 24_000, 1920)
+    await framer.take(Codes(0, codes[:, :3]))
+    await framer.take(Codes(3, codes[:, 3:]))
+    await framer.finish()
+    np.testing.assert_array_equal(np.stack(sink.frames, axis=1), codes)
+    assert sink.length == Length(5 * 1920, 24_000)

@@ -1,4 +1,4 @@
-"""Connections that are lost and taken up again: what is heard is what an unbroken run gives."""
+"""Lost connections and resumed sessions: the client receives the same as without the loss."""
 
 from __future__ import annotations
 
@@ -81,9 +81,7 @@ async def test_a_mic_and_its_speaker_both_lose_their_connections(server, proxy, 
     np.testing.assert_array_equal(heard.codes, direct.codes)
 
 
-async def test_a_server_out_of_reach_for_a_while_is_waited_for(
-    server, proxy, clip, direct, hear, until
-):
+async def test_the_client_waits_for_an_unreachable_server(server, proxy, clip, direct, hear, until):
     async with connect(proxy.url, "encode") as connection:
         await connection.send_pcm(clip[:9000])
         proxy.refuses = True
@@ -98,7 +96,7 @@ async def test_a_server_out_of_reach_for_a_while_is_waited_for(
     await until(lambda: server.engine.free_slots == 4)
 
 
-async def test_who_gives_up_says_so(server, proxy):
+async def test_giving_up_raises_an_error(server, proxy):
     async with connect(proxy.url, "loopback", resume=0.2) as connection:
         proxy.refuses = True
         proxy.cut()
@@ -109,7 +107,7 @@ async def test_who_gives_up_says_so(server, proxy):
             await connection.send_pcm(np.zeros(10, np.int16))
 
 
-async def test_who_does_not_want_to_resume_hears_of_the_loss(server, proxy, until):
+async def test_without_resume_a_loss_raises_an_error(server, proxy, until):
     async with connect(proxy.url, "loopback", resume=0) as connection:
         proxy.cut()
         with pytest.raises(ConnectionFailedError, match="went away"):
@@ -162,7 +160,7 @@ class Raw:
         await self.websocket.send(struct.pack("<BBxxII", 1, 0, seq, 0) + pcm.tobytes())
 
 
-async def test_the_newer_connection_has_the_session(server, clip):
+async def test_a_newer_connection_supersedes_the_old_one(server, clip):
     """To the letter, by hand: the old connection still stands when the new one comes."""
     old = await Raw.hello(server.url, resumable=True)
     ready = await old.message()
@@ -190,7 +188,7 @@ async def test_the_newer_connection_has_the_session(server, clip):
 
 
 @pytest.mark.parametrize("received", [7, -2, 10**9])
-async def test_what_was_never_sent_cannot_be_gone_on_from(server, clip, received):
+async def test_resuming_from_media_never_sent_is_refused(server, clip, received):
     old = await Raw.hello(server.url, resumable=True)
     token = (await old.message())["resume"]["token"]
     await old.speak(0, clip[: 3 * 1280])
@@ -203,7 +201,7 @@ async def test_what_was_never_sent_cannot_be_gone_on_from(server, clip, received
     await right.websocket.close()
 
 
-async def test_what_was_acknowledged_is_not_kept(server, clip):
+async def test_acknowledged_media_are_not_kept(server, clip):
     old = await Raw.hello(server.url, resumable=True)
     token = (await old.message())["resume"]["token"]
     await old.speak(0, clip[: 3 * 1280])
@@ -223,7 +221,7 @@ async def test_a_bad_acknowledgement_is_refused(server):
     assert (await client.message())["name"] == "bad_sequence"
 
 
-async def test_notices_tell_of_it(server, proxy):
+async def test_notices_report_loss_and_resumption(server, proxy):
     async with connect(proxy.url, "speaker", room="a") as connection:
         proxy.cut()
         events = aiter(connection)

@@ -66,7 +66,7 @@ async def test_a_late_speaker_hears_the_rest(server, clip, direct, hear):
     assert len(clip) - len(heard.sound) <= first * 1280
 
 
-async def test_who_is_first_to_listen_starts_the_decoder(server, clip, direct, hear, until):
+async def test_the_first_listener_starts_the_decoder(server, clip, direct, hear, until):
     async with (
         connect(server.url, "speaker", room="a", receive=("codes",)) as reader,
         connect(server.url, "mic", room="a") as mic,
@@ -120,19 +120,19 @@ async def test_a_lost_mic_is_heard_to_its_end(server, clip, direct, hear, until)
     await until(lambda: server.engine.free_slots == server.engine.slots)
 
 
-class Nobody:
-    """A listener without ears."""
+class Deaf:
+    """A listener that wants nothing."""
 
     wants_sound = False
 
 
 async def test_an_empty_room_is_forgotten(server):
     rooms = Rooms(server.engine, Limits(), np.zeros(8, np.int64))
-    one, two = Nobody(), Nobody()
-    with rooms.join("a", one) as room:
-        with rooms.join("a", two) as same:
+    one, two = Deaf(), Deaf()
+    with rooms.add_speaker("a", one) as room:
+        with rooms.add_speaker("a", two) as same:
             assert same is room
-        with rooms.join("a", two) as same:
+        with rooms.add_speaker("a", two) as same:
             assert same is room
-    with rooms.join("a", one) as other:
+    with rooms.add_speaker("a", one) as other:
         assert other is not room

@@ -9,98 +9,115 @@ import pytest
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Codes
-from xyt_stream.protocol.messages import Clear, End, Playing
-from xyt_stream.server.engine.slot_stream import Length, Sound
-from xyt_stream.server.sessions.send_queue import Outlet
+from xyt_stream.protocol.messages import Clear, End, Notice, Playing
+from xyt_stream.server.engine.slot_stream import DecodedFrame, Length
+from xyt_stream.server.sessions.send_queue import SendQueue
 
-QUEUE = 20
-
-
-def read(outlet, index):
-    outlet.read(index, np.full(8, index))
+LIMIT = 20
 
 
-def outlet(*, lossy=False, receive=("codes",)):
-    return Outlet(receive, 16_000, 16_000, lossy=lossy, queue=QUEUE)
+def put_codes(queue, index):
+    queue.on_codes(index, np.full(8, index))
 
 
-async def everything(outlet):
+def make(*, live=False, receive=("codes",)):
+    return SendQueue(receive, 16_000, 16_000, live=live, limit=LIMIT)
+
+
+def take_all(queue):
     messages = []
-    while not isinstance(message := await asyncio.wait_for(outlet.next(), 120), End):
+    while not isinstance(message := queue.take(), End):
         messages.append(message)
     return messages, message
 
 
-async def test_a_slow_loudspeaker_loses_the_oldest_and_is_told_where():
-    slow = outlet(lossy=True)
-    for index in range(QUEUE + 10):
-        read(slow, index)
-    await asyncio.wait_for(slow.room(), 120)  # nobody waits for it
-    slow.stop()
-    messages, end = await everything(slow)
-    assert [message.frame for message in messages] == list(range(10, QUEUE + 10))
-    assert [message.gap for message in messages] == [True] + (QUEUE - 1) * [False]
-    assert end == End(frames=QUEUE + 10, samples=0)
+async def test_a_slow_live_client_loses_the_oldest_and_sees_the_gap():
+    slow = make(live=True)
+    for index in range(LIMIT + 10):
+        put_codes(slow, index)
+    await asyncio.wait_for(slow.drain(), 120)  # does not hold the sender back
+    slow.end()
+    messages, end = take_all(slow)
+    assert [message.frame for message in messages] == list(range(10, LIMIT + 10))
+    assert [message.gap for message in messages] == [True] + (LIMIT - 1) * [False]
+    assert end == End(frames=LIMIT + 10, samples=0)
 
 
-async def test_what_it_must_know_is_not_lost_with_the_oldest():
-    slow = outlet(lossy=True)
-    slow.clear()
-    for index in range(QUEUE + 10):
-        read(slow, index)
-    slow.tell(Playing(frame=1, played=1, speaking=True))
-    slow.stop()
-    (first, *media, last), _ = await everything(slow)
+async def test_control_messages_survive_dropped_media():
+    slow = make(live=True)
+    slow.on_interruption()
+    for index in range(LIMIT + 10):
+        put_codes(slow, index)
+    slow.put_control(Playing(frame=1, played=1, speaking=True))
+    slow.end()
+    (first, *media, last), _ = take_all(slow)
     assert (first, last) == (Clear(), Playing(frame=1, played=1, speaking=True))
-    assert [message.frame for message in media] == list(range(12, QUEUE + 10))
+    assert [message.frame for message in media] == list(range(12, LIMIT + 10))
     assert media[0].gap
 
 
-async def test_nothing_grows_however_often_it_is_told():
-    slow = outlet(lossy=True)
+async def test_control_messages_are_bounded():
+    slow = make(live=True)
     for _ in range(100):
-        slow.tell(Clear())
-    assert slow.queued == QUEUE
+        slow.put_control(Clear())
+    assert len(slow) == LIMIT
 
 
-async def test_others_lose_nothing_and_hold_back_who_speaks():
-    lossless = outlet()
-    for index in range(QUEUE):
-        read(lossless, index)
-    waiting = asyncio.create_task(lossless.room())
+async def test_a_full_queue_holds_the_sender_back():
+    lossless = make()
+    for index in range(LIMIT):
+        put_codes(lossless, index)
+    waiting = asyncio.create_task(lossless.drain())
     await asyncio.sleep(0)
     assert not waiting.done()
-    assert isinstance(await lossless.next(), Codes)
+    assert isinstance(lossless.take(), Codes)
     await asyncio.wait_for(waiting, 120)
 
 
-async def test_an_error_comes_after_what_was_ready():
-    broken = outlet()
-    read(broken, 0)
-    broken.failed()
-    assert (await broken.next()).frame == 0
+async def test_an_empty_queue_gives_nothing():
+    assert make().take() is None
+
+
+async def test_an_error_comes_after_queued_media():
+    broken = make()
+    put_codes(broken, 0)
+    broken.on_error()
+    assert broken.take().frame == 0
     with pytest.raises(ProtocolError) as caught:
-        await broken.next()
+        broken.take()
     assert caught.value.name == "internal"
 
 
-async def test_nothing_is_heard_after_the_end():
-    ended = outlet()
-    ended.stop()
-    read(ended, 0)
-    assert await everything(ended) == ([], End(frames=0, samples=0))
+async def test_nothing_is_queued_after_the_end():
+    ended = make()
+    ended.end()
+    put_codes(ended, 0)
+    assert take_all(ended) == ([], End(frames=0, samples=0))
+
+
+async def test_an_interruption_drops_media_and_keeps_notices():
+    queue = make(receive=("pcm", "codes"))
+    notice = Notice(name="model_joined", message="")
+    queue.put_control(notice)
+    queue.on_audio(DecodedFrame(0, np.zeros(2000, np.float32), 0, None))
+    put_codes(queue, 0)
+    queue.on_interruption()
+    assert [queue.take(), queue.take(), queue.take()] == [notice, Clear(), None]
+    # 2000 samples of its own and 600 of the client's: 2600 / 1280, rounded up.
+    assert queue.unplayed_frames(600) == 3
+    assert queue.unplayed_frames(0) == 0  # reported once
 
 
 @pytest.mark.parametrize("length", [0, 1, 1279, 1280, 1281, 2560])
-async def test_padding_is_cut_and_what_is_short_is_filled(length):
-    """Two frames and a tail of 160, of a voice that is `length` long."""
-    out = outlet(receive=("pcm",))
+async def test_sound_has_the_exact_length_of_its_stream(length):
+    """Two frames and a tail of 160, of a stream that is `length` long."""
+    queue = make(receive=("pcm",))
     known = Length(length, 16_000)
     sound = np.full(2560, 0.5, np.float32)
-    out.hear(Sound(0, sound[:1120], 0, known))
-    out.hear(Sound(1, sound[:1280], 1120, known))
-    out.over(sound[:160], known)
-    messages, end = await everything(out)
+    queue.on_audio(DecodedFrame(0, sound[:1120], 0, known))
+    queue.on_audio(DecodedFrame(1, sound[:1280], 1120, known))
+    queue.on_end(sound[:160], known)
+    messages, end = take_all(queue)
     heard = np.concatenate([np.zeros(0, np.int16), *(message.samples for message in messages)])
     assert heard.tolist() == length * [16_384]
     assert end.samples == length

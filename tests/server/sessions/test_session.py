@@ -138,7 +138,7 @@ async def test_thirty_two_sessions_at_once_each_hear_their_own(codec, clip, hear
         assert len(together[number].sound) == len(said[number])
 
 
-async def test_ready_tells_what_the_codec_is(server, codec):
+async def test_ready_describes_the_codec(server, codec):
     async with connect(server.url, "decode") as connection:
         ready = connection.ready
     assert (ready.model.name, ready.model.hash) == (codec.name, codec.hash)
@@ -171,14 +171,14 @@ async def test_a_pong_tells_how_long_coding_takes(server, clip):
         assert pong.coding_ms.decode > 0
 
 
-async def test_who_wants_to_hear_nothing_is_not_timed(server, clip, hear):
+async def test_frames_without_an_answer_are_not_timed(server, clip, hear):
     """There is no answer by which the time of a frame would end."""
     async with connect(server.url, "loopback", receive=()) as connection:
         (session,) = server.service._sessions.values()
         await connection.send_pcm(clip)
         await connection.end()
         await hear(connection)
-        assert not session._frames._under_way
+        assert not session._frames._full_at
 
 
 async def test_bad_codes_never_leave_the_client(server):
@@ -201,7 +201,7 @@ async def test_a_token_opens_the_server(codec):
             pass
 
 
-async def test_who_comes_too_many_is_told_so(codec, until):
+async def test_without_a_free_slot_clients_are_refused(codec, until):
     async with running(codec, max_sessions=1) as server:
         async with connect(server.url, "loopback"):
             with pytest.raises(ProtocolError, match="All 1 slots are taken") as caught:
@@ -209,13 +209,13 @@ async def test_who_comes_too_many_is_told_so(codec, until):
                     pass
             assert (caught.value.name, caught.value.close_code) == ("busy", 4503)
             async with connect(server.url, "speaker", room="lobby"):
-                pass  # who only listens needs no slot
+                pass  # a listener needs no slot
         await until(lambda: server.engine.free_slots == 1)
         async with connect(server.url, "encode"):
             pass
 
 
-async def test_nothing_is_lost_by_a_burst(server, clip, hear):
+async def test_a_burst_loses_nothing(server, clip, hear):
     """Far more at once than slots and queues hold: the server reads on when it has room."""
     times = 5
     async with connect(server.url, "loopback", receive=("codes", "pcm")) as connection:

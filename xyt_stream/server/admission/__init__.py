@@ -1,1 +1,1 @@
-"""Who may connect, and how much of everything they may have."""
+"""Decides which clients may connect, and limits how much of everything they may use."""

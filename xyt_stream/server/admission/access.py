@@ -1,4 +1,4 @@
-"""Who may come in: tokens and what they open, browsers' pages, and where to bind."""
+"""Checks tokens, web pages' origins and host names, and the address that the server binds to."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+")
 
 @dataclass(frozen=True)
 class Token:
-    """A secret and the roles that it opens; all of them without any named.
+    """A secret and the roles that it opens.
+
+    Attributes:
+        secret: compared with the client's token.
+        roles: that it opens; empty: all of them.
 
     Raises:
-        ServeError: it is empty. Whoever says nothing would have it.
+        ServeError: the secret is empty: a client without a token would match it.
     """
 
     secret: str
@@ -37,18 +41,18 @@ class Token:
             raise ServeError("the token is empty: give one, or leave the option out")
 
     def __repr__(self) -> str:
-        return "Token(...)"  # never in a log
+        return "Token(...)"  # keeps the secret out of logs
 
 
 def read_tokens(text: str) -> tuple[Token, ...]:
-    """One token a line: the secret, and the roles it opens if it does not open all.
+    """Reads one token a line: the secret, and the roles it opens if it does not open all.
 
         # the studio
         3fb9c2...  mic
         8d01aa...  speaker,encode
 
     Raises:
-        ServeError: a line says something else.
+        ServeError: a line has another form.
     """
     tokens = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -66,10 +70,10 @@ def read_tokens(text: str) -> tuple[Token, ...]:
 
 
 def read_token_file(path: Path) -> tuple[Token, ...]:
-    """The tokens in a file.
+    """Reads the tokens in a file.
 
     Raises:
-        ServeError: it cannot be read, or holds none: that would let everybody in.
+        ServeError: the file cannot be read, or holds no token, which would admit everybody.
     """
     try:
         tokens = read_tokens(path.read_text())
@@ -82,14 +86,14 @@ def read_token_file(path: Path) -> tuple[Token, ...]:
 
 
 class Access:
-    """The doorkeeper.
+    """Authorises clients by token and browsers by Origin.
 
     Args:
-        tokens: without any, everybody is let in.
-        origins: of browsers' pages beside those of this host itself; "*" for all.
+        tokens: without any, every client is admitted.
+        origins: of web pages that may connect, beside those of this host itself; "*" for all.
 
     Raises:
-        ServeError: an origin is none, so that no page could ever have it.
+        ServeError: an origin is not of the form that browsers send.
     """
 
     def __init__(self, tokens: Iterable[Token] = (), origins: Iterable[str] = ()) -> None:
@@ -99,18 +103,19 @@ class Access:
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody is let in."""
+        """Whether clients need no token."""
         return not self._tokens
 
     def check(self, role: str, token: str | None, headers: Headers) -> None:
-        """Lets somebody in.
+        """Authorises a client for a role.
 
         Args:
-            token: of the hello.
-            headers: of the handshake, where "Authorization" may hold it, too.
+            role: that the client asks for.
+            token: from its hello; None: the Authorization header is read instead.
+            headers: of its handshake.
 
         Raises:
-            ProtocolError: unauthorized, forbidden.
+            ProtocolError: unauthorized: the token is unknown; forbidden: it does not open the role.
         """
         if self.is_open:
             return
@@ -118,7 +123,7 @@ class Access:
             scheme, _, bearer = headers.get("Authorization", "").partition(" ")
             token = bearer.strip() if scheme.lower() == "bearer" else ""
         given = _digest(token)
-        # All are compared, whichever it is: how long it takes tells nothing.
+        # Comparing with all of them takes the same time for every token.
         matches = [roles for secret, roles in self._tokens if hmac.compare_digest(secret, given)]
         if not matches:
             raise protocol_error("unauthorized")
@@ -126,31 +131,32 @@ class Access:
             raise protocol_error("forbidden")
 
     def trusts(self, headers: Headers) -> bool:
-        """Whether the page that a browser runs may connect; programs name no page."""
+        """Whether the page of the Origin header may connect; programs send no such header."""
         origin = headers.get("Origin")
         if origin is None or self._origins & {ANY_ORIGIN, origin.lower()}:
             return True
-        page, host = _host(origin), _asked(headers)
+        page, host = _host(origin), _requested(headers)
         own = page == host and self.answers_to(headers)
         return bool(page) and (own or (is_loopback(page) and is_loopback(host)))
 
     def answers_to(self, headers: Headers) -> bool:
-        """Whether the server's own page may be used under the name it was asked for by.
+        """Whether the server's own page may be used under the requested host name.
 
-        Where everybody is let in, not under a name of the internet's: whoever owns one can lead it
-        here and make a visitor's browser talk to this machine in his stead (DNS rebinding).
+        A server without tokens answers to addresses and local names only. The owner of a public
+        name could point it at this machine, and a visitor's browser would then connect as if to
+        that owner's own page (DNS rebinding; compare TrustedHost elsewhere).
         """
         if not self.is_open or ANY_ORIGIN in self._origins:
             return True
-        host = _asked(headers)
+        host = _requested(headers)
         return host in self._names or _is_local(host)
 
 
 def check_bind(host: str, access: Access, *, public: bool) -> None:
-    """Refuses to serve strangers by accident.
+    """Refuses to serve other machines without a token by accident.
 
     Raises:
-        ServeError: the address is public, and everybody would be let in.
+        ServeError: the address is public, no token is needed, and `public` is not set.
     """
     if access.is_open and not public and not is_loopback(host):
         raise ServeError(
@@ -160,7 +166,7 @@ def check_bind(host: str, access: Access, *, public: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address means this machine only."""
+    """Whether a host name or an address means this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -168,7 +174,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_local(host: str) -> bool:
-    """Whether a host is an address, or a name that only its own network gives."""
+    """Whether a host is an address, or a name that only the local network resolves."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -183,13 +189,13 @@ def _origin(text: str) -> str:
     return origin
 
 
-def _asked(headers: Headers) -> str:
-    """The host that a request is for."""
+def _requested(headers: Headers) -> str:
+    """The host name in a request's Host header."""
     return _host(f"//{headers.get('Host', '')}")
 
 
 def _host(url: str) -> str:
-    """The host's name or address in a URL; nothing if there is none."""
+    """The host name or address in a URL; empty if there is none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:  # brackets that do not close

@@ -1,4 +1,4 @@
-"""How much of everything: what one client, one address and one room may take."""
+"""Limits what one client, one address and one room may use."""
 
 from __future__ import annotations
 
@@ -7,50 +7,48 @@ import ipaddress
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import MAX_MESSAGE
 
 
+def _limit(default: float, help: str, *, least: float = 0, option: str | None = None) -> Any:
+    """A field that is also an option of the command line: its help, minimum and other name."""
+    return field(default=default, metadata={"help": help, "min": least, "option": option})
+
+
 @dataclass(frozen=True)
 class Limits:
-    """Of a server. Times are seconds; 0 is no limit where it says so.
+    """The limits of one server. Each field says in its help what it limits: `serve --help`."""
 
-    Attributes:
-        message_bytes: of one message; a larger one is refused unread.
-        realtime_bytes: of one event of the Realtime protocol, whose sound is base64.
-        queue: media messages that may wait for one client's connection.
-        load: share of real time that steps may take; beyond, nobody new is let in, and if it lasts
-            the newest session has to go; 0: any.
-        ahead: of sound that a client may be ahead of real time; beyond, it is read at real time.
-        address_sessions: that one address may have at once; 0: any number.
-        address_joins: connections a second from one address, twice as many in a burst; 0: any.
-        rooms: that there may be at once.
-        members: in one room.
-        hello_time: for the websocket's handshake, and for the hello.
-        idle_time: that a client may send nothing at all; 0: for ever.
-        session_time: that a session may last; 0: for ever.
-        resume_time: that a session waits for its client; 0: none can be resumed.
-        keepalive: between pings, and for the pong; 0: none.
-        drain_time: that sessions have at shutdown to be sent what is left.
-    """
-
-    message_bytes: int = MAX_MESSAGE
-    realtime_bytes: int = 8 * MAX_MESSAGE  # 32 s of sound at 24 kHz
-    queue: int = 64
-    load: float = 0.95
-    ahead: float = 30.0
-    address_sessions: int = 64
-    address_joins: float = 50.0
-    rooms: int = 256
-    members: int = 64
-    hello_time: float = 10.0
-    idle_time: float = 600.0
-    session_time: float = 0.0
-    resume_time: float = 30.0
-    keepalive: float = 20.0
-    drain_time: float = 5.0
+    message_bytes: int = _limit(MAX_MESSAGE, "Bytes of one message.", least=1024)
+    queue: int = _limit(64, "Media messages queued for one client.", least=1)
+    ahead: float = _limit(30.0, "Seconds of sound that a client may be ahead of real time.")
+    load: float = _limit(
+        0.95,
+        "Share of real time that steps may take; above it, new clients are refused, and if it "
+        "lasts, the newest session is closed; 0 for any.",
+        option="--max-load",
+    )
+    address_sessions: int = _limit(64, "Sessions of one address at once; 0 for any number.")
+    address_joins: float = _limit(
+        50.0, "Connections a second of one address, twice as many in a burst; 0 for any number."
+    )
+    rooms: int = _limit(256, "Rooms at once.", least=1)
+    members: int = _limit(64, "Members of one room.", least=1)
+    hello_time: float = _limit(10.0, "Seconds for the handshake, and for the hello.", least=0.1)
+    idle_time: float = _limit(600.0, "Seconds that a client may send nothing; 0 for any time.")
+    session_time: float = _limit(0.0, "Seconds that a session may last; 0 for any time.")
+    resume_time: float = _limit(
+        30.0, "Seconds that a session waits for a disconnected client; 0: it ends at once."
+    )
+    keepalive: float = _limit(20.0, "Seconds between pings, and for the pong; 0 for none.")
+    drain_time: float = _limit(5.0, "Seconds to send what is left at shutdown.")
+    realtime_bytes: int = _limit(
+        8 * MAX_MESSAGE, "Bytes of one event of the Realtime protocol, base64.", least=1024
+    )
 
 
 class Pace:
@@ -58,7 +56,7 @@ class Pace:
 
     Args:
         credit: seconds that may be spent ahead.
-        clock: seconds.
+        clock: seconds, monotonic.
     """
 
     def __init__(self, credit: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,20 +64,20 @@ class Pace:
         self._clock = clock
         self._paid_until = clock()
 
-    def owed(self, seconds: float) -> float:
-        """Spends so many seconds, and tells how long to wait for them to be earned."""
+    def charge(self, seconds: float) -> float:
+        """Spends so many seconds at once; returns the seconds until they are earned."""
         now = self._clock()
         self._paid_until = max(self._paid_until, now) + seconds
         return max(0.0, self._paid_until - now - self._credit)
 
     @property
-    def rested(self) -> bool:
+    def settled(self) -> bool:
         """Whether all that was spent has been earned."""
         return self._paid_until <= self._clock()
 
     async def spend(self, seconds: float) -> None:
-        """Waits until so many seconds may be spent."""
-        if (wait := self.owed(seconds)) > 0:
+        """Spends so many seconds and waits until they are earned."""
+        if (wait := self.charge(seconds)) > 0:
             await asyncio.sleep(wait)
 
 
@@ -90,14 +88,14 @@ class _Address:
 
 
 class Gate:
-    """Who comes from where, and how often.
+    """Counts sessions and connections by address. For the event loop's thread.
 
-    IPv6 addresses count by their first 64 bits: all others are whose who has these.
+    IPv6 is counted per /64, the smallest block a provider assigns to one customer.
 
     Args:
         sessions: of one address at once; 0: any number.
-        joins: a second from one address; 0: any number.
-        clock: seconds.
+        joins: connections a second from one address; 0: any number.
+        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -109,25 +107,25 @@ class Gate:
         self._addresses: dict[str, _Address] = {}
         self._swept = clock()
 
-    def knock(self, address: str) -> None:
-        """A connection has come.
+    def admit(self, address: str) -> None:
+        """Counts a new connection.
 
         Raises:
-            ProtocolError: too_many.
+            ProtocolError: too_many: the address connects too often.
         """
         if not self._joins:
             return
         joins = self._at(address).joins
-        if joins.owed(0) > 0:  # who is refused pays nothing
+        if joins.charge(0) > 0:  # a refused connection costs nothing
             raise protocol_error("too_many", retry_after=1.0)
-        joins.owed(1 / self._joins)
+        joins.charge(1 / self._joins)
 
     @contextmanager
     def session(self, address: str) -> Iterator[None]:
-        """A session begins and ends.
+        """Counts a session while the block runs.
 
         Raises:
-            ProtocolError: too_many.
+            ProtocolError: too_many: the address has too many sessions.
         """
         entry = self._at(address)
         if self._sessions and entry.sessions >= self._sessions:
@@ -144,24 +142,24 @@ class Gate:
         self._sweep()
         name = _network(address)
         if name not in self._addresses:
-            # Joins are paid for with time; two seconds' worth of them may come at once.
+            # Each join costs time; two seconds' worth of joins may come at once.
             self._addresses[name] = _Address(0, Pace(2.0, self._clock))
         return self._addresses[name]
 
     def _sweep(self) -> None:
-        """Forgets addresses that have had nothing to do with us for long."""
+        """Forgets addresses without sessions and without recent joins, once a minute."""
         now = self._clock()
         if now - self._swept > 60:
             self._swept = now
             self._addresses = {
                 name: entry
                 for name, entry in self._addresses.items()
-                if entry.sessions or not entry.joins.rested
+                if entry.sessions or not entry.joins.settled
             }
 
 
 def _network(address: str) -> str:
-    """What an address counts as."""
+    """The key that an address is counted under."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

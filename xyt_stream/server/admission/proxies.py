@@ -1,4 +1,4 @@
-"""Who a connection really comes from, if a proxy stands between."""
+"""Finds a client's address behind proxies, from X-Forwarded-For (as ProxyHeaders elsewhere)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _HEADER = "X-Forwarded-For"
 
 
 class Proxies:
-    """Proxies whose word is taken for whom they forward.
+    """The proxies whose X-Forwarded-For header is believed.
 
     Args:
-        networks: addresses ("127.0.0.1") or networks ("10.0.0.0/8"). Without any, nobody's word is.
+        networks: addresses ("127.0.0.1") or networks ("10.0.0.0/8"); without any, no header is.
 
     Raises:
         ServeError: one of them is neither.
@@ -32,28 +32,28 @@ class Proxies:
             raise ServeError(f"--proxy takes addresses and networks: {error}") from None
 
     def client(self, peer: str, headers: Headers) -> str:
-        """The address of whoever a connection from `peer` is for.
+        """The address of the client behind a connection from `peer`.
 
-        Every proxy adds to the end of the header where it has the connection from; what stands
-        before the first that we do not know may be made up.
+        Every proxy appends the address that it got the connection from. The header is read from its
+        end; entries before the first unknown address may be forged and do not count.
         """
         address = _address(peer)
-        said = [each for line in headers.get_all(_HEADER) for each in line.split(",")]
-        while said and address is not None and self._know(address):
-            address = _address(said.pop())
+        entries = [each for line in headers.get_all(_HEADER) for each in line.split(",")]
+        while entries and address is not None and self._trusts(address):
+            address = _address(entries.pop())
             if address is None:
                 break
             peer = str(address)
         return peer
 
-    def _know(self, address: Address) -> bool:
+    def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 
 
 def _address(text: str) -> Address | None:
-    """Of "192.0.2.1", "192.0.2.1:80", "2001:db8::1" or "[2001:db8::1]:80"; None of anything else.
+    """Parses "192.0.2.1", "192.0.2.1:80", "2001:db8::1" or "[2001:db8::1]:80"; None: none of them.
 
-    An IPv4 address in the clothes of IPv6 is the IPv4 address.
+    An IPv4-mapped IPv6 address becomes the IPv4 address.
     """
     text = text.strip().partition("%")[0]
     if text.startswith("["):

@@ -1,1 +1,4 @@
-"""Conversations between a user and a speech language model."""
+"""Runs conversations between a user and a speech language model.
+
+models and vad -> runner, parrot; interruption -> conversation; each file builds on those before it.
+"""

@@ -1,8 +1,7 @@
-"""A user and a model that hear each other, frame by frame, on one clock."""
+"""Holds a conversation: a user and a model that hear each other, frame by frame, on one clock."""
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import dataclasses
 from collections.abc import Callable
@@ -13,55 +12,54 @@ import numpy as np
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.messages import Control, Notice, Playing
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.duplex.interruption import Cutoff, Cutoffs
-from xyt_stream.server.duplex.runner import Host, Seat
+from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.duplex.interruption import Interruption, PendingInterruptions
+from xyt_stream.server.duplex.runner import DuplexHandle, DuplexRunner
 from xyt_stream.server.engine.engine import Engine
-from xyt_stream.server.engine.fanout import Member
-from xyt_stream.server.engine.slot_stream import Length, Listener, Sound, Voice
+from xyt_stream.server.engine.fanout import InterruptibleListener
+from xyt_stream.server.engine.slot_stream import (
+    CallbackListener,
+    DecodedFrame,
+    Length,
+    Listener,
+    SlotStream,
+)
 from xyt_stream.server.engine.slots import RING
-from xyt_stream.streaming.codec import Codec
 
-_REMEMBERED = 128  # frames, more than any loudspeaker holds back
-_SETTLED = 8  # frames of silence after which its codes are the same for ever
+_REMEMBERED = 128  # frames; more than any client buffers
 
 
-def _to_nobody(message: Control) -> None:
+def _discard(message: Control) -> None:
     pass
 
 
-def silence(codec: Codec) -> CodeArray:
-    """A frame of digital silence in codes, int64 [codebooks]."""
-    pcm = np.zeros(_SETTLED * codec.frame_samples_in, np.float32)
-    codes: CodeArray = codec.encode(pcm)[:, -1].numpy()
-    return codes
-
-
 class Conversation:
-    """Feed it with the user's frames; it has the model answer, and both heard.
+    """Takes the user's frames, has the model answer, and passes both on to their listeners.
 
     The clock counts the user's frames. In each of them the user hears one frame: the model's next
-    one, or silence where it has none. A model in this process answers a frame with what is heard in
-    that frame of the clock. What comes from elsewhere (`say`) waits in a queue; a frame that finds
-    it empty is the model's until the user's next one is there.
+    one, or silence where it has none. A model in this process answers frame by frame, and each
+    answer fills the next frame of the clock. A remote model's frames wait in a queue
+    (`add_model_frames`); a frame of the clock that finds the queue empty can still be filled until
+    the user's next frame comes.
 
-    For the event loop's thread; holds two slots of the engine until both voices have been heard to
-    their end, or `close`.
+    For the event loop's thread. It holds two slots of the engine until both streams have been
+    delivered to their end, or until `close`.
 
     Args:
-        engine: encodes the one and decodes the other.
-        silence: what the decoder is given where the model says nothing, int64 [codebooks].
-        user: hears the user.
-        model: hears the model: `hear` in every frame, `read` only in those in which it speaks.
-        host: of models in this process, if one is to answer.
+        engine: encodes the user and decodes the model.
+        silence: codes that the decoder gets while the model is silent, int64 [codebooks].
+        user: receives the user's stream.
+        model: receives the model's stream: sound in every frame, codes only while it speaks.
+        runner: of models in this process; None: a remote model answers.
         session: for logs.
-        over: told when all is over.
+        on_over: called when everything has been given back.
 
     Attributes:
-        tell_user: takes notices for the user.
-        played: frames of the model's that were heard, in all.
+        send_to_user: sends the user's client a control message.
+        played: the model's frames that were heard, in all.
 
     Raises:
-        ProtocolError: busy.
+        ProtocolError: busy: no slots are free.
     """
 
     def __init__(
@@ -70,264 +68,250 @@ class Conversation:
         silence: CodeArray,
         *,
         user: Listener,
-        model: Member,
-        host: Host | None = None,
+        model: InterruptibleListener,
+        runner: DuplexRunner | None = None,
         session: str = "",
-        over: Callable[[], None] = lambda: None,
+        on_over: Callable[[], None] = lambda: None,
     ) -> None:
         self.played = 0
-        self.tell_user: Callable[[Control], None] = _to_nobody
-        self._tell_model: Callable[[Control], None] = _to_nobody
+        self.send_to_user: Callable[[Control], None] = _discard
+        self._send_to_model: Callable[[Control], None] = _discard
         self._engine = engine
         self._silence = silence
-        self._hears_user = user
-        self._hears_model = model
-        self._on_over = over
-        self._pushed = 0  # frames that the user has spoken
-        self._ticks = 0  # and those that were encoded
-        self._decided = 0  # frames of the clock of which is known what the user hears in them
-        self._voiced = 0  # and those that the engine has taken
-        self._passed = 0  # and those that were heard
-        self._due: collections.deque[CodeArray | None] = collections.deque()  # decided, not put
-        self._queue: collections.deque[CodeArray] = collections.deque()
-        self._spoken: set[int] = set()  # frames in which the model speaks, not heard yet
-        self._latest: collections.deque[int] = collections.deque(maxlen=_REMEMBERED)  # and heard
+        self._user_listener = user
+        self._model_listener = model
+        self._on_over = on_over
+        # Frames of the clock, in the order in which they pass these points:
+        self._pushed = 0  # pushed by the user
+        self._encoded = 0  # encoded
+        self._decided = 0  # what the user hears in them is decided
+        self._stepped = 0  # taken by the engine's decoder
+        self._heard = 0  # heard by the user
+        # None is silence.
+        self._undecoded: collections.deque[CodeArray | None] = collections.deque()  # decided
+        self._remote: collections.deque[CodeArray] = collections.deque()  # a remote model's
+        self._speaking_frames: set[int] = set()  # in which the model speaks, not heard yet
+        self._heard_frames: collections.deque[int]  # in which it spoke, heard
+        self._heard_frames = collections.deque(maxlen=_REMEMBERED)
         self._speaking = False
-        self._cutoffs = Cutoffs()
-        self._mute_before = 0
-        self._user_over = False
-        self._ended = False
+        self._interruptions = PendingInterruptions()
+        self._muted_until = 0  # frame of the clock; the model's speech before it is dropped
+        self._user_ended = False
+        self._model_ended = False
         self._closed = False
-        self._moved = asyncio.Event()
-        self._seat: Seat | None = None
+        self._moved = Signal()
+        self._handle: DuplexHandle | None = None
         with ExitStack() as undo:
-            self._user = Voice(engine, _User(self), from_codes=False)
+            self._user = SlotStream(engine, self._user_callbacks(), from_codes=False)
             undo.callback(self._user.close)
-            self._model = Voice(engine, _Model(self), from_codes=True)
+            self._model = SlotStream(engine, self._model_callbacks(), from_codes=True)
             undo.callback(self._model.close)
-            if host is not None:
-                self._seat = host.open(session, self)
+            if runner is not None:
+                self._handle = runner.open(session, self)
             undo.pop_all()
 
-    # What feeds a voice feeds a conversation with the user's sound.
+    # The user's sound.
 
     def prime(self, samples: Samples) -> None:
-        """What the encoder hears before the first frame: see Voice."""
+        """Gives the encoder its lookahead; see SlotStream."""
         self._user.prime(samples)
 
     async def push(self, frame: Samples) -> None:
-        """One frame of the user's, float32 [frame_samples_in]; waits while many wait."""
-        while self._pushed - self._voiced >= RING and not self._closed:
-            await self._move()
+        """Adds the user's next frame, float32 [frame_samples_in]; waits while too many wait."""
+        await self._moved.wait_for(lambda: self._pushed - self._stepped < RING or self._closed)
         self._pushed += 1
         await self._user.push(frame)
 
-    async def finish(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
-        """The user has said all, see Voice; what the model has said is heard to its end."""
-        await self._user.finish(length, left, last)
+    async def end(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
+        """Ends the user's stream, see SlotStream; the model is still heard to its end."""
+        await self._user.end(length, left, last)
 
-    def break_off(self) -> None:
-        """The same at once, with the user's last whole frame."""
-        self._user.break_off()
+    def end_early(self) -> None:
+        """Ends the user's stream after its last whole frame."""
+        self._user.end_early()
 
-    # What the model says.
+    # The model's codes.
 
     @property
-    def has_own_model(self) -> bool:
+    def has_local_model(self) -> bool:
         """Whether a model of this process answers."""
-        return self._seat is not None
+        return self._handle is not None
 
-    def join(self, tell: Callable[[Control], None]) -> None:
-        """A model elsewhere has come, and takes control messages."""
-        self._tell_model = tell
-        self._notice("model_joined", "A model has come: it hears you.")
+    def attach_model(self, send: Callable[[Control], None]) -> None:
+        """A remote model has come; `send` sends its client a control message."""
+        self._send_to_model = send
+        self._notify_user("model_joined", "A model has come: it hears you.")
 
-    def part(self) -> None:
-        """It has gone; what it has said is heard to its end."""
-        self._tell_model = _to_nobody
-        self._notice("model_left", "The model has gone: another may come.")
+    def detach_model(self) -> None:
+        """The remote model has gone; its queued frames are still heard."""
+        self._send_to_model = _discard
+        self._notify_user("model_left", "The model has gone: another may come.")
 
-    def _notice(self, name: str, message: str) -> None:
-        """Who has said all only listens to the rest: who comes then comes for the next user."""
-        if not self._user_over:
-            self.tell_user(Notice(name=name, message=message))
+    def _notify_user(self, name: str, message: str) -> None:
+        """Sends a notice, unless the user's input has ended."""
+        if not self._user_ended:
+            self.send_to_user(Notice(name=name, message=message))
 
-    def say(self, codes: CodeArray) -> None:
-        """The next frames of a model elsewhere, int64 [codebooks, frames]."""
-        if not self._user_over:
-            self._queue.extend(codes.T)
-            if self._decided < self._ticks:
-                self._put(self._queue.popleft())
+    def add_model_frames(self, codes: CodeArray) -> None:
+        """Adds a remote model's next frames, int64 [codebooks, frames]."""
+        if not self._user_ended:
+            self._remote.extend(codes.T)
+            if self._decided < self._encoded:
+                self._decide(self._remote.popleft())
 
-    async def room(self, most: int) -> None:
-        """Waits until fewer frames of a model elsewhere wait to be heard."""
-        while len(self._queue) >= most and not self._closed:
-            await self._move()
+    async def drain(self, most: int) -> None:
+        """Waits until fewer than `most` frames of a remote model are queued."""
+        await self._moved.wait_for(lambda: len(self._remote) < most or self._closed)
 
-    def answered(self, codes: CodeArray | None) -> None:
-        self._put(codes if self._decided >= self._mute_before else None)
-        self._end_if_all_is_said()
+    def on_answer(self, codes: CodeArray | None) -> None:
+        """Takes the local model's answer to a frame; see AnswerListener."""
+        self._decide(codes if self._decided >= self._muted_until else None)
+        self._end_model_if_done()
 
-    def clear(self, dropped: int = 0, played: int | None = None) -> Cutoff:
-        """What the model has said so far and nobody has heard is dropped.
+    def interrupt(self, dropped: int = 0, played: int | None = None) -> Interruption:
+        """Drops all that the model has said and the user has not heard.
 
-        A model elsewhere is told when `unheard` says what became of it, or nobody has in time.
+        A remote model is sent `cleared` after `report_unplayed`, or after a second without one.
 
         Args:
-            dropped: frames of the model's that have not come as far as this.
-            played: frames of the model's that the user has heard in all; None: all that were sent.
+            dropped: the model's frames that were dropped before they reached the conversation.
+            played: the model's frames that the user has heard in all; None: all that were sent.
         """
-        dropped += len(self._queue) + len(self._spoken)
-        last = self._cutoffs.last
+        dropped += len(self._remote) + len(self._speaking_frames)
+        last = self._interruptions.last
         if last is not None and not dropped and last.played == self.played:
-            return last  # there was nothing since
-        self._mute_before = self._decided if self._seat is None else self._ticks
-        cutoff = Cutoff(self._mute_before, self.played, dropped, self._passed, tuple(self._latest))
-        self._queue.clear()
-        self._spoken.clear()
-        self._hears_model.clear()
-        if self._seat is not None:
-            self._seat.clear(self.played if played is None else played)
+            return last  # the model has said nothing since
+        self._muted_until = self._decided if self._handle is None else self._encoded
+        interruption = Interruption(
+            self._muted_until, self.played, dropped, self._heard, tuple(self._heard_frames)
+        )
+        self._remote.clear()
+        self._speaking_frames.clear()
+        self._model_listener.on_interruption()
+        if self._handle is not None:
+            self._handle.clear(self.played if played is None else played)
         else:
-            self._cutoffs.add(cutoff, self._tell_model)
-        self._moved.set()
-        return cutoff
+            self._interruptions.add(interruption, self._send_to_model)
+        self._moved.notify()
+        return interruption
 
-    def unheard(self, frames: int) -> None:
-        """So many frames had reached the user and were not played, when the model was cut off."""
-        self._cutoffs.answered(frames)
+    def report_unplayed(self, frames: int) -> None:
+        """The user's client dropped so many received frames at the last interruption."""
+        self._interruptions.report(frames)
 
-    # Both.
+    # Both streams.
 
-    def refresh(self) -> None:
-        """Those who hear them may want sound now, or no more."""
-        self._user.refresh()
-        self._model.refresh()
+    def update_decoding(self) -> None:
+        """Decodes what the listeners want now; see SlotStream."""
+        self._user.update_decoding()
+        self._model.update_decoding()
 
-    def fail(self) -> None:
-        """Cuts both off, and says so to all who hear them."""
+    def on_error(self) -> None:
+        """Ends the conversation after a failure of the device or of the model."""
         if not self._closed:
             self.close()
-            self._hears_user.failed()
-            self._hears_model.failed()
+            self._user_listener.on_error()
+            self._model_listener.on_error()
 
     def close(self) -> None:
-        """Gives everything back at once; nobody hears the rest."""
+        """Gives everything back at once; the listeners receive nothing more."""
         if not self._closed:
             self._closed = True
             self._user.close()
             self._model.close()
-            if self._seat is not None:
-                self._seat.close()
-            self._moved.set()
+            if self._handle is not None:
+                self._handle.close()
+            self._moved.notify()
             self._on_over()
 
-    def _user_read(self, index: int, codes: CodeArray) -> None:
-        self._ticks = index + 1
-        self._hears_user.read(index, codes)
-        if self._seat is not None:
-            self._seat.step(codes)
+    def _user_callbacks(self) -> CallbackListener:
+        listener = self._user_listener
+        return CallbackListener(
+            listener, self._on_user_codes, listener.on_audio, self._on_user_end, self.on_error
+        )
+
+    def _model_callbacks(self) -> CallbackListener:
+        return CallbackListener(
+            self._model_listener,
+            self._on_model_codes,
+            self._on_model_audio,
+            self._on_model_end,
+            self.on_error,
+        )
+
+    def _on_user_codes(self, index: int, codes: CodeArray) -> None:
+        self._encoded = index + 1
+        self._user_listener.on_codes(index, codes)
+        if self._handle is not None:
+            self._handle.step(codes)
             return
         if self._decided < index:
-            self._put(None)  # nothing came in time
-        if self._queue:
-            self._put(self._queue.popleft())
+            self._decide(None)  # no frame of the model's came in time
+        if self._remote:
+            self._decide(self._remote.popleft())
 
-    def _user_is_over(self, tail: Samples, length: Length) -> None:
-        self._user_over = True
-        self._hears_user.over(tail, length)
-        if self._seat is None:
-            if self._decided < self._ticks:
-                self._put(None)
-            while self._queue:
-                self._put(self._queue.popleft())
-        self._end_if_all_is_said()
+    def _on_user_end(self, tail: Samples, length: Length) -> None:
+        self._user_ended = True
+        self._user_listener.on_end(tail, length)
+        if self._handle is None:
+            if self._decided < self._encoded:
+                self._decide(None)
+            while self._remote:
+                self._decide(self._remote.popleft())
+        self._end_model_if_done()
 
-    def _put(self, codes: CodeArray | None) -> None:
-        """What the user hears in the next frame of the clock."""
+    def _decide(self, codes: CodeArray | None) -> None:
+        """Sets what the user hears in the clock's next undecided frame."""
         if (codes is not None) != self._speaking:
             self._speaking = codes is not None
-            played = self.played + len(self._spoken)
-            message = Playing(frame=self._decided, played=played, speaking=self._speaking)
-            self._tell_model(message)
+            played = self.played + len(self._speaking_frames)
+            self._send_to_model(
+                Playing(frame=self._decided, played=played, speaking=self._speaking)
+            )
         if codes is not None:
-            self._spoken.add(self._decided)
+            self._speaking_frames.add(self._decided)
         self._decided += 1
-        self._due.append(codes)
-        self._pump()
-        self._moved.set()
+        self._undecoded.append(codes)
+        self._feed_decoder()
+        self._moved.notify()
 
-    def _pump(self) -> None:
-        """As many frames as fit go to the engine."""
-        while self._due and self._decided - len(self._due) - self._voiced < RING:
-            codes = self._due.popleft()
-            self._model.put(self._silence if codes is None else codes)
+    def _feed_decoder(self) -> None:
+        """Pushes as many decided frames as the decoder's ring holds."""
+        while self._undecoded and self._decided - len(self._undecoded) - self._stepped < RING:
+            codes = self._undecoded.popleft()
+            self._model.push_nowait(self._silence if codes is None else codes)
 
-    def _end_if_all_is_said(self) -> None:
-        if self._user_over and not self._due and self._decided >= self._ticks and not self._ended:
-            self._ended = True
+    def _end_model_if_done(self) -> None:
+        all_decided = self._decided >= self._encoded and not self._undecoded
+        if self._user_ended and all_decided and not self._model_ended:
+            self._model_ended = True
             codec = self._engine.codec
-            self._model.end(Length(self._decided * codec.frame_samples_out, codec.output_rate))
+            samples = self._decided * codec.frame_samples_out
+            self._model.end_nowait(Length(samples, codec.output_rate))
 
-    def _model_read(self, index: int, codes: CodeArray) -> None:
-        self._voiced = index + 1
-        self._moved.set()
-        if index in self._spoken:
-            self._hears_model.read(index, codes)
-        if not self._hears_model.wants_sound:
-            self._pass(index)
-        self._pump()
-        self._end_if_all_is_said()
+    def _on_model_codes(self, index: int, codes: CodeArray) -> None:
+        self._stepped = index + 1
+        self._moved.notify()
+        if index in self._speaking_frames:
+            self._model_listener.on_codes(index, codes)
+        if not self._model_listener.wants_sound:
+            self._count_heard(index)
+        self._feed_decoder()
+        self._end_model_if_done()
 
-    def _model_hear(self, sound: Sound) -> None:
-        if sound.index < self._mute_before:  # it was on its way when that was cleared
-            sound = dataclasses.replace(sound, samples=np.zeros_like(sound.samples))
-        self._pass(sound.index)
-        self._hears_model.hear(sound)
+    def _on_model_audio(self, frame: DecodedFrame) -> None:
+        if frame.index < self._muted_until:  # it was in the decoder when it was interrupted
+            frame = dataclasses.replace(frame, samples=np.zeros_like(frame.samples))
+        self._count_heard(frame.index)
+        self._model_listener.on_audio(frame)
 
-    def _pass(self, index: int) -> None:
-        self._passed = index + 1
-        heard = {each for each in self._spoken if each <= index}
-        self._spoken -= heard
-        self._latest.extend(sorted(heard))
+    def _count_heard(self, index: int) -> None:
+        self._heard = index + 1
+        heard = {each for each in self._speaking_frames if each <= index}
+        self._speaking_frames -= heard
+        self._heard_frames.extend(sorted(heard))
         self.played += len(heard)
 
-    def _model_is_over(self, tail: Samples, length: Length) -> None:
-        self._hears_model.over(tail, length)
+    def _on_model_end(self, tail: Samples, length: Length) -> None:
+        self._model_listener.on_end(tail, length)
         self.close()
-
-    async def _move(self) -> None:
-        self._moved.clear()
-        await self._moved.wait()
-
-
-class _User:
-    """Hears the user's voice for the conversation."""
-
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
-        self.read = conversation._user_read
-        self.over = conversation._user_is_over
-        self.failed = conversation.fail
-
-    @property
-    def wants_sound(self) -> bool:
-        return self._conversation._hears_user.wants_sound
-
-    def hear(self, sound: Sound) -> None:
-        self._conversation._hears_user.hear(sound)
-
-
-class _Model:
-    """Hears the model's voice for the conversation."""
-
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
-        self.read = conversation._model_read
-        self.hear = conversation._model_hear
-        self.over = conversation._model_is_over
-        self.failed = conversation.fail
-
-    @property
-    def wants_sound(self) -> bool:
-        return self._conversation._hears_model.wants_sound

@@ -1,4 +1,4 @@
-"""Where a model was cut off, and how much of what it said was really heard."""
+"""Computes how much of a model's speech was heard when the user interrupted it."""
 
 from __future__ import annotations
 
@@ -9,57 +9,61 @@ from dataclasses import dataclass
 
 from xyt_stream.protocol.messages import Cleared
 
-_ANSWER_TIME = 1.0  # seconds that a user has to say what it did not play
+REPORT_TIMEOUT = 1.0  # seconds that the client has to report what it did not play
 
 
 @dataclass(frozen=True)
-class Cutoff:
-    """Where the model was cut off.
+class Interruption:
+    """The point at which the model was interrupted.
 
     Attributes:
-        frame: of the clock; nothing of what was dropped is heard from there on.
-        played: frames of the model's that were heard, in all.
-        dropped: frames of the model's that never will be.
-        passed: frames of the clock that were heard.
-        spoken: the latest of them in which the model spoke.
+        frame: of the conversation's clock; from it on, nothing of the dropped speech is heard.
+        played: the model's frames that were heard, in all.
+        dropped: the model's frames that will never be heard.
+        heard: frames of the clock that were heard.
+        speaking: indices of the latest heard frames in which the model spoke.
     """
 
     frame: int
     played: int
     dropped: int
-    passed: int
-    spoken: tuple[int, ...]
+    heard: int
+    speaking: tuple[int, ...]
 
-    def unheard(self, frames: int) -> Cutoff:
-        """The same, the latest frames of the clock not having been played to the user's ear."""
-        lost = sum(index >= self.passed - frames for index in self.spoken)
+    def without_last(self, frames: int) -> Interruption:
+        """The same, if the client did not play the last `frames` frames of the clock."""
+        lost = sum(index >= self.heard - frames for index in self.speaking)
         return dataclasses.replace(self, played=self.played - lost, dropped=self.dropped + lost)
 
 
-class Cutoffs:
-    """Those of which the model was not told yet, because the user has not said what it played."""
+class PendingInterruptions:
+    """Interruptions whose playback position the client has not reported yet.
+
+    For the event loop's thread.
+    """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Cutoff, Callable[[Cleared], None]]] = []
+        self._waiting: list[tuple[Interruption, Callable[[Cleared], None]]] = []
 
     @property
-    def last(self) -> Cutoff | None:
+    def last(self) -> Interruption | None:
+        """The newest one; None if none waits."""
         return self._waiting[-1][0] if self._waiting else None
 
-    def add(self, cutoff: Cutoff, tell: Callable[[Cleared], None]) -> None:
-        """`tell` will be told, soon."""
-        entry = (cutoff, tell)
+    def add(self, interruption: Interruption, send: Callable[[Cleared], None]) -> None:
+        """Calls `send` with the result at the client's report, or after REPORT_TIMEOUT."""
+        entry = (interruption, send)
         self._waiting.append(entry)
-        asyncio.get_running_loop().call_later(_ANSWER_TIME, self._settle, entry, 0)
+        asyncio.get_running_loop().call_later(REPORT_TIMEOUT, self._settle, entry, 0)
 
-    def answered(self, unheard: int) -> None:
-        """The user had not heard so many frames of the clock that had reached it."""
+    def report(self, unplayed: int) -> None:
+        """The client did not play the last `unplayed` frames; settles the oldest interruption."""
         if self._waiting:
-            self._settle(self._waiting[0], unheard)
+            self._settle(self._waiting[0], unplayed)
 
-    def _settle(self, entry: tuple[Cutoff, Callable[[Cleared], None]], unheard: int) -> None:
+    def _settle(self, entry: tuple[Interruption, Callable[[Cleared], None]], unplayed: int) -> None:
         if entry in self._waiting:
             self._waiting.remove(entry)
-            cutoff, tell = entry
-            told = cutoff.unheard(unheard)
-            tell(Cleared(frame=told.frame, played=told.played, dropped=told.dropped))
+            interruption, send = entry
+            final = interruption.without_last(unplayed)
+            send(Cleared(frame=final.frame, played=final.played, dropped=final.dropped))

@@ -1,14 +1,14 @@
-"""Speech language models in the server's own process: what they look like, how they are found.
+"""Defines, finds and adapts speech language models that run in the server's own process.
 
     xyt-stream serve --duplex package.module:Factory
 
-`Factory` is anything that can be called with the server's Codec and gives a DuplexModel; or, if it
-has an attribute `batched` that is true, with the Codec and a number of slots, and gives a
-BatchedDuplexModel. Nothing has to be inherited from.
+`Factory` is called with the server's Codec and returns a DuplexModel; if its attribute `batched` is
+true, it is called with the Codec and a number of slots and returns a BatchedDuplexModel. No base
+class is needed.
 
-All methods are called in one thread that is theirs alone, in the order of time. An exception ends
-the conversation that it came from and no other (in a batched `step`, all that were active), and is
-logged. A model that needs more than 80 ms for a step makes its users wait.
+All methods are called in one thread, in the order of time. An exception is logged and ends its
+conversation and no other (in a batched `step`, all that were active). A model that needs more than
+80 ms for a step makes its users wait.
 """
 
 from __future__ import annotations
@@ -32,56 +32,56 @@ Answer: TypeAlias = CodeArray | Exception | None
 
 
 class DuplexModel(Protocol):
-    """One conversation at a time; there is an object for each that goes on.
+    """Holds one conversation at a time; each concurrent conversation has its own object.
 
-    It may also have a method `clear(played: int)`: the user wants it to be quiet now, and has heard
-    so many frames of what it said in this conversation. What it said since is dropped. A client may
-    tell later how much it really played: then it is called again, with fewer.
+    An optional method `clear(played: int)` is called when the user interrupts: `played` of the
+    model's frames in this conversation were heard, and all later ones are dropped. When the client
+    reports afterwards that it played fewer, `clear` is called again with that number.
     """
 
     def open(self, session: str) -> None:
-        """A conversation begins; `session` names it in logs."""
+        """Begins a conversation; `session` names it in logs."""
 
     def step(self, codes: CodeArray) -> CodeArray | None:
-        """The user's next 80 ms, int64 [codebooks]; the model's, or None: it says nothing."""
+        """Takes the user's next 80 ms and returns the model's, int64 [codebooks]; None: silence."""
 
     def close(self) -> None:
-        """The conversation is over; another may follow."""
+        """Ends the conversation; another may follow."""
 
 
 class BatchedDuplexModel(Protocol):
-    """All conversations at once, each in a slot of its own.
+    """Holds all conversations, each in a slot.
 
-    It may also have a method `clear(slot: int, played: int)`, see DuplexModel.
+    An optional method `clear(slot: int, played: int)` is called as DuplexModel says.
     """
 
     batched: bool
 
     def open(self, slot: int, session: str) -> None:
-        """A conversation begins in a slot that is free."""
+        """Begins a conversation in a free slot; `session` names it in logs."""
 
     def step(
         self, codes: CodeArray, active: npt.NDArray[np.bool_]
     ) -> tuple[CodeArray, npt.NDArray[np.bool_]]:
-        """The next 80 ms of some conversations.
+        """Takes the next 80 ms of some conversations.
 
         Args:
-            codes: int64 [slots, codebooks] of the users.
-            active: bool [slots]; the other slots' state must not move.
+            codes: the users' frames, int64 [slots, codebooks].
+            active: bool [slots]; the state of the other slots must not move.
 
         Returns:
-            int64 [slots, codebooks] and whether the model says it, bool [slots].
+            The model's frames, int64 [slots, codebooks], and whether it speaks, bool [slots].
         """
 
     def close(self, slot: int) -> None:
-        """The slot is free."""
+        """Ends the slot's conversation."""
 
 
 def load(name: str) -> Factory:
-    """What `package.module:Factory` names; modules in the current directory are found, too.
+    """Imports `package.module:Factory`, also from the current directory.
 
     Raises:
-        ServeError: there is no such thing.
+        ServeError: it cannot be imported, or cannot be called.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
@@ -92,7 +92,7 @@ def load(name: str) -> Factory:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:  # whatever a stranger's module does
+    except Exception as error:  # a foreign module may raise anything
         raise ServeError(f"cannot import the duplex model {name}: {_line(error)}") from error
     if not callable(found):
         raise ServeError(f"{name} cannot be called, so it makes no duplex model")
@@ -101,10 +101,10 @@ def load(name: str) -> Factory:
 
 
 def build(factory: Factory, *args: Any) -> Any:
-    """A model.
+    """Calls a factory and checks that the model has the methods it needs.
 
     Raises:
-        ServeError: its own code failed, or it lacks a method.
+        ServeError: the factory failed, or a method is missing.
     """
     name = getattr(factory, "__name__", str(factory))
     try:
@@ -122,27 +122,38 @@ def _line(error: Exception) -> str:
 
 
 class Models(Protocol):
-    """Models of conversations, each in its slot."""
+    """The interface that the runner's thread calls for both kinds of model; see DuplexModel."""
 
-    def open(self, slot: int, session: str) -> None: ...
-    def step(self, codes: CodeArray, active: Mask) -> list[Answer]: ...
-    def clear(self, slot: int, played: int) -> None: ...
-    def close(self, slot: int) -> None: ...
+    def open(self, slot: int, session: str) -> None:
+        """Begins a conversation in a free slot."""
+
+    def step(self, codes: CodeArray, active: Mask) -> list[Answer]:
+        """Steps the active slots; returns an answer for every slot, [slots].
+
+        `codes` is int64 [slots, codebooks], `active` bool [slots]. An Exception among the answers
+        ends that slot's conversation.
+        """
+
+    def clear(self, slot: int, played: int) -> None:
+        """Passes an interruption on, if the model has `clear`."""
+
+    def close(self, slot: int) -> None:
+        """Ends a slot's conversation."""
 
 
 def models_of(factory: Factory, codec: Codec, slots: int) -> Models:
-    """What the factory makes, for so many conversations.
+    """Adapts the model or the models that a factory makes to one interface.
 
     Raises:
-        ServeError: it makes none.
+        ServeError: the factory failed, or a method is missing.
     """
     if getattr(factory, "batched", False):
-        return _Together(build(factory, codec, slots))
-    return _Each(lambda: build(factory, codec), slots)
+        return _Batched(build(factory, codec, slots))
+    return _PerConversation(lambda: build(factory, codec), slots)
 
 
-class _Together:
-    """One model for all."""
+class _Batched:
+    """One model for all conversations."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -158,8 +169,8 @@ class _Together:
             self._model.clear(slot, played)
 
 
-class _Each:
-    """A model for each conversation, used again for later ones unless it has failed."""
+class _PerConversation:
+    """A model for each conversation, reused for later ones unless it has failed."""
 
     def __init__(self, build: Callable[[], Any], slots: int) -> None:
         self._build = build
@@ -175,7 +186,7 @@ class _Each:
         answers: list[Answer] = [None] * len(active)
         for slot in np.flatnonzero(active).tolist():
             if self._models[slot] is None:
-                continue  # it has failed, which will be noticed soon
+                continue  # it has failed in `open` and the conversation is about to end
             try:
                 answers[slot] = self._models[slot].step(codes[slot].copy())
             except Exception as error:

@@ -1,4 +1,4 @@
-"""The thread in which duplex models of this process think."""
+"""Runs the duplex models of this process in a thread of their own."""
 
 from __future__ import annotations
 
@@ -18,80 +18,91 @@ from xyt_stream.server.engine.engine import BUSY_RETRY
 from xyt_stream.server.engine.worker import Worker
 from xyt_stream.streaming.codec import Codec
 
-_PATIENCE = 2.0  # seconds that a step may still take when the server stops
+_STOP_TIMEOUT = 2.0  # seconds that a model's step may still take when the server stops
 
 _log = logging.getLogger(__name__)
 
 
-class Partner(Protocol):
-    """Whoever talks with a model; called on the event loop."""
+class AnswerListener(Protocol):
+    """Receives a model's answers. Called on the event loop's thread."""
 
-    def answered(self, codes: CodeArray | None) -> None:
-        """What the model says in the next frame, int64 [codebooks]; None: nothing."""
+    def on_answer(self, codes: CodeArray | None) -> None:
+        """Takes the model's next frame, int64 [codebooks]; None: it says nothing."""
 
-    def fail(self) -> None:
-        """The model has failed in this conversation; no more will come."""
+    def on_error(self) -> None:
+        """The model has failed in this conversation: no more answers come."""
 
 
-class Seat:
-    """One conversation with a model. All methods are for the event loop's thread."""
+class DuplexHandle:
+    """One conversation with a model. All methods are for the event loop's thread.
 
-    def __init__(self, host: Host, slot: int, session: str, partner: Partner) -> None:
+    Attributes:
+        slot: of the conversation in the runner.
+        session: for logs.
+        listener: receives the answers.
+        closed: whether the conversation is over.
+    """
+
+    def __init__(
+        self, runner: DuplexRunner, slot: int, session: str, listener: AnswerListener
+    ) -> None:
         self.slot = slot
         self.session = session
-        self.partner = partner
-        self.over = False
-        self._host = host
+        self.listener = listener
+        self.closed = False
+        self._runner = runner
 
     def step(self, codes: CodeArray) -> None:
-        """The user's next frame, int64 [codebooks]; its answer will come."""
-        self._host.put(_Frame(self, codes))
+        """Gives the model the user's next frame, int64 [codebooks]; one answer follows."""
+        self._runner.put(_Frame(self, codes))
 
     def clear(self, played: int) -> None:
-        """The user wants quiet, having heard so many frames of the model's."""
-        self._host.put(_Clear(self, played))
+        """Tells the model that the user interrupts it and has heard `played` of its frames."""
+        self._runner.put(_Clear(self, played))
 
     def close(self) -> None:
-        """The conversation is over: no more answers."""
-        if not self.over:
-            self.over = True
-            self._host.leave(self)
+        """Ends the conversation: no more answers come."""
+        if not self.closed:
+            self.closed = True
+            self._runner.release(self)
 
 
 @dataclass(frozen=True)
 class _Open:
-    seat: Seat
+    handle: DuplexHandle
 
 
 @dataclass(frozen=True)
 class _Frame:
-    seat: Seat
+    handle: DuplexHandle
     codes: CodeArray
 
 
 @dataclass(frozen=True)
 class _Clear:
-    seat: Seat
+    handle: DuplexHandle
     played: int
 
 
 @dataclass(frozen=True)
 class _Close:
-    seat: Seat
+    handle: DuplexHandle
 
 
 _Job: TypeAlias = _Open | _Frame | _Clear | _Close
 
 
-class Host:
+class DuplexRunner:
     """Holds conversations with a model, off the event loop.
 
+    Public methods are for the event loop's thread; the model is called in the runner's thread only.
+
     Args:
-        factory: see models.py.
+        factory: makes the model, see models.py.
         codec: the server's.
-        slots: conversations at once.
-        on_step: told on the event loop how many seconds a step took.
-        on_failure: told on the event loop of each conversation that a model has failed in.
+        slots: number of concurrent conversations.
+        on_step: called on the event loop with the seconds that a step took.
+        on_failure: called on the event loop for each conversation in which a model has failed.
 
     Attributes:
         name: of the factory.
@@ -110,43 +121,44 @@ class Host:
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = str(getattr(factory, "__name__", type(factory).__name__))
-        self._books, self._size = codec.num_codebooks, codec.codebook_size
+        self._codebooks, self._codebook_size = codec.num_codebooks, codec.codebook_size
         self._on_step = on_step
         self._on_failure = on_failure
         self._models = models_of(factory, codec, slots)
         self._slots = slots
         self._free = list(range(slots))
-        self._codes = np.zeros((slots, self._books), np.int64)
+        self._codes = np.zeros((slots, self._codebooks), np.int64)
         self._jobs: collections.deque[_Job] = collections.deque()
         self._worker = Worker("xyt-duplex", self._run)
-        self._wake = self._worker.wake  # the jobs belong to whoever holds it
+        self._wake = self._worker.wake  # guards `_jobs`
 
     def start(self) -> None:
-        """Starts the thread; answers come to the running event loop."""
+        """Starts the thread; answers come to the event loop that runs now."""
         self._worker.start()
 
     def stop(self) -> None:
-        """Ends the thread after the step it is in."""
-        self._worker.stop(_PATIENCE)
+        """Ends the thread after its current step."""
+        self._worker.stop(_STOP_TIMEOUT)
 
-    def open(self, session: str, partner: Partner) -> Seat:
-        """A conversation begins.
+    def open(self, session: str, listener: AnswerListener) -> DuplexHandle:
+        """Begins a conversation.
 
         Raises:
-            ProtocolError: busy.
+            ProtocolError: busy: no slot is free.
         """
         if not self._free:
             raise protocol_error("busy", retry_after=BUSY_RETRY)
-        seat = Seat(self, self._free.pop(), session, partner)
-        self.put(_Open(seat))
-        return seat
+        handle = DuplexHandle(self, self._free.pop(), session, listener)
+        self.put(_Open(handle))
+        return handle
 
-    def leave(self, seat: Seat) -> None:
-        """A conversation is over. Jobs are done in order, so its slot is free at once."""
-        self.put(_Close(seat))
-        self._free.append(seat.slot)
+    def release(self, handle: DuplexHandle) -> None:
+        """Frees a conversation's slot, at once: the thread does all jobs in order."""
+        self.put(_Close(handle))
+        self._free.append(handle.slot)
 
     def put(self, job: _Job) -> None:
+        """Adds a job for the thread."""
         with self._wake:
             self._jobs.append(job)
             self._wake.notify()
@@ -165,21 +177,21 @@ class Host:
                 self._do(job)
 
     def _take_frames(self) -> list[_Frame]:
-        """Frames of different conversations, as many as come first."""
+        """The frames of different conversations that come before any other job."""
         taken: dict[int, _Frame] = {}
         while self._jobs and isinstance(job := self._jobs[0], _Frame):
-            if job.seat.slot in taken:
+            if job.handle.slot in taken:
                 break
-            taken[job.seat.slot] = job
+            taken[job.handle.slot] = job
             self._jobs.popleft()
         return list(taken.values())
 
     def _step(self, frames: list[_Frame]) -> None:
-        frames = [frame for frame in frames if not frame.seat.over]
+        frames = [frame for frame in frames if not frame.handle.closed]
         active = np.zeros(self._slots, np.bool_)
         for frame in frames:
-            active[frame.seat.slot] = True
-            self._codes[frame.seat.slot] = frame.codes
+            active[frame.handle.slot] = True
+            self._codes[frame.handle.slot] = frame.codes
         if not frames:
             return
         started = time.monotonic()
@@ -187,42 +199,44 @@ class Host:
             answers = self._models.step(self._codes, active)
         except Exception as error:
             answers = [error] * self._slots
-        ready = [(frame.seat, self._checked(answers[frame.seat.slot])) for frame in frames]
+        ready = [(frame.handle, self._check(answers[frame.handle.slot])) for frame in frames]
         seconds = time.monotonic() - started
-        self._worker.tell(self._on_step, seconds)
-        self._worker.tell(self._deliver, ready)
+        self._worker.post(self._on_step, seconds)
+        self._worker.post(self._deliver, ready)
 
     def _do(self, job: _Job) -> None:
-        seat = job.seat
+        handle = job.handle
         try:
             if isinstance(job, _Open):
-                self._models.open(seat.slot, seat.session)
+                self._models.open(handle.slot, handle.session)
             elif isinstance(job, _Clear):
-                self._models.clear(seat.slot, job.played)
+                self._models.clear(handle.slot, job.played)
             else:
-                self._models.close(seat.slot)
+                self._models.close(handle.slot)
         except Exception as error:
-            self._worker.tell(self._deliver, [(seat, error)])
+            self._worker.post(self._deliver, [(handle, error)])
 
-    def _checked(self, answer: Answer) -> Answer:
+    def _check(self, answer: Answer) -> Answer:
+        """A copy of a model's answer as int64 [codebooks], or the reason why it is invalid."""
         if answer is None or isinstance(answer, Exception):
             return answer
         codes = np.asarray(answer)
-        if codes.shape != (self._books,) or not np.issubdtype(codes.dtype, np.integer):
+        if codes.shape != (self._codebooks,) or not np.issubdtype(codes.dtype, np.integer):
             return ValueError(
-                f"its codes must be integers [{self._books}], not {codes.dtype} {list(codes.shape)}"
+                f"its codes must be integers [{self._codebooks}], "
+                f"not {codes.dtype} {list(codes.shape)}"
             )
-        if codes.min() < 0 or codes.max() >= self._size:
-            return ValueError(f"a code of it is out of range: 0 to {self._size - 1}")
-        return codes.astype(np.int64)  # a copy: the model may write into its own again
+        if codes.min() < 0 or codes.max() >= self._codebook_size:
+            return ValueError(f"a code of it is out of range: 0 to {self._codebook_size - 1}")
+        return codes.astype(np.int64)  # a copy: the model may reuse its array
 
-    def _deliver(self, answers: list[tuple[Seat, Answer]]) -> None:
-        for seat, answer in answers:
+    def _deliver(self, answers: list[tuple[DuplexHandle, Answer]]) -> None:
+        for handle, answer in answers:
             if isinstance(answer, Exception):
-                fields = {"session": seat.session}
+                fields = {"session": handle.session}
                 self._on_failure()
                 _log.error("duplex model failed", exc_info=answer, extra={"fields": fields})
-                if not seat.over:
-                    seat.partner.fail()
-            elif not seat.over:
-                seat.partner.answered(answer)
+                if not handle.closed:
+                    handle.listener.on_error()
+            elif not handle.closed:
+                handle.listener.on_answer(answer)

@@ -1,17 +1,26 @@
-"""Silero's voice activity detector, whose weights come with its package."""
+"""Detects speech in sound: Silero's model, one hysteresis over it, and turns cut out of frames."""
 
 from __future__ import annotations
 
+import collections
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 
-from xyt_stream.audio import INPUT_RATE, Samples
+from xyt_stream.audio import INPUT_RATE, Samples, StreamResampler
+from xyt_stream.protocol.packing import CodeArray
+
+_BEFORE = 5  # frames of a turn before its speech was noticed: words begin softly
+_CUT = 7  # frames of silence at a turn's end that are not part of it
+_LONGEST = 384  # frames kept of a turn; a longer one loses its beginning
 
 
 class SpeechDetector:
-    """Tells speech from other sounds, in one stream at a time.
+    """Silero's voice activity model, whose weights come with its package; one stream at a time.
 
     Attributes:
-        window: samples at 16 kHz that it judges at once.
+        window: samples at 16 kHz that one call takes.
     """
 
     window = 512
@@ -20,30 +29,153 @@ class SpeechDetector:
         threads = torch.get_num_threads()
         import silero_vad
 
-        torch.set_num_threads(threads)  # its import sets them to one, for all of the process
+        torch.set_num_threads(threads)  # the import sets them to one for the whole process
         self._model = silero_vad.load_silero_vad()
 
     def __call__(self, samples: Samples) -> float:
-        """How likely float32 [window] is speech, 0 to 1."""
+        """Probability, 0 to 1, that float32 [window] at 16 kHz is speech."""
         with torch.inference_mode():
             return float(self._model(torch.from_numpy(samples), INPUT_RATE))
 
     def reset(self) -> None:
-        """The next sound is another stream's."""
+        """Forgets the stream; the next window begins another."""
         self._model.reset_states()
 
 
-class Detectors:
-    """Those of a server that are not in use."""
+class DetectorPool:
+    """Keeps detectors for reuse, because loading one takes tens of milliseconds."""
 
     def __init__(self) -> None:
         self._spare: list[SpeechDetector] = []
 
     def take(self) -> SpeechDetector:
-        """A fresh one; may be called in any thread."""
+        """A fresh detector. May be called in any thread."""
         return self._spare.pop() if self._spare else SpeechDetector()
 
     def give_back(self, detector: SpeechDetector) -> None:
-        """It is not used any more."""
+        """Takes back a detector that is no longer used."""
         detector.reset()
         self._spare.append(detector)
+
+
+@dataclass(frozen=True)
+class VADParams:
+    """Decides where speech starts and stops.
+
+    Attributes:
+        confidence: probability from which a window counts as speech, 0 to 1.
+        start_secs: seconds of uninterrupted speech that start it; a cough is shorter.
+        stop_secs: seconds of uninterrupted silence that stop it.
+    """
+
+    confidence: float = 0.5
+    start_secs: float = 0.09
+    stop_secs: float = 0.7
+
+
+@dataclass(frozen=True)
+class SpeechChange:
+    """The start or the stop of speech.
+
+    Attributes:
+        speaking: whether speech starts.
+        sample: position at 16 kHz since the stream's beginning: of the first window of speech, or
+            of the end of the silence that stopped it.
+    """
+
+    speaking: bool
+    sample: int
+
+
+class VoiceActivity:
+    """Finds where speech starts and stops in one stream of sound.
+
+    Args:
+        rate: Hz of the sound.
+        params: of the hysteresis; None: nothing is looked for, but the position moves on.
+        detector: a fresh one; without it, one is loaded.
+
+    Attributes:
+        params: may be changed at any time.
+        speaking: whether there is speech now.
+    """
+
+    def __init__(
+        self,
+        rate: int = INPUT_RATE,
+        params: VADParams | None = VADParams(),
+        detector: SpeechDetector | None = None,
+    ) -> None:
+        self.params = params
+        self._rate = rate
+        self._detector = detector or SpeechDetector()
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins another stream."""
+        self._detector.reset()
+        self._resampler = StreamResampler(self._rate, INPUT_RATE)
+        self._rest = np.zeros(0, np.float32)  # less than a window
+        self._position = 0  # samples
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the current speech at once; the stream goes on."""
+        self.speaking = False
+        self._opposed = 0  # samples in a row that contradict `speaking`
+
+    def push(self, samples: Samples) -> list[SpeechChange]:
+        """Takes float32 [n], any number; returns the changes found in it."""
+        window = self._detector.window
+        samples = np.concatenate([self._rest, self._resampler.push(samples)])
+        whole = len(samples) // window * window
+        self._rest = samples[whole:]
+        changes = []
+        for piece in samples[:whole].reshape(-1, window):
+            self._position += window
+            if self.params is not None and (change := self._judge(piece, self.params)):
+                changes.append(change)
+        return changes
+
+    def _judge(self, piece: Samples, params: VADParams) -> SpeechChange | None:
+        speech = self._detector(piece) >= params.confidence
+        self._opposed = self._opposed + len(piece) if speech != self.speaking else 0
+        needed = params.stop_secs if self.speaking else params.start_secs
+        if self._opposed == 0 or self._opposed < needed * INPUT_RATE:
+            return None
+        self.speaking = not self.speaking
+        begun, self._opposed = self._position - self._opposed, 0
+        return SpeechChange(self.speaking, begun if self.speaking else self._position)
+
+
+class TurnRecorder:
+    """Cuts a stream of frames into turns, for a model that answers after each.
+
+    Attributes:
+        speaking: whether a turn goes on.
+    """
+
+    def __init__(self) -> None:
+        self.speaking = False
+        self._frames: collections.deque[CodeArray] = collections.deque(maxlen=_LONGEST)
+
+    def push(self, codes: CodeArray, speaking: bool) -> CodeArray | None:
+        """Adds a frame and whether there is speech at its end.
+
+        Args:
+            codes: int64 [codebooks].
+            speaking: see VoiceActivity, with its default parameters.
+
+        Returns:
+            The turn that this frame ends, int64 [codebooks, frames]; None if it ends none.
+        """
+        self._frames.append(codes)
+        ended = self.speaking and not speaking
+        self.speaking = speaking
+        if ended:
+            turn = np.stack(list(self._frames)[:-_CUT], axis=1)
+            self._frames.clear()
+            return turn
+        while not speaking and len(self._frames) > _BEFORE:
+            self._frames.popleft()
+        return None

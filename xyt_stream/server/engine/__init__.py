@@ -1,1 +1,4 @@
-"""One thread that steps all streams on the device, and the streams themselves."""
+"""Steps all streams together on the device, in one thread.
+
+slots -> device -> engine -> slot_stream -> fanout; each file builds on those before it.
+"""

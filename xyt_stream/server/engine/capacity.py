@@ -1,35 +1,41 @@
-"""How many sessions this machine carries in real time."""
+"""Measures how many sessions this machine serves in real time."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.streaming.codec import Codec
 
-HEADROOM = 0.5  # of real time that a full step may take: who has just missed one waits for the next
+HEADROOM = 0.5  # share of real time for a full step: a frame that just misses one waits for two
 MOST = 256
-_STEPS = 5  # timed, after one that is not
+_STEPS = 5  # timed steps, after one that is not timed
 
 
 def capacity(codec: Codec, *, lookahead: int = 0) -> int:
-    """Streams whose steps, encoding and decoding, take at most HEADROOM of real time; or 1."""
+    """The most streams whose common step takes at most HEADROOM of real time; at least 1."""
     budget = FRAME_SECONDS * HEADROOM
     slots, seconds = 1, _step_seconds(codec, 1, lookahead)
     while slots < MOST:
-        twice = _step_seconds(codec, 2 * slots, lookahead)
-        if twice > budget:
-            more = (budget - seconds) / max(twice - seconds, 1e-9)
-            return slots + max(0, int(slots * more))
-        slots, seconds = 2 * slots, twice
+        doubled = _step_seconds(codec, 2 * slots, lookahead)
+        if doubled > budget:
+            share = (budget - seconds) / max(doubled - seconds, 1e-9)
+            return slots + max(0, int(slots * share))
+        slots, seconds = 2 * slots, doubled
     return slots
 
 
-def _step_seconds(codec: Codec, slots: int, lookahead: int) -> float:
-    """What one step of so many streams takes."""
+def _step_seconds(
+    codec: Codec,
+    slots: int,
+    lookahead: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Median seconds that a step of so many streams takes, encoding and decoding."""
     encoder = codec.stream_encoder(slots, lookahead=lookahead)
     decoder = codec.stream_decoder(slots, lookahead=lookahead)
     device = codec.device
@@ -37,7 +43,7 @@ def _step_seconds(codec: Codec, slots: int, lookahead: int) -> float:
     pcm = torch.zeros(slots, codec.frame_samples_in, device=device)
     taken = []
     for _ in range(1 + _STEPS):
-        started = time.perf_counter()
+        started = clock()
         decoder.step(encoder.step(pcm, active), active).cpu()
-        taken.append(time.perf_counter() - started)
+        taken.append(clock() - started)
     return statistics.median(taken[1:])

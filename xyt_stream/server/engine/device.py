@@ -1,4 +1,4 @@
-"""The encoder and the decoder of all slots, and the steps that they take together."""
+"""Runs the encoder and the decoder of all slots, one common step at a time."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ WARM_ROWS = 32
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step made, by rows."""
+    """The results of one step, by rows."""
 
     codes: CodeArray  # [rows, codebooks]
-    sound: Samples | None  # [rows, frame_samples_out]; only of those that were decoded
+    sound: Samples | None  # [rows, frame_samples_out]; only decoded rows are valid
     tail: Samples | None  # [slots, delay_samples]
     times: tuple[float, float, float]  # seconds: before encoding, after it, and after decoding
 
 
 class Device:
-    """Belongs to the thread that takes the steps, once that has been started.
+    """The device's side of the engine. Once the engine has started, only its thread may call it.
 
     Args:
         codec: the loaded model.
-        slots: how many streams there may be at once.
-        lookahead: frames of the future that a bidirectional model waits for.
+        slots: number of concurrent streams.
+        lookahead: frames of future context that a bidirectional model waits for.
 
     Attributes:
-        pcm, codes: what the next step is fed with, by rows: float32 [slots, frame_samples_in] and
-            int64 [slots, codebooks], where the device can read it by itself.
+        pcm, codes: the next step's input by rows, float32 [slots, frame_samples_in] and int64
+            [slots, codebooks], in memory that the device can read directly.
         encoder, decoder: of all slots.
     """
 
@@ -53,16 +53,16 @@ class Device:
         self.codes = staging(slots, codec.num_codebooks, dtype=torch.int64)
         self._made_codes = staging(slots, codec.num_codebooks, dtype=torch.int64)
         self._made_sound = staging(slots, codec.frame_samples_out)
-        # Codes that decoders hear before they speak, by slot: [slots, codebooks, lead].
+        # Codes that prime each decoder: [slots, codebooks, lead].
         self._lead_codes = torch.zeros(
             slots, codec.num_codebooks, self.decoder.lead, dtype=torch.int64
         )
 
     def warm_up(self) -> None:
-        """Takes a step of every size once, beforehand: on a CPU the first takes twice as long.
+        """Takes a step of every size up to WARM_ROWS once: on a CPU the first takes twice as long.
 
-        Steps of more than WARM_ROWS are so long by themselves that their first may take its time.
-        On a GPU steps are captured when the encoder and the decoder are made.
+        Larger steps are long enough that a slow first one does not matter. On a GPU the encoder and
+        the decoder capture their steps when they are made.
         """
         if not self._picks:
             return
@@ -75,14 +75,17 @@ class Device:
 
     @property
     def _picks(self) -> bool:
-        """Whether a step takes the rows that have a frame and no others.
+        """Whether a step computes only the rows that have a frame.
 
-        On a CPU a row more is time lost. On a GPU it costs next to nothing, and nothing is copied.
+        On a CPU each extra row costs time. On a GPU it costs next to nothing and saves a copy.
         """
         return self._codec.device.type == "cpu" and self._codec.causal
 
     def step(self, work: Work, lead: Samples | None) -> Batch:
-        """What `pcm` and `codes` become; `lead` is what fresh encoders hear first, by rows."""
+        """Runs a step on `pcm` and `codes`.
+
+        `lead`, float32 [rows, lead_samples], primes the fresh encoders.
+        """
         for source, target in work.moves:
             self.encoder.move(source, target)
             self.decoder.move(source, target)
@@ -90,8 +93,8 @@ class Device:
         began = time.monotonic()
         if work.encoded.any():
             self._encode(work, codes, lead)
-        encoded = time.monotonic()  # the codes are here: no device is still at it
-        self._hear(work, codes)
+        encoded = time.monotonic()  # the codes have arrived, so the device is done
+        self._feed_decoder(work, codes)
         sound = tail = None
         if work.decoded.any():
             sound = self._decode(work)
@@ -101,7 +104,7 @@ class Device:
         return Batch(codes.numpy().copy(), sound, tail, times)
 
     def _encode(self, work: Work, codes: Tensor, lead: Samples | None) -> None:
-        """Puts the codes of the rows that are encoded into [rows, codebooks]."""
+        """Encodes the rows with sound; writes their codes into `codes`, int64 [rows, codebooks]."""
         if work.fresh.any():
             fresh = self._masked(work.fresh)
             self.encoder.reset(fresh)
@@ -115,7 +118,7 @@ class Device:
         codes[rows] = self._fetch(made, self._made_codes, rows, chosen)
 
     def _decode(self, work: Work) -> Samples:
-        """Sound of the rows that are decoded; other rows mean nothing."""
+        """Decodes the rows that are due, float32 [rows, frame_samples_out]; others are undefined"""
         rows, active, chosen = self._rows(work.decoded)
         fed = self._transfers.up(_choose(self.codes, active, chosen))
         made = self.decoder.step(fed, active, chosen)
@@ -123,8 +126,8 @@ class Device:
         sound[rows] = self._fetch(made, self._made_sound, rows, chosen).numpy()
         return sound
 
-    def _hear(self, work: Work, codes: Tensor) -> None:
-        """What decoders hear before they speak."""
+    def _feed_decoder(self, work: Work, codes: Tensor) -> None:
+        """Resets, primes and drains decoders, and keeps the codes that will prime them."""
         if work.starts.any():
             self.decoder.reset(self._masked(work.starts))
         if not self.decoder.lead:
@@ -139,17 +142,17 @@ class Device:
         self._lead_codes[slots, :, place] = codes[early]
 
     def _rows(self, mask: Mask) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Which rows are in the mask, and the `active` and `chosen` of a step for them."""
+        """Indices of the masked rows, and the arguments `active` and `chosen` of their step."""
         rows = torch.from_numpy(np.flatnonzero(mask))
         if self._picks:
             return rows, torch.ones(len(rows), dtype=torch.bool), rows
-        count = int(rows[-1]) + 1  # no more of the first rows than reach the mask's last one
+        count = int(rows[-1]) + 1  # rows up to the mask's last one
         active = torch.zeros(count, dtype=torch.bool)
         active[rows] = True
         return rows, self._transfers.up(active), None
 
     def _fetch(self, made: Tensor, staging: Tensor, rows: Tensor, chosen: Tensor | None) -> Tensor:
-        """What a step made of `rows`, on the host until the next one."""
+        """A step's results for `rows` on the host, valid until the next step."""
         arrived = self._transfers.down(made, staging[: len(made)]).wait()
         return arrived[rows] if chosen is None else arrived
 
@@ -169,5 +172,5 @@ class Device:
 
 
 def _choose(rows: Tensor, active: Tensor, chosen: Tensor | None) -> Tensor:
-    """What a step is fed with, out of all rows."""
+    """A step's input, out of all rows."""
     return rows[: len(active)] if chosen is None else rows[chosen]

@@ -1,7 +1,7 @@
-"""The thread that owns the device: every step takes one frame of each slot that has one waiting.
+"""Steps all slots in one thread: each step takes one frame of every slot that has one waiting.
 
-The event loop writes frames into a slot's ring and the thread takes them out. A step costs what the
-slots in use cost, and an idle engine sleeps.
+The event loop writes frames into a slot's ring and the thread takes them out. A step's cost grows
+with the slots in use, and an idle engine sleeps.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ from xyt_stream.server.engine.worker import Worker
 from xyt_stream.streaming.codec import Codec
 
 LONGEST_WAIT = 0.008  # seconds that a step waits at most for the frames of other slots
-WAIT_SHARE = 0.25  # of a step's own time that it waits for them
-BUSY_RETRY = 5.0  # seconds after which it makes sense to ask again for a slot
+WAIT_SHARE = 0.25  # of the last step's own time that it waits for them
+BUSY_RETRY = 5.0  # seconds after which a refused client may ask again for a slot
 
 _log = logging.getLogger(__name__)
 
 
-class Tenant(Protocol):
-    """Whoever holds a slot; called on the event loop."""
+class SlotOwner(Protocol):
+    """Holds a slot and receives its results. Called on the event loop's thread."""
 
-    def stepped(self, codes: CodeArray | None, sound: Samples | None, starts: bool) -> None:
-        """What a step made of the slot.
+    def on_step(self, codes: CodeArray | None, sound: Samples | None, starts: bool) -> None:
+        """Takes the results of a step.
 
         Args:
             codes: of the slot's next frame, int64 [codebooks]; None where only sound is left.
             sound: of the next frame that the decoder gives out, float32 [frame_samples_out].
-            starts: the decoder began with these codes.
+            starts: whether the decoder began with these codes.
         """
 
-    def ended(self, tail: Samples) -> None:
-        """After the last frame: the decoder's tail, float32 [delay_samples]."""
+    def on_end(self, tail: Samples) -> None:
+        """Takes the decoder's tail, float32 [delay_samples], which follows the last frame."""
 
-    def failed(self) -> None:
-        """The device failed in a step with this slot; no more will come."""
+    def on_error(self) -> None:
+        """The device has failed in a step with this slot: no more results come."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step, for whoever keeps figures.
+class StepFigures:
+    """Durations of one step, for metrics.
 
     Attributes:
-        seconds: that it took.
-        frames: that were taken.
-        turnaround: seconds from a frame's arrival until its step was done, [frames].
+        seconds: that the step took.
+        frames: that it took from slots.
+        turnaround: seconds from each frame's arrival until the step's results, [frames].
     """
 
     seconds: float
@@ -67,16 +67,16 @@ class Step:
 class Engine:
     """A fixed pool of slots on one device.
 
-    All methods are for the event loop's thread; `start` says which loop that is.
+    All methods are for the event loop's thread; results come to the loop that runs at `start`.
 
     Args:
         codec: the loaded model.
-        slots: how many streams there may be at once.
-        lookahead: frames of the future that a bidirectional model waits for.
-        on_step: told of every step that took frames.
+        slots: number of concurrent streams.
+        lookahead: frames of future context that a bidirectional model waits for.
+        on_step: called after each step that took frames.
 
     Attributes:
-        timings: of the latest steps.
+        timings: durations of the latest steps.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Engine:
         slots: int,
         *,
         lookahead: int = 0,
-        on_step: Callable[[Step], None] = lambda step: None,
+        on_step: Callable[[StepFigures], None] = lambda step: None,
     ) -> None:
         self.codec = codec
         self.slots = slots
@@ -93,9 +93,9 @@ class Engine:
         self._on_step = on_step
         self._device = Device(codec, slots, lookahead)
         self._free = list(range(slots))
-        self._tenants: list[Tenant | None] = [None] * slots
+        self._owners: list[SlotOwner | None] = [None] * slots
         self._worker = Worker("xyt-engine", self._run)
-        self._wake = self._worker.wake  # what waits belongs to whoever holds it
+        self._wake = self._worker.wake  # guards `_waiting`
         self._waiting = Slots(
             slots,
             frame_samples=codec.frame_samples_in,
@@ -105,15 +105,15 @@ class Engine:
         )
 
     def warm_up(self) -> None:
-        """Takes a step of every size once, before `start`: see Device."""
+        """Takes a step of every size once, before `start`; see Device."""
         self._device.warm_up()
 
     def start(self) -> None:
-        """Starts the thread; results come to the running event loop."""
+        """Starts the thread; results come to the event loop that runs now."""
         self._worker.start()
 
     def stop(self) -> None:
-        """Ends the thread after the step it is in."""
+        """Ends the thread after its current step."""
         self._worker.stop()
 
     @property
@@ -123,11 +123,12 @@ class Engine:
 
     @property
     def free_slots(self) -> int:
+        """Number of slots that nobody holds."""
         return len(self._free)
 
     @property
     def lead_samples(self) -> int:
-        """Samples that a slot's encoder hears before its first frame."""
+        """Samples that a slot's encoder needs before its first frame."""
         return self._device.encoder.lead
 
     @property
@@ -140,11 +141,11 @@ class Engine:
         """Algorithmic delay of encoding and of decoding, in seconds."""
         return self._device.encoder.delay, self._device.decoder.delay
 
-    def open(self, tenant: Tenant, *, from_codes: bool) -> int:
-        """A fresh slot, fed with codes or with sound.
+    def open_slot(self, owner: SlotOwner, *, from_codes: bool) -> int:
+        """Takes a free slot and returns its number; it is fed with codes or with sound.
 
         Raises:
-            ProtocolError: busy.
+            ProtocolError: busy: no slot is free.
         """
         if not self._free:
             raise protocol_error(
@@ -153,36 +154,36 @@ class Engine:
                 retry_after=BUSY_RETRY,
             )
         slot = self._free.pop()
-        self._tenants[slot] = tenant
+        self._owners[slot] = owner
         with self._wake:
             self._waiting.open(slot, from_codes=from_codes)
         return slot
 
-    def close(self, slot: int) -> None:
-        """Gives the slot back, whatever is still in it."""
-        self._tenants[slot] = None
+    def close_slot(self, slot: int) -> None:
+        """Frees a slot and drops all that waits in it."""
+        self._owners[slot] = None
         with self._wake:
             self._waiting.close(slot)
         self._free.append(slot)
 
-    def decode(self, slot: int, wanted: bool) -> None:
-        """Whether frames from now on are decoded; turned on, the decoder starts afresh."""
+    def set_decoding(self, slot: int, wanted: bool) -> None:
+        """Turns decoding of the next frames on or off; see Slots."""
         with self._wake:
-            self._waiting.decode(slot, wanted)
+            self._waiting.set_decoding(slot, wanted)
 
     def prime(self, slot: int, samples: Samples) -> None:
-        """What a slot's encoder hears before its first frame: float32 [lead_samples]."""
+        """Gives a slot's encoder its lookahead, float32 [lead_samples]."""
         with self._wake:
             self._waiting.lead[slot] = samples
 
     def push(self, slot: int, frame: Samples | CodeArray) -> None:
-        """One frame, float32 [frame_samples_in] or int64 [codebooks]; at most RING may wait."""
+        """Adds a frame to a slot's ring; see Slots."""
         with self._wake:
             self._waiting.push(slot, frame, time.monotonic())
             self._wake.notify()
 
     def end(self, slot: int, left: int = 0, last: Samples | None = None) -> None:
-        """No more frames but `last`: `left` frames come out, that one included, and the tail."""
+        """Ends a slot's input; see Slots."""
         with self._wake:
             self._waiting.end(slot, left, last, time.monotonic())
             self._wake.notify()
@@ -195,16 +196,17 @@ class Engine:
                 batch = self._device.step(work, lead)
             except Exception:
                 _log.exception("a step failed on the device")
-                self._worker.tell(self._fail, work)
+                self._worker.post(self._fail, work)
             else:
                 seconds = time.monotonic() - started
-                self._worker.tell(self._deliver, work, batch, seconds)
+                self._worker.post(self._deliver, work, batch, seconds)
 
     def _wait_for_work(self) -> bool:
+        """Waits until a step is worth taking; False: the thread must end."""
         with self._wake:
             self._wake.wait_for(lambda: self._worker.closing or self._waiting.waiting)
-            # Frames of a slot come every 80 ms, so it is known who is worth waiting for.
-            wait = min(LONGEST_WAIT, WAIT_SHARE * self.timings.last)
+            # A slot's frames come every 80 ms, so the ones that are about to come are known.
+            wait = min(LONGEST_WAIT, WAIT_SHARE * self.timings.last_step)
             deadline = time.monotonic() + wait
             while not self._worker.closing and (now := time.monotonic()) < deadline:
                 if not self._waiting.expected(
@@ -215,37 +217,37 @@ class Engine:
             return not self._worker.closing
 
     def _gather(self) -> tuple[Work, Samples | None]:
-        """The next step, and what fresh encoders hear first, float32 [rows, lead_samples]."""
+        """The next step, and the lookahead of fresh encoders, float32 [rows, lead_samples]."""
         with self._wake:
             work = self._waiting.take(self._device.pcm.numpy(), self._device.codes.numpy())
             return work, self._waiting.lead[work.slots] if work.fresh.any() else None
 
-    def _tenants_of(self, work: Work, rows: Mask) -> Iterator[tuple[int, Tenant]]:
-        """(row, tenant) of some rows, without slots that have changed hands since."""
+    def _owners_of(self, work: Work, rows: Mask) -> Iterator[tuple[int, SlotOwner]]:
+        """(row, owner) of some rows, without slots that have changed hands since the step."""
         for row in np.flatnonzero(rows).tolist():
             slot = int(work.slots[row])
-            tenant = self._tenants[slot]
-            if tenant is not None and self._waiting.tenancy(slot) == work.tenancy[row]:
-                yield row, tenant
+            owner = self._owners[slot]
+            if owner is not None and self._waiting.generation(slot) == work.generation[row]:
+                yield row, owner
 
     def _deliver(self, work: Work, batch: Batch, seconds: float) -> None:
         if work.stepped.any():
             began, encoded, decoded = batch.times
-            self.timings.took(
+            self.timings.record_step(
                 seconds,
                 encoded - began if work.encoded.any() else None,
                 decoded - encoded if work.decoded.any() else None,
             )
             waited = time.monotonic() - work.waited_since[work.stepped]
-            self._on_step(Step(seconds, len(waited), waited.tolist()))
-        for row, tenant in self._tenants_of(work, work.stepped | work.decoded):
+            self._on_step(StepFigures(seconds, len(waited), waited.tolist()))
+        for row, owner in self._owners_of(work, work.stepped | work.decoded):
             codes = batch.codes[row] if work.stepped[row] else None
             sound = batch.sound[row] if batch.sound is not None and work.decoded[row] else None
-            tenant.stepped(codes, sound, bool(work.starts[row]))
+            owner.on_step(codes, sound, bool(work.starts[row]))
         if batch.tail is not None:
-            for row, tenant in self._tenants_of(work, work.ended):
-                tenant.ended(batch.tail[row])
+            for row, owner in self._owners_of(work, work.ended):
+                owner.on_end(batch.tail[row])
 
     def _fail(self, work: Work) -> None:
-        for _, tenant in self._tenants_of(work, work.stepped | work.decoded | work.ended):
-            tenant.failed()
+        for _, owner in self._owners_of(work, work.stepped | work.decoded | work.ended):
+            owner.on_error()

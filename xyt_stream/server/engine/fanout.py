@@ -1,4 +1,4 @@
-"""All who hear one voice."""
+"""Passes one stream on to any number of listeners that come and go."""
 
 from __future__ import annotations
 
@@ -8,68 +8,74 @@ from typing import Protocol
 
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.engine.slot_stream import Length, Listener, Sound
+from xyt_stream.server.engine.slot_stream import DecodedFrame, Length, Listener
 
 
-class Member(Listener, Protocol):
-    """Who hears a voice that may be cut off."""
+class InterruptibleListener(Listener, Protocol):
+    """Receives a stream that can be interrupted."""
 
-    def clear(self) -> None:
-        """What was heard last is to be dropped, as far as it has not been played."""
+    def on_interruption(self) -> None:
+        """Drops what was received and not played yet."""
 
 
-class Audience:
-    """A listener that passes on what it hears.
+class Fanout:
+    """A listener that passes everything on to other listeners. For the event loop's thread.
 
     Args:
-        listeners: who is there from the beginning.
-        changed: told when somebody has come or gone.
-        over: told when the voice has ended.
+        listeners: present from the beginning.
+        on_change: called when a listener has joined or left.
+        on_over: called when the stream has ended or failed.
     """
 
     def __init__(
         self,
-        *listeners: Member,
-        changed: Callable[[], None] = lambda: None,
-        over: Callable[[], None] = lambda: None,
+        *listeners: InterruptibleListener,
+        on_change: Callable[[], None] = lambda: None,
+        on_over: Callable[[], None] = lambda: None,
     ) -> None:
         self._listeners = set(listeners)
-        self._changed = changed
-        self._over = over
+        self._on_change = on_change
+        self._on_over = on_over
 
     @contextmanager
-    def join(self, listener: Member) -> Iterator[None]:
-        """`listener` hears what is said from now on."""
+    def join(self, listener: InterruptibleListener) -> Iterator[None]:
+        """Passes the stream on to `listener` while the block runs."""
         self._listeners.add(listener)
-        self._changed()
+        self._on_change()
         try:
             yield
         finally:
             self._listeners.remove(listener)
-            self._changed()
+            self._on_change()
 
     @property
     def wants_sound(self) -> bool:
+        """Whether any listener wants sound."""
         return any(listener.wants_sound for listener in self._listeners)
 
-    def read(self, index: int, codes: CodeArray) -> None:
+    def on_codes(self, index: int, codes: CodeArray) -> None:
+        """Passes codes on; see Listener."""
         for listener in self._listeners:
-            listener.read(index, codes)
+            listener.on_codes(index, codes)
 
-    def hear(self, sound: Sound) -> None:
+    def on_audio(self, frame: DecodedFrame) -> None:
+        """Passes sound on; see Listener."""
         for listener in self._listeners:
-            listener.hear(sound)
+            listener.on_audio(frame)
 
-    def over(self, tail: Samples, length: Length) -> None:
-        self._over()
+    def on_end(self, tail: Samples, length: Length) -> None:
+        """Passes the end on; see Listener."""
+        self._on_over()
         for listener in self._listeners:
-            listener.over(tail, length)
+            listener.on_end(tail, length)
 
-    def clear(self) -> None:
+    def on_interruption(self) -> None:
+        """Passes an interruption on; see InterruptibleListener."""
         for listener in self._listeners:
-            listener.clear()
+            listener.on_interruption()
 
-    def failed(self) -> None:
-        self._over()
+    def on_error(self) -> None:
+        """Passes a failure on; see Listener."""
+        self._on_over()
         for listener in self._listeners:
-            listener.failed()
+            listener.on_error()

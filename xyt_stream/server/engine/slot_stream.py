@@ -1,38 +1,48 @@
-"""One stream of sound on its way through the engine to whoever listens to it."""
+"""Feeds one stream through a slot of the engine and passes the results to a listener.
+
+A slot stream counts frames in both directions: it holds the sender back while the slot's ring is
+full, and it aligns the decoder's output with the input's frames.
+"""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from xyt_stream.audio import Samples, scaled_length
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.engine.engine import Engine
 from xyt_stream.server.engine.slots import RING
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long a voice is in all, exactly: samples at its own rate."""
+    """The exact length of a whole stream.
+
+    Attributes:
+        samples: at `rate`.
+        rate: Hz.
+    """
 
     samples: int
-    rate: int  # Hz
+    rate: int
 
     def at(self, rate: int) -> int:
-        """The same in samples at another rate."""
+        """The length in samples at another rate, Hz."""
         return scaled_length(self.samples, self.rate, rate)
 
 
 @dataclass(frozen=True)
-class Sound:
-    """What the decoder made of one frame of a voice.
+class DecodedFrame:
+    """The sound that the decoder gives out for one frame of a stream.
 
     Attributes:
-        index: the frame's, counted from the voice's beginning.
-        samples: float32 [samples] at the codec's output rate.
-        start: where `samples` begin, in samples since the voice began.
-        length: of the whole voice, once it is known: what goes beyond it is padding.
+        index: of the frame, counted from the stream's beginning.
+        samples: float32 [n] at the codec's output rate.
+        start: position of `samples`, in samples since the stream's beginning.
+        length: of the whole stream, None until it is known; samples beyond it are padding.
     """
 
     index: int
@@ -42,131 +52,158 @@ class Sound:
 
 
 class Listener(Protocol):
-    """Whoever hears a voice. Called on the event loop, which it must not block."""
+    """Receives a stream. Called on the event loop's thread, which it must not block."""
 
     @property
     def wants_sound(self) -> bool:
-        """Whether the voice must be decoded."""
+        """Whether the stream must be decoded for this listener."""
 
-    def read(self, index: int, codes: CodeArray) -> None:
-        """The next frame's codes, int64 [codebooks]; frames count from the voice's beginning."""
+    def on_codes(self, index: int, codes: CodeArray) -> None:
+        """Takes the next frame's codes, int64 [codebooks]; `index` counts from 0."""
 
-    def hear(self, sound: Sound) -> None:
-        """The next frame's sound; with a lookahead it comes some frames after its codes."""
+    def on_audio(self, frame: DecodedFrame) -> None:
+        """Takes the next frame's sound; with a lookahead it comes some frames after its codes."""
 
-    def over(self, tail: Samples, length: Length) -> None:
-        """The voice has ended; `tail`, float32 [samples], follows the last frame's sound."""
+    def on_end(self, tail: Samples, length: Length) -> None:
+        """The stream has ended: `tail`, float32 [n], follows the last frame's sound."""
 
-    def failed(self) -> None:
-        """A fault of the device has cut the voice off."""
+    def on_error(self) -> None:
+        """The device has failed: no more of this stream comes."""
 
 
-class Voice:
-    """Holds a slot of the engine until its last sound was heard, or `close`.
+@dataclass(frozen=True)
+class CallbackListener:
+    """A listener made of functions.
+
+    Attributes:
+        follows: the listener whose `wants_sound` this one has, too.
+        on_codes, on_audio, on_end, on_error: see Listener.
+    """
+
+    follows: Listener
+    on_codes: Callable[[int, CodeArray], None]
+    on_audio: Callable[[DecodedFrame], None]
+    on_end: Callable[[Samples, Length], None]
+    on_error: Callable[[], None]
+
+    @property
+    def wants_sound(self) -> bool:
+        """Whether the followed listener wants sound."""
+        return self.follows.wants_sound
+
+
+class SlotStream:
+    """One stream in a slot of the engine, which it holds until its end or until `close`.
+
+    All methods are for the event loop's thread.
 
     Args:
-        from_codes: whether it is fed with codes, or with sound.
+        engine: steps the slot.
+        listener: receives codes and sound.
+        from_codes: whether frames pushed are codes; otherwise they are sound.
 
     Raises:
-        ProtocolError: busy.
+        ProtocolError: busy: no slot is free.
     """
 
     def __init__(self, engine: Engine, listener: Listener, *, from_codes: bool) -> None:
         self._engine = engine
         self._listener = listener
-        self._slot: int | None = engine.open(self, from_codes=from_codes)
-        self._pushed = 0
-        self._stepped = 0
-        self._sounded = 0  # the frame whose sound comes next
-        self._origin = 0  # the frame at which the decoder began
+        self._slot: int | None = engine.open_slot(self, from_codes=from_codes)
+        self._pushed = 0  # frames
+        self._stepped = 0  # frames whose codes are known
+        self._decoded = 0  # index of the frame that the decoder gives out next
+        self._origin = 0  # index of the frame at which the decoder began
         self._primed = False
         self._length: Length | None = None
-        self._moved = asyncio.Event()
-        self.refresh()
+        self._stepped_on = Signal()
+        self.update_decoding()
 
-    def refresh(self) -> None:
-        """Decodes from now on if the listener wants sound now, and not if it does not."""
+    def update_decoding(self) -> None:
+        """Starts or stops decoding, as the listener's `wants_sound` now says."""
         if self._slot is not None:
-            self._engine.decode(self._slot, self._listener.wants_sound)
+            self._engine.set_decoding(self._slot, self._listener.wants_sound)
 
     def prime(self, samples: Samples) -> None:
-        """What the encoder hears before the first frame: float32 [lead_samples] of the engine."""
+        """Gives the encoder its lookahead, float32 [lead_samples], before the first frame."""
         if self._slot is not None:
             self._engine.prime(self._slot, samples)
             self._primed = True
 
     async def push(self, frame: Samples | CodeArray) -> None:
-        """One frame, float32 [frame_samples_in] or int64 [codebooks]; waits while many wait."""
-        await self._room()
-        self.put(frame)
+        """Adds a frame, float32 [frame_samples_in] or int64 [codebooks]; waits for a free place."""
+        await self._drain()
+        self.push_nowait(frame)
 
-    def put(self, frame: Samples | CodeArray) -> None:
-        """The same for who knows that fewer than RING frames wait."""
+    def push_nowait(self, frame: Samples | CodeArray) -> None:
+        """Adds a frame as `push` does; the caller knows that fewer than RING frames wait."""
         if self._slot is not None:
             self._engine.push(self._slot, frame)
             self._pushed += 1
 
-    async def finish(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
-        """The voice is `length` long.
+    async def end(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
+        """Ends the stream; its listener still receives all of it.
 
         Args:
-            left: frames that come of it beyond those pushed.
-            last: the first of them, padded, if it holds any sound.
+            length: of the whole stream.
+            left: frames that the encoder gives out beyond those pushed.
+            last: the first of them, float32 [frame_samples_in], padded; None if it is silence.
         """
-        await self._room()
-        self.end(length, left, last)
+        await self._drain()
+        self.end_nowait(length, left, last)
 
-    def end(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
-        """The same for who knows that fewer than RING frames wait, or has no `last`."""
+    def end_nowait(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
+        """Ends as `end` does; at most RING - 1 frames may wait, except without `last`."""
         self._length = length
         if self._slot is not None:
             self._engine.end(self._slot, left, last)
 
-    def break_off(self) -> None:
-        """The voice ends with the last whole frame; it is still heard to its end."""
+    def end_early(self) -> None:
+        """Ends the stream after the last whole frame, unless it has ended already."""
         if self._length is None:
             codec = self._engine.codec
-            whole = self._engine.lead_samples // codec.frame_samples_in if self._primed else 0
-            samples = (self._pushed + whole) * codec.frame_samples_in
-            self.end(Length(samples, codec.input_rate), whole)
+            lead = self._engine.lead_samples // codec.frame_samples_in if self._primed else 0
+            samples = (self._pushed + lead) * codec.frame_samples_in
+            self.end_nowait(Length(samples, codec.input_rate), lead)
 
     def close(self) -> None:
-        """Nobody wants the rest."""
+        """Gives the slot back at once; the listener receives nothing more."""
         if self._slot is not None:
-            self._engine.close(self._slot)
+            self._engine.close_slot(self._slot)
             self._slot = None
 
-    def stepped(self, codes: CodeArray | None, sound: Samples | None, starts: bool) -> None:
+    def on_step(self, codes: CodeArray | None, sound: Samples | None, starts: bool) -> None:
+        """Passes on the results of a step; see SlotOwner."""
         if starts:
-            self._origin = self._sounded = self._stepped
+            self._origin = self._decoded = self._stepped
         if codes is not None:
             self._stepped += 1
-            self._moved.set()
-            self._listener.read(self._stepped - 1, codes)
+            self._stepped_on.notify()
+            self._listener.on_codes(self._stepped - 1, codes)
         if sound is not None:
-            self._sounded += 1
-            samples, start = self._aligned(self._sounded - 1, sound)
-            self._listener.hear(Sound(self._sounded - 1, samples, start, self._length))
+            self._decoded += 1
+            samples, start = self._align(self._decoded - 1, sound)
+            self._listener.on_audio(DecodedFrame(self._decoded - 1, samples, start, self._length))
 
-    def ended(self, tail: Samples) -> None:
+    def on_end(self, tail: Samples) -> None:
+        """Gives the slot back and passes on the decoder's tail; see SlotOwner."""
         self.close()
         assert self._length is not None
-        self._listener.over(self._aligned(self._sounded, tail)[0], self._length)
+        self._listener.on_end(self._align(self._decoded, tail)[0], self._length)
 
-    def failed(self) -> None:
+    def on_error(self) -> None:
+        """Gives the slot back and ends every wait; see SlotOwner."""
         self.close()
         self._stepped = self._pushed
-        self._moved.set()
-        self._listener.failed()
+        self._stepped_on.notify()
+        self._listener.on_error()
 
-    async def _room(self) -> None:
-        """Waits until the slot can hold one more frame."""
-        while self._pushed - self._stepped >= RING:
-            self._moved.clear()
-            await self._moved.wait()
+    async def _drain(self) -> None:
+        """Waits until the slot's ring has a free place."""
+        await self._stepped_on.wait_for(lambda: self._pushed - self._stepped < RING)
 
-    def _aligned(self, index: int, sound: Samples) -> tuple[Samples, int]:
-        """What lies after the decoder's beginning, and where in the voice that is."""
+    def _align(self, index: int, sound: Samples) -> tuple[Samples, int]:
+        """Cuts off samples before the decoder's beginning; returns the rest and its position."""
         frame_samples = self._engine.codec.frame_samples_out
         start = index * frame_samples - self._engine.delay_samples
         skip = min(max(0, self._origin * frame_samples - start), len(sound))

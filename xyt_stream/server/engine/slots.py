@@ -1,8 +1,8 @@
-"""What waits in each slot, and what the next step has to do about it: arrays, no loop over slots.
+"""Holds the frames that wait in each slot and plans the next step, in arrays without a slot loop.
 
-A slot is what a tenant holds, for as long as it stays. A row is a slot's place on the device: rows
-in use are always the first ones, so that a step costs what the slots in use cost. When a slot is
-given back, the last row moves into its place.
+An owner holds a slot from `open` to `close`. A row is a slot's place on the device: the rows in use
+are always the first ones, so a step's cost grows with the slots in use. When a slot is freed, the
+last row moves into its place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
 
-RING = 16  # frames that may wait in a slot
+RING = 16  # frames; the places in each slot's ring
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -23,28 +23,29 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Work:
-    """What one step has to do, row by row; everything is [rows].
+    """The plan of one step, row by row; every array is [rows].
 
     Attributes:
-        moves: rows that change their place first, (from, to).
-        slots: which slot a row holds, and which of the slot's tenants (`tenancy`).
-        waited_since: when the frame was pushed, seconds of the caller's clock.
-        stepped: a frame was taken.
-        encoded: and is sound.
-        fresh: the encoder starts anew, with the slot's lead.
-        closing, left: the encoder has `left` frames to give out, this one included.
-        decoded: sound comes of it.
-        starts: the decoder starts anew.
-        hears: the codes of this frame go to the decoder; `place` is where in the slot's lead,
-            until that is complete.
-        primed: the decoder begins to speak, with the slot's lead.
-        drains, rest: the decoder has heard all and has `rest` frames left, this one included.
-        ended: nothing is left but the tail.
+        moves: rows that change their place before the step, (from, to).
+        slots: the slot in each row.
+        generation: counts the slot's owners; it tells this owner's results from the next one's.
+        waited_since: time at which the frame was pushed, seconds of the caller's clock.
+        stepped: a frame was taken from the ring.
+        encoded: the frame is sound and goes through the encoder.
+        fresh: the encoder is reset and primed with the slot's lead first.
+        closing, left: the encoder's input has ended; `left` frames come out, this one included.
+        decoded: the decoder gives out a frame of sound.
+        starts: the decoder is reset first.
+        fed: the frame's codes go into the decoder.
+        place: index of the frame in the decoder's lead while that fills up, otherwise -1.
+        primed: the decoder's lead is complete and primes it now.
+        drains, rest: the decoder's input has ended; `rest` frames come out, this one included.
+        ended: only the decoder's tail is left.
     """
 
     moves: list[tuple[int, int]]
     slots: Ints
-    tenancy: Ints
+    generation: Ints
     waited_since: npt.NDArray[np.float64]
     stepped: Mask
     encoded: Mask
@@ -53,7 +54,7 @@ class Work:
     left: Ints
     decoded: Mask
     starts: Mask
-    hears: Mask
+    fed: Mask
     place: Ints
     primed: Mask
     drains: Mask
@@ -62,14 +63,17 @@ class Work:
 
 
 class Slots:
-    """The slots of an engine. Not for several threads at once: the engine holds a lock.
+    """The rings and the streaming state of all slots. Not thread-safe: the engine holds a lock.
 
     Args:
-        count: how many.
-        frame_samples: in a frame of sound.
-        codebooks: in a frame of codes.
-        encoder_lead: samples that an encoder hears before its first frame.
-        decoder_lead: frames that a decoder hears before it speaks.
+        count: number of slots.
+        frame_samples: samples in a frame of sound.
+        codebooks: codes in a frame of codes.
+        encoder_lead: samples that an encoder needs before its first frame.
+        decoder_lead: frames that a decoder needs before its first sound.
+
+    Attributes:
+        lead: what primes each encoder, float32 [count, encoder_lead].
     """
 
     def __init__(
@@ -91,10 +95,10 @@ class Slots:
 
         self._rows = np.zeros(count, np.int64)  # the slot in each row
         self._used = 0  # rows
-        self._row_held = np.zeros(count, np.bool_)  # by slot: it has a row
+        self._row_held = np.zeros(count, np.bool_)  # by slot: whether it has a row
 
         self._open = np.zeros(count, np.bool_)
-        self._tenancy = np.zeros(count, np.int64)  # counts a slot's tenants
+        self._generation = np.zeros(count, np.int64)  # changes with a slot's owner
         self._written = np.zeros(count, np.int64)  # frames put into the ring since `open`
         self._taken = np.zeros(count, np.int64)
         self._last_push = np.zeros(count)
@@ -106,33 +110,36 @@ class Slots:
         self._silent_from = np.zeros(count, np.int64)  # frames from here on are silence
         self._decoding = np.zeros(count, np.bool_)
         self._starts = np.zeros(count, np.bool_)
-        self._heard = np.zeros(count, np.int64)  # frames, since the decoder started
+        self._fed = np.zeros(count, np.int64)  # frames into the decoder since its start
         self._rest = np.zeros(count, np.int64)  # frames to drain; -1 before it is known
 
     def open(self, slot: int, *, from_codes: bool) -> None:
-        """A fresh stream in a slot that is free."""
+        """Starts a fresh stream in a free slot, fed with codes or with sound."""
         self._open[slot] = self._fresh[slot] = True
-        self._tenancy[slot] += 1
+        self._generation[slot] += 1
         self._from_codes[slot] = from_codes
-        self._written[slot] = self._taken[slot] = self._heard[slot] = 0
+        self._written[slot] = self._taken[slot] = self._fed[slot] = 0
         self._ending[slot] = self._decoding[slot] = self._starts[slot] = False
         self._close_at[slot] = self._rest[slot] = -1
         self._silent_from[slot] = np.iinfo(np.int64).max
         self.lead[slot] = 0
 
     def close(self, slot: int) -> None:
-        """The slot is free, whatever is still in it."""
+        """Frees a slot and drops all that waits in it."""
         self._open[slot] = self._ending[slot] = False
-        self._tenancy[slot] += 1
+        self._generation[slot] += 1
         self._written[slot] = self._taken[slot] = 0
 
-    def decode(self, slot: int, wanted: bool) -> None:
-        """Whether frames from now on are decoded; turned on, the decoder starts afresh."""
+    def set_decoding(self, slot: int, wanted: bool) -> None:
+        """Turns decoding of the next frames on or off; turned on, the decoder is reset."""
         self._starts[slot] |= wanted and not self._decoding[slot]
         self._decoding[slot] = wanted
 
     def push(self, slot: int, frame: Samples | CodeArray, now: float) -> None:
-        """One frame, float32 [frame_samples] or int64 [codebooks]; at most RING may wait."""
+        """Adds a frame, float32 [frame_samples] or int64 [codebooks]; at most RING may wait.
+
+        `now` is in seconds of the caller's clock.
+        """
         assert self._written[slot] - self._taken[slot] < RING
         row = slot * RING + self._written[slot] % RING
         (self._codes if self._from_codes[slot] else self._pcm)[row] = frame
@@ -140,7 +147,10 @@ class Slots:
         self._written[slot] += 1
 
     def end(self, slot: int, left: int, last: Samples | None, now: float) -> None:
-        """`left` frames come out after those that wait: `last`, if there is one, then silence."""
+        """Ends a slot's input: `left` more frames follow, first `last` if given, then silence.
+
+        `last` is float32 [frame_samples].
+        """
         self._close_at[slot] = start = self._written[slot]
         if last is not None:
             self.push(slot, last, now)
@@ -153,21 +163,26 @@ class Slots:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether any slot has something for a step to do."""
         return bool((self._written > self._taken).any() or self._ending.any())
 
     def expected(self, after: float, before: float) -> bool:
-        """Whether a frame is due soon, somewhere: the last one came between these two times."""
+        """Whether an idle slot is due for a frame: its last one came between these two times."""
         idle = (self._written == self._taken) & self._open & (self._written > 0) & ~self._ending
         return bool((idle & (self._last_push > after) & (self._last_push < before)).any())
 
-    def tenancy(self, slot: int) -> int:
-        """Which of its tenants a slot has now."""
-        return int(self._tenancy[slot])
+    def generation(self, slot: int) -> int:
+        """A number that changes whenever the slot's owner does."""
+        return int(self._generation[slot])
 
     def take(self, pcm: Samples, codes: CodeArray) -> Work:
-        """The next step: one frame of each slot that has one, into `pcm` and `codes`, by rows."""
-        moves = self._settle()
+        """Plans the next step and takes one frame of each slot that has one.
+
+        Args:
+            pcm: receives the frames of sound, float32 [count, frame_samples], by rows.
+            codes: receives the frames of codes, int64 [count, codebooks], by rows.
+        """
+        moves = self._assign_rows()
         slots = self._rows[: self._used].copy()
         taken = self._taken[slots]
         stepped = self._written[slots] > taken
@@ -177,48 +192,48 @@ class Slots:
         np.take(self._codes, ring, axis=0, out=codes[: len(slots)], mode="clip")
         pcm[: len(slots)][taken >= self._silent_from[slots]] = 0
         from_codes = stepped & self._from_codes[slots]
-        codes[: len(slots)][~from_codes] = 0  # a code that no codebook has fails a whole step
+        codes[: len(slots)][~from_codes] = 0  # stale codes out of range would fail the whole step
         encoded = stepped & ~from_codes
 
         decoding = self._decoding[slots]
-        hears = stepped & decoding
-        starts = hears & self._starts[slots]
-        heard = np.where(self._starts[slots], 0, self._heard[slots])
+        fed = stepped & decoding
+        starts = fed & self._starts[slots]
+        count = np.where(self._starts[slots], 0, self._fed[slots])  # frames in the decoder
         lead = self._decoder_lead
         drains = ending & decoding & (self._rest[slots] < 0)
-        rest = np.where(drains, np.minimum(heard, lead), self._rest[slots])
+        rest = np.where(drains, np.minimum(count, lead), self._rest[slots])
         drains &= rest > 0
-        speaks = (hears & (heard >= lead)) | (ending & decoding & (rest > 0))
-        ended = ending & ~speaks
+        gives_out = (fed & (count >= lead)) | (ending & decoding & (rest > 0))
+        ended = ending & ~gives_out
         work = Work(
             moves=moves,
             slots=slots,
-            tenancy=self._tenancy[slots],
+            generation=self._generation[slots],
             waited_since=self._pushed_at[ring],
             stepped=stepped,
             encoded=encoded,
             fresh=encoded & self._fresh[slots],
             closing=encoded & (taken == self._close_at[slots]),
             left=self._left[slots],
-            decoded=speaks,
+            decoded=gives_out,
             starts=starts,
-            hears=hears,
-            place=np.where(hears & (heard < lead), heard, -1),
-            primed=(hears & (heard == lead)) | (drains & (heard <= lead)),
+            fed=fed,
+            place=np.where(fed & (count < lead), count, -1),
+            primed=(fed & (count == lead)) | (drains & (count <= lead)),
             drains=drains,
             rest=rest,
             ended=ended,
         )
         self._taken[slots] += stepped
         self._fresh[slots] &= ~encoded
-        self._starts[slots] &= ~hears
-        self._heard[slots] = np.minimum(heard + hears, lead + 1)
-        self._rest[slots] = rest - (ending & speaks)
+        self._starts[slots] &= ~fed
+        self._fed[slots] = np.minimum(count + fed, lead + 1)
+        self._rest[slots] = rest - (ending & gives_out)
         self._ending[slots] &= ~ended
         return work
 
-    def _settle(self) -> list[tuple[int, int]]:
-        """Rows of slots that were given back are filled up from behind; new slots come last."""
+    def _assign_rows(self) -> list[tuple[int, int]]:
+        """Fills the rows of freed slots from behind and appends new slots; returns the moves."""
         moves = []
         rows = self._rows
         for row in np.flatnonzero(~self._open[rows[: self._used]])[::-1].tolist():

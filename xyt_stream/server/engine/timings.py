@@ -1,63 +1,82 @@
-"""How long the engine's latest steps took."""
+"""Keeps the durations of the engine's latest steps and answers."""
 
 from __future__ import annotations
 
 import collections
 import time
+from collections.abc import Callable
 
 import numpy as np
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.protocol.messages import CodingTimes, StepTimes
 
-_KEPT = 1024  # durations behind `step_ms`
-_RECENT = 16  # steps that tell how things are going
-_LATELY = 10.0  # seconds that they may lie back
+_STEPS = 1024  # durations behind `step_ms`
+_ANSWERS = 4096  # durations behind `answer_ms`
+_RECENT = 16  # steps behind `load` and `coding_ms`
+_RECENT_SECONDS = 10.0  # age beyond which they no longer count as load
 
 
 class Timings:
-    """Of steps that took frames."""
+    """Durations of steps that took frames. For the event loop's thread.
 
-    def __init__(self) -> None:
-        self._step_ms: collections.deque[float] = collections.deque(maxlen=_KEPT)
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._step_ms: collections.deque[float] = collections.deque(maxlen=_STEPS)
         self._recent: collections.deque[tuple[float, float]] = collections.deque(maxlen=_RECENT)
         self._encode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._decode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
+        self._answer_ms: collections.deque[float] = collections.deque(maxlen=_ANSWERS)
 
-    def took(self, seconds: float, encoding: float | None, decoding: float | None) -> None:
-        """A step took so long, and its halves; None where there was nothing for one to do."""
+    def record_step(self, seconds: float, encoding: float | None, decoding: float | None) -> None:
+        """Adds a step's seconds, and those of its halves; None for a half that was skipped."""
         self._step_ms.append(seconds * 1e3)
-        self._recent.append((time.monotonic(), seconds))
+        self._recent.append((self._clock(), seconds))
         if encoding is not None:
             self._encode_ms.append(encoding * 1e3)
         if decoding is not None:
             self._decode_ms.append(decoding * 1e3)
 
+    def record_answer(self, seconds: float) -> None:
+        """Adds the seconds from reading a frame until its result was written to the client."""
+        self._answer_ms.append(seconds * 1e3)
+
     @property
-    def last(self) -> float:
+    def last_step(self) -> float:
         """Seconds that the latest step took; 0 before the first."""
         return self._step_ms[-1] / 1e3 if self._step_ms else 0.0
 
     def step_ms(self) -> StepTimes | None:
-        """How long the latest steps took; None before the first."""
+        """Median and 99th percentile of the latest steps, in ms; None before the first."""
         if not self._step_ms:
             return None
         median, p99 = np.percentile(np.array(self._step_ms), (50, 99))
         return StepTimes(median=float(median), p99=float(p99))
 
     def coding_ms(self) -> CodingTimes | None:
-        """How long the latest steps encoded and decoded; None before the first."""
+        """Mean times of encoding and of decoding in the latest steps; None before the first."""
         if not self._step_ms:
             return None
         return CodingTimes(encode=_mean(self._encode_ms), decode=_mean(self._decode_ms))
 
+    def answer_ms(self) -> dict[str, float] | None:
+        """p50, p99 and max of the latest answers, in ms; None before the first."""
+        if not self._answer_ms:
+            return None
+        p50, p99, most = np.percentile(np.array(self._answer_ms), (50, 99, 100))
+        return {"p50": float(p50), "p99": float(p99), "max": float(most)}
+
     @property
     def load(self) -> float:
-        """The latest steps' time as a share of real time; at 1 the device cannot keep up.
+        """The latest steps' time as a share of real time; from 1 on the device falls behind.
 
-        0 where there were too few lately: what is long ago must not keep anybody out.
+        It is 0 while too few steps are recent: old steps must not keep anybody out.
         """
-        if len(self._recent) < _RECENT or time.monotonic() - self._recent[0][0] > _LATELY:
+        if len(self._recent) < _RECENT or self._clock() - self._recent[0][0] > _RECENT_SECONDS:
             return 0.0
         return float(np.median([seconds for _, seconds in self._recent])) / FRAME_SECONDS
 

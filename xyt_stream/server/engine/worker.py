@@ -1,4 +1,4 @@
-"""A thread beside the event loop."""
+"""Runs a thread beside the event loop and posts its results back to the loop."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 
 class Worker:
-    """Works off what the event loop leaves for it, and tells the loop what came of it.
+    """A thread with a condition to wait on and a way back to the event loop.
 
     Args:
         name: of the thread.
-        run: all that the thread does; it returns soon after `closing` is set.
+        run: the thread's function; it must return soon after `closing` is set.
 
     Attributes:
-        wake: guards what is left for the thread, which waits on it; notified when there is more.
-        closing: whether the thread shall end; belongs to whoever holds `wake`.
+        wake: guards the thread's input; the thread waits on it, the event loop notifies it.
+        closing: whether the thread must end; guarded by `wake`.
     """
 
     def __init__(self, name: str, run: Callable[[], None]) -> None:
@@ -26,23 +26,23 @@ class Worker:
         self._thread = threading.Thread(target=run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Starts the thread; what it tells comes to the running event loop."""
+        """Starts the thread; `post` calls go to the event loop that runs now."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    def stop(self, patience: float | None = None) -> None:
-        """Ends the thread after what it is at, for which it has so many seconds; None: for ever."""
+    def stop(self, timeout: float | None = None) -> None:
+        """Ends the thread after its current step; waits for that, at most `timeout` seconds."""
         with self.wake:
             self.closing = True
             self.wake.notify()
-        self._thread.join(patience)
+        self._thread.join(timeout)
 
     @property
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def tell(self, callback: Callable[..., None], *args: Any) -> None:
-        """From the thread: the event loop calls it, unless all is about to end."""
+    def post(self, callback: Callable[..., None], *args: Any) -> None:
+        """Has the event loop call `callback`, unless `closing` is set. For the worker's thread."""
         if not self.closing:
             self._loop.call_soon_threadsafe(callback, *args)

@@ -1,1 +1,4 @@
-"""Sessions that speak the OpenAI Realtime protocol with the model in this process."""
+"""Holds sessions of the OpenAI Realtime protocol, with the model in this process.
+
+turn_detector -> input_buffer, output -> session; each file builds on those before it.
+"""

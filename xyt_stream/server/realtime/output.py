@@ -1,4 +1,4 @@
-"""What the model says, sorted into frames in which it speaks and frames in which it does not."""
+"""Splits the model's sound into the stretches in which it speaks and those in which it does not."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Callable
 
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.engine.slot_stream import Length, Sound
+from xyt_stream.server.engine.slot_stream import DecodedFrame, Length
 
 
-class Mouth:
-    """Hears the model's voice, which goes on in every frame, silent or not.
+class OutputSplitter:
+    """A listener for the model's stream, which has sound in every frame, codes only in speech.
 
     Sound lags behind its frame by the decoder's delay, so the end of a frame comes with the next.
+    Called on the event loop's thread; so are the callbacks.
 
     Args:
-        frame_samples: of the voice.
-        speaks: told the sound of frames in which the model speaks, float32 [n].
-        silent: told the sound of those in which it does not.
-        failed: told when the voice was cut off.
+        frame_samples: samples in a frame of the stream.
+        on_speech: called with sound in which the model speaks, float32 [n].
+        on_silence: called with sound in which it does not, float32 [n].
+        on_failure: called when the device or the model has failed.
     """
 
     wants_sound = True
@@ -27,37 +28,41 @@ class Mouth:
         self,
         frame_samples: int,
         *,
-        speaks: Callable[[Samples], None],
-        silent: Callable[[Samples], None],
-        failed: Callable[[], None],
+        on_speech: Callable[[Samples], None],
+        on_silence: Callable[[Samples], None],
+        on_failure: Callable[[], None],
     ) -> None:
         self._frame_samples = frame_samples
-        self._speaks = speaks
-        self._silent = silent
-        self._failed = failed
-        self._spoken: set[int] = set()
+        self._on_speech = on_speech
+        self._on_silence = on_silence
+        self._on_failure = on_failure
+        self._speaking: set[int] = set()  # indices of frames in which the model speaks
 
-    def read(self, index: int, codes: CodeArray) -> None:
-        self._spoken.add(index)
+    def on_codes(self, index: int, codes: CodeArray) -> None:
+        """Notes that the model speaks in this frame; see Listener."""
+        self._speaking.add(index)
 
-    def hear(self, sound: Sound) -> None:
-        last, now = (sound.index - 1 in self._spoken), (sound.index in self._spoken)
-        end_of_last = max(0, sound.index * self._frame_samples - sound.start)
+    def on_audio(self, frame: DecodedFrame) -> None:
+        """Splits a frame's sound where the frame before it ends; see Listener."""
+        last, now = (frame.index - 1 in self._speaking), (frame.index in self._speaking)
+        end_of_last = max(0, frame.index * self._frame_samples - frame.start)
         if last == now:
             end_of_last = 0
-        self._tell(last, sound.samples[:end_of_last])
-        self._tell(now, sound.samples[end_of_last:])
-        self._spoken.discard(sound.index - 1)
+        self._pass_on(last, frame.samples[:end_of_last])
+        self._pass_on(now, frame.samples[end_of_last:])
+        self._speaking.discard(frame.index - 1)
 
-    def over(self, tail: Samples, length: Length) -> None:
-        pass  # the session is over, too
+    def on_end(self, tail: Samples, length: Length) -> None:
+        """Does nothing: the stream ends with its session; see Listener."""
 
-    def failed(self) -> None:
-        self._failed()
+    def on_error(self) -> None:
+        """Reports the failure; see Listener."""
+        self._on_failure()
 
-    def clear(self) -> None:
-        self._spoken.clear()
+    def on_interruption(self) -> None:
+        """Treats all sound that still comes as silence; see InterruptibleListener."""
+        self._speaking.clear()
 
-    def _tell(self, speaks: bool, samples: Samples) -> None:
+    def _pass_on(self, speaks: bool, samples: Samples) -> None:
         if len(samples):
-            (self._speaks if speaks else self._silent)(samples)
+            (self._on_speech if speaks else self._on_silence)(samples)

@@ -1,4 +1,4 @@
-"""One Realtime session: its limits, its conversation with the model, and the client's events."""
+"""One client's session of the Realtime protocol: its events and its conversation with the model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import collections
 import logging
 import time
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
@@ -29,175 +29,181 @@ from xyt_stream.protocol.realtime.client_events import (
     parse_event,
 )
 from xyt_stream.protocol.realtime.server_events import ServerEvents
+from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.duplex.vad import SpeechDetector
-from xyt_stream.server.realtime.input_buffer import Ear
-from xyt_stream.server.realtime.output import Mouth
-from xyt_stream.server.realtime.turn_detector import Turns
-from xyt_stream.server.sessions.framing import SoundIntake
-
-if TYPE_CHECKING:
-    from xyt_stream.server.service import Service
+from xyt_stream.server.realtime.input_buffer import InputBuffer
+from xyt_stream.server.realtime.output import OutputSplitter
+from xyt_stream.server.realtime.turn_detector import TurnDetector
+from xyt_stream.server.sessions.framing import SoundFramer
+from xyt_stream.server.sessions.resources import Resources
 
 _log = logging.getLogger(__name__)
 
 
 class RealtimeSession:
-    """What a client has in the server, from its handshake to its end.
+    """A client's state in the server; see AnySession for the interface. It cannot be resumed.
 
     Args:
-        service: whose session it is.
-        address: where it comes from.
-        detector: of speech, its own while it lasts.
-
-    Attributes:
-        id: for logs and questions.
-        key: unique.
-        began: seconds of the monotonic clock.
-        parked: never: these sessions cannot be resumed.
-        over: set when everything of it is given back.
-        verdict: why it must end, once it must.
+        resources: of the server.
+        address: of the client.
+        detector: goes to the server's pool at the session's end.
 
     Raises:
-        ProtocolError: not_allowed, as there is no model here; busy, too_many.
+        ProtocolError: not_allowed: this server has no model; busy, too_many.
     """
 
-    parked = False
+    suspended = False
 
-    def __init__(self, service: Service, address: str, detector: SpeechDetector) -> None:
-        self.began = self._heard_at = time.monotonic()
-        self.over = asyncio.Event()
-        self.verdict: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
-        self._service = service
-        self._out: collections.deque[str] = collections.deque()
-        self._changed = asyncio.Event()
-        self._pace = Pace(service.limits.ahead)
-        codec, engine = service.engine.codec, service.engine
-        self._dialogue = ServerEvents(
-            model=service.host.name if service.host else "",
+    def __init__(self, resources: Resources, address: str, detector: SpeechDetector) -> None:
+        self.began = self._received_at = time.monotonic()
+        self.closed = asyncio.Event()
+        self.failure: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
+        self._resources = resources
+        self._outgoing: collections.deque[str] = collections.deque()
+        self._changed = Signal()
+        self._pace = Pace(resources.limits.ahead)
+        codec, engine = resources.engine.codec, resources.engine
+        self._events = ServerEvents(
+            model=resources.runner.name if resources.runner else "",
             rate=codec.output_rate,
             send=self._send,
-            cancel_output=self._hush,
+            cancel_output=self._cancel_output,
             played=lambda: self._conversation.played,
         )
-        self.id = self.key = self._dialogue.id
-        self._ear = Ear(self._dialogue, Turns(detector), self._hear)
-        self._mouth = Mouth(
+        self.id = self.key = self._events.id
+        self._input = InputBuffer(self._events, TurnDetector(detector), self._feed)
+        self._output = OutputSplitter(
             codec.frame_samples_out,
-            speaks=self._dialogue.on_speech,
-            silent=self._dialogue.on_silence,
-            failed=lambda: self.cut(protocol_error("internal", "The model has failed.")),
+            on_speech=self._events.on_speech,
+            on_silence=self._events.on_silence,
+            on_failure=lambda: self.abort(protocol_error("internal", "The model has failed.")),
         )
-        self._reader = AudioDecoder(self._dialogue.settings.input, INPUT_RATE)
+        self._decoder = AudioDecoder(self._events.settings.input, INPUT_RATE)
         with ExitStack() as stack:
-            stack.enter_context(service.gate.session(address))
+            stack.enter_context(resources.gate.session(address))
             self._conversation = stack.enter_context(
-                service.rooms.converse(None, self._mouth, self.id)
+                resources.rooms.add_user(None, self._output, self.id)
             )
+            stack.callback(resources.detectors.give_back, detector)
             self._held = stack.pop_all()
-        self._intake = SoundIntake(
+        self._framer = SoundFramer(
             self._conversation,
             codec.input_rate,
             codec.input_rate,
             codec.frame_samples_in,
             engine.lead_samples,
         )
-        self._feeder = asyncio.create_task(self._feed())
-        self._dialogue.open()
+        self._feeding = asyncio.create_task(self._run_input())
+        self._events.open()
 
     @property
     def queued(self) -> int:
-        """Events that wait for the client's connection."""
-        return len(self._out)
+        """Number of events queued for the client."""
+        return len(self._outgoing)
 
-    async def next(self) -> str:
-        """The next event for the client."""
-        while not self._out:
-            await self._change()
-        event = self._out.popleft()
-        self._changed.set()
-        return event
+    @contextmanager
+    def attach(self) -> Iterator[asyncio.Future[None]]:
+        """Serves the only connection that the session has; see AnySession."""
+        yield asyncio.get_running_loop().create_future()
 
     async def receive(self, data: str | bytes) -> None:
-        """A client's message; the next one may be read when this is done."""
-        self._heard_at = time.monotonic()
+        """Takes an event of the client's, and answers a wrong one with `error`; see AnySession."""
+        self._received_at = time.monotonic()
         event, event_id, error = parse_event(data)
         if event is not None:
             try:
-                await self._do(event)
+                await self._handle(event)
             except EventError as refused:
                 error = refused
         if error is not None:
-            self._dialogue.refuse(error, event_id)
-        await self._room()
-        await self._ear.room()
+            self._events.refuse(error, event_id)
+        await self._drain()
+        await self._input.drain()
+
+    async def next(self) -> str:
+        """Waits for the next event for the client; see AnySession."""
+        await self._changed.wait_for(lambda: bool(self._outgoing))
+        event = self._outgoing.popleft()
+        self._changed.notify()
+        return event
 
     def check(self, now: float) -> None:
-        """Ends the session if it has gone on for too long."""
-        limits = self._service.limits
+        """Ends the session if a time limit has passed; see AnySession."""
+        limits = self._resources.limits
         if limits.session_time and now - self.began > limits.session_time:
-            self.cut(protocol_error("time_over"))
-        elif limits.idle_time and now - self._heard_at > limits.idle_time:
-            self.cut(protocol_error("idle"))
+            self.abort(protocol_error("time_over"))
+        elif limits.idle_time and now - self._received_at > limits.idle_time:
+            self.abort(protocol_error("idle"))
 
-    def leave(self, error: ProtocolError) -> None:
-        """The server goes away."""
-        self.cut(error)
+    def drain(self, error: ProtocolError) -> None:
+        """Ends the session now: a conversation is never done; see AnySession."""
+        self.abort(error)
 
-    def cut(self, error: ProtocolError) -> None:
-        """Ends the session, by its connection."""
-        if not self.verdict.done():
-            self.verdict.set_result(error)
+    def abort(self, error: ProtocolError) -> None:
+        """Ends the session, by its connection; see AnySession."""
+        if not self.failure.done():
+            self.failure.set_result(error)
 
-    def part(self, error: ProtocolError) -> list[str]:
-        """The session must end: the events that the client is still sent."""
-        self._dialogue.fail(error)
-        last = list(self._out)
-        self._out.clear()
+    def fail(self, error: ProtocolError) -> list[str]:
+        """Closes the session; returns the events that the client is still sent; see AnySession."""
+        self._events.fail(error)
+        last = list(self._outgoing)
+        self._outgoing.clear()
+        self.close(error.name)
         return last
 
-    def close(self, why: str) -> None:
-        """Gives everything back."""
-        if not self.over.is_set():
-            self.over.set()
-            self._feeder.cancel()
-            self._held.close()
-            self._service.forget(self, why)
+    def disconnected(self) -> None:
+        """Closes the session; see AnySession."""
+        self.close("disconnected")
 
-    async def _do(self, event: ClientEvent) -> None:
-        dialogue, ear = self._dialogue, self._ear
+    def close(self, reason: str) -> None:
+        """Gives everything back; see AnySession. Call it when `receive` and `next` have ended."""
+        if not self.closed.is_set():
+            self.closed.set()
+            self._feeding.cancel()
+            self._held.close()
+            self._resources.on_closed(self, reason)
+
+    async def _handle(self, event: ClientEvent) -> None:
+        """Carries out a client's event.
+
+        Raises:
+            EventError: it cannot be carried out; the session goes on.
+        """
+        events, buffer = self._events, self._input
         if isinstance(event, InputAppend):
-            await ear.append(self._reader.decode(event.audio))
+            await buffer.append(self._decoder.decode(event.audio))
         elif isinstance(event, InputCommit):
-            if not dialogue.settings.live:
-                await ear.append(self._reader.flush())
-            ear.commit(lambda error: dialogue.refuse(error, event.event_id))
+            if not events.settings.live:
+                await buffer.append(self._decoder.flush())
+            buffer.commit(lambda error: events.refuse(error, event.event_id))
         elif isinstance(event, InputClear):
-            self._reader.flush()
-            ear.clear()
+            self._decoder.flush()
+            buffer.clear()
         elif isinstance(event, SessionUpdate):
-            dialogue.update(event)
-            if dialogue.settings.input != self._reader.format:
-                self._reader = AudioDecoder(dialogue.settings.input, INPUT_RATE)
+            events.update(event)
+            if events.settings.input != self._decoder.format:
+                self._decoder = AudioDecoder(events.settings.input, INPUT_RATE)
         elif isinstance(event, ItemCreate):
-            if not dialogue.can_append_after(event.previous_item_id):
+            if not events.can_append_after(event.previous_item_id):
                 raise EventError(
                     "not_supported", "Items come after all others.", "previous_item_id"
                 )
-            ear.add(self._sound_of(event.item), event.item.id)
+            buffer.add_item(self._sound_of(event.item), event.item.id)
         elif isinstance(event, ItemTruncate):
-            dialogue.truncate(event)
+            events.truncate(event)
         elif isinstance(event, ResponseCreate):
-            dialogue.create(event)
-            ear.answer()
+            events.create(event)
+            buffer.request_response()
         elif isinstance(event, ResponseCancel):
-            dialogue.cancel(event)
+            events.cancel(event)
 
     def _sound_of(self, item: NewItem) -> Samples:
-        """All that an item says, float32 [n].
+        """All sound of an item, float32 [n] at 16 kHz.
 
         Raises:
-            EventError: it is not the user's sound.
+            EventError: the item is not the user's sound.
         """
         sound = b"".join(part.audio or b"" for part in item.content)
         kinds = {part.type for part in item.content}
@@ -207,36 +213,33 @@ class RealtimeSession:
                 "This model hears only sound: give a user's message of input_audio.",
                 "item.content" if item.role == "user" else "item.type",
             )
-        reader = AudioDecoder(self._dialogue.settings.input, INPUT_RATE)
-        return np.concatenate([reader.decode(sound), reader.flush()])
+        decoder = AudioDecoder(self._events.settings.input, INPUT_RATE)
+        return np.concatenate([decoder.decode(sound), decoder.flush()])
 
-    async def _feed(self) -> None:
+    async def _run_input(self) -> None:
         try:
-            await self._ear.run()
+            await self._input.run()
         except Exception:
             _log.exception("a session failed")
-            self.cut(protocol_error("internal"))
+            self.abort(protocol_error("internal"))
 
-    async def _hear(self, frame: Samples) -> None:
-        await self._room()
+    async def _feed(self, frame: Samples) -> None:
+        """Gives the model a frame, as fast as the limits and the client's reading allow."""
+        await self._drain()
         await self._pace.spend(FRAME_SECONDS)
-        await self._intake.push(frame)
+        await self._framer.push(frame)
 
-    async def _room(self) -> None:
+    async def _drain(self) -> None:
         """Waits until the client has read enough to be sent more."""
-        while len(self._out) >= self._service.limits.queue:
-            await self._change()
+        limit = self._resources.limits.queue
+        await self._changed.wait_for(lambda: len(self._outgoing) < limit)
 
-    def _hush(self, played: int | None) -> None:
-        self._conversation.clear(played=played)
+    def _cancel_output(self, played: int | None) -> None:
+        self._conversation.interrupt(played=played)
         if played is None:
-            self._ear.hush()
+            self._input.cancel_response()
 
     def _send(self, event: str) -> None:
-        self._out.append(event)
-        self._ear.notice()
-        self._changed.set()
-
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
+        self._outgoing.append(event)
+        self._input.update()
+        self._changed.notify()

@@ -1,75 +1,75 @@
-"""Finds where a user begins and ends to speak."""
+"""Finds the user's turns, as the Realtime protocol's `server_vad` describes them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from xyt_stream.audio import INPUT_RATE, Samples
 from xyt_stream.protocol.realtime.settings import ServerVad
-from xyt_stream.server.duplex.vad import SpeechDetector
-
-_ONSET = 0.09  # seconds of speech that begin a turn: a cough is shorter
+from xyt_stream.server.duplex.vad import SpeechDetector, VADParams, VoiceActivity
 
 
 @dataclass(frozen=True)
-class Started:
-    """The user has begun to speak."""
+class SpeechStarted:
+    """The user begins to speak.
 
-    ms: int  # since the first sound of all; the padding before speech included
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """The user is silent."""
+    Attributes:
+        ms: since the session's first sound, the padding before the speech included.
+    """
 
     ms: int
 
 
-class Turns:
-    """Hears all that a user sends, in pieces of any size.
+@dataclass(frozen=True)
+class SpeechStopped:
+    """The user has stopped speaking.
 
     Attributes:
-        speaking: whether the user does.
+        ms: since the session's first sound.
+    """
+
+    ms: int
+
+
+class TurnDetector:
+    """Finds turns in all sound that a user sends, in chunks of any size.
+
+    Args:
+        detector: a fresh one.
     """
 
     def __init__(self, detector: SpeechDetector) -> None:
-        self.speaking = False
-        self._detector = detector
-        self._waiting = np.zeros(0, np.float32)  # less than a window
-        self._heard = 0  # samples
-        self._sure = 0  # samples in a row that were speech; while it speaks, that were not
+        self._vad = VoiceActivity(params=None, detector=detector)
 
-    def hear(self, samples: Samples, settings: ServerVad | None) -> list[Started | Stopped]:
-        """What float32 [n] more at 16 kHz tell. Without settings nobody asks, but time goes on."""
-        window = self._detector.window
-        waiting = np.concatenate([self._waiting, samples])
-        whole = len(waiting) // window * window
-        self._waiting = waiting[whole:]
-        found: list[Started | Stopped] = []
-        for piece in waiting[:whole].reshape(-1, window):
-            self._heard += window
-            if settings is not None and (event := self._judge(piece, settings)):
-                found.append(event)
-        return found
+    @property
+    def speaking(self) -> bool:
+        """Whether the user speaks."""
+        return self._vad.speaking
 
-    def reset(self) -> None:
-        """Whatever was said, the user is silent now."""
-        self.speaking = False
-        self._sure = 0
+    def push(
+        self, samples: Samples, settings: ServerVad | None
+    ) -> list[SpeechStarted | SpeechStopped]:
+        """Takes float32 [n] at 16 kHz; returns the starts and stops found in it.
 
-    def _judge(self, piece: Samples, settings: ServerVad) -> Started | Stopped | None:
-        speech = self._detector(piece) >= settings.threshold
-        self._sure = self._sure + len(piece) if speech != self.speaking else 0
-        patience = settings.silence_duration_ms / 1e3 if self.speaking else _ONSET
-        if self._sure == 0 or self._sure < patience * INPUT_RATE:
-            return None
-        self.speaking = not self.speaking
-        begun, self._sure = self._heard - self._sure, 0
-        if not self.speaking:
-            return Stopped(_ms(self._heard))
-        return Started(max(0, _ms(begun) - settings.prefix_padding_ms))
+        Without settings nothing is looked for, but time goes on.
+        """
+        padding_ms = 0
+        self._vad.params = None
+        if settings is not None:
+            padding_ms = settings.prefix_padding_ms
+            self._vad.params = VADParams(
+                confidence=settings.threshold, stop_secs=settings.silence_duration_ms / 1e3
+            )
+        return [
+            SpeechStarted(max(0, _ms(change.sample) - padding_ms))
+            if change.speaking
+            else SpeechStopped(_ms(change.sample))
+            for change in self._vad.push(samples)
+        ]
+
+    def stop(self) -> None:
+        """Ends the current turn at once."""
+        self._vad.stop()
 
 
 def _ms(samples: int) -> int:

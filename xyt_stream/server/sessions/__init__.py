@@ -1,1 +1,5 @@
-"""Sessions of xyt.v1: roles, rooms, and the queues in both directions."""
+"""Holds the sessions of xyt.v1: their queues in both directions, their roles and their rooms.
+
+send_queue -> rooms -> framing -> receive_queue, resources -> roles -> session; each file builds on
+those before it.
+"""

@@ -1,4 +1,4 @@
-"""What a client sends, cut into the frames that a voice takes."""
+"""Cuts a client's media into the frames that a stream takes."""
 
 from __future__ import annotations
 
@@ -9,118 +9,148 @@ import numpy as np
 from xyt_stream.audio import Samples, StreamResampler, fit_length, to_float32
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Cleared
-from xyt_stream.server.engine.slot_stream import Length, Voice
+from xyt_stream.server.engine.slot_stream import Length, SlotStream
 from xyt_stream.server.sessions.rooms import Room
-from xyt_stream.server.sessions.send_queue import Outlet
+from xyt_stream.server.sessions.send_queue import SendQueue
 
 
-class Spoken(Protocol):
-    """What takes frames of sound: a Voice, or a Conversation."""
+class FrameSink(Protocol):
+    """Takes frames of sound: a SlotStream, or a Conversation for its user."""
 
-    def prime(self, samples: Samples) -> None: ...
-    async def push(self, frame: Samples) -> None: ...
-    async def finish(self, length: Length, left: int = 0, last: Samples | None = None) -> None: ...
+    def prime(self, samples: Samples) -> None:
+        """Takes the encoder's lookahead; see SlotStream."""
+
+    async def push(self, frame: Samples) -> None:
+        """Takes a frame, float32 [frame_samples]; waits for a free place."""
+
+    async def end(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
+        """Ends the stream; see SlotStream."""
 
 
-class SoundIntake:
-    """Sound at any rate, in pieces of any size."""
+class SoundFramer:
+    """Cuts sound of any rate, in chunks of any size, into frames.
+
+    Args:
+        sink: takes the frames.
+        rate: Hz of the sound.
+        codec_rate: Hz of the frames.
+        frame_samples: samples in a frame.
+        lead: samples that the encoder needs before the first frame.
+    """
 
     def __init__(
-        self, voice: Spoken, rate: int, codec_rate: int, frame_samples: int, lead: int
+        self, sink: FrameSink, rate: int, codec_rate: int, frame_samples: int, lead: int
     ) -> None:
-        self._voice = voice
+        self._sink = sink
         self._rate = rate
         self._frame_samples = frame_samples
-        self._lead = lead  # samples that the encoder hears before the first frame
+        self._lead = lead
         self._primed = lead == 0
         self._resampler = StreamResampler(rate, codec_rate)
-        self._taken = 0
-        self._waiting = np.zeros(0, np.float32)  # less than a frame, or than the lead
+        self._taken = 0  # samples, at the client's rate
+        self._rest = np.zeros(0, np.float32)  # less than a frame, or than the lead
 
     async def take(self, media: Pcm | Codes) -> None:
+        """Takes a message of sound; waits while the sink does."""
         assert isinstance(media, Pcm)
         self._taken += len(media.samples)
         await self.push(self._resampler.push(to_float32(media.samples)))
 
-    async def finish(self) -> None:
-        await self.push(self._resampler.flush())
-        waiting, lead = self._waiting, self._lead
-        left = -(-(len(waiting) + (lead if self._primed else 0)) // self._frame_samples)
-        if not self._primed:
-            self._voice.prime(fit_length(waiting, lead))
-            waiting = waiting[:0]
-        last = fit_length(waiting, self._frame_samples) if len(waiting) else None
-        await self._voice.finish(Length(self._taken, self._rate), left, last)
-
     async def push(self, samples: Samples) -> None:
-        """float32 [n] at the codec's rate."""
-        samples = np.concatenate([self._waiting, samples])
+        """Takes float32 [n] at the codec's rate; waits while the sink does."""
+        samples = np.concatenate([self._rest, samples])
         if not self._primed and len(samples) >= self._lead:
-            self._voice.prime(samples[: self._lead])
+            self._sink.prime(samples[: self._lead])
             samples = samples[self._lead :]
             self._primed = True
         if not self._primed:
-            self._waiting = samples
+            self._rest = samples
             return
         whole = len(samples) // self._frame_samples * self._frame_samples
         for frame in samples[:whole].reshape(-1, self._frame_samples):
-            await self._voice.push(frame)
-        self._waiting = samples[whole:]
+            await self._sink.push(frame)
+        self._rest = samples[whole:]
+
+    async def finish(self) -> None:
+        """Pads the last frame and ends the stream."""
+        await self.push(self._resampler.flush())
+        rest, lead = self._rest, self._lead
+        left = -(-(len(rest) + (lead if self._primed else 0)) // self._frame_samples)
+        if not self._primed:
+            self._sink.prime(fit_length(rest, lead))
+            rest = rest[:0]
+        last = fit_length(rest, self._frame_samples) if len(rest) else None
+        await self._sink.end(Length(self._taken, self._rate), left, last)
 
 
-class CodesIntake:
-    """Codes, any number of frames at a time."""
+class CodeFramer:
+    """Cuts messages of codes into frames.
 
-    def __init__(self, voice: Voice, codec_rate: int, frame_samples: int) -> None:
-        self._voice = voice
+    Args:
+        sink: takes the frames.
+        codec_rate: Hz at which the codec decodes.
+        frame_samples: samples in a decoded frame.
+    """
+
+    def __init__(self, sink: SlotStream, codec_rate: int, frame_samples: int) -> None:
+        self._sink = sink
         self._rate = codec_rate
         self._frame_samples = frame_samples
-        self._taken = 0
+        self._taken = 0  # frames
 
     async def take(self, media: Pcm | Codes) -> None:
+        """Takes a message of codes; waits while the sink does."""
         assert isinstance(media, Codes)
         self._taken += media.codes.shape[1]
         for frame in media.codes.T:
-            await self._voice.push(frame)
+            await self._sink.push(frame)
 
     async def finish(self) -> None:
-        await self._voice.finish(Length(self._taken * self._frame_samples, self._rate))
+        """Ends the stream."""
+        await self._sink.end(Length(self._taken * self._frame_samples, self._rate))
 
 
-class AnswerIntake:
-    """What a model says in a room; it waits for the user to come, and to hear it.
+class AnswerFramer:
+    """Passes a remote model's codes to the conversation in its room, once there is one.
 
     Args:
-        outlet: the model's.
-        most: frames that may wait to be heard.
+        room: of the model.
+        send_queue: of the model's client.
+        limit: frames that may be queued in the conversation.
     """
 
-    def __init__(self, room: Room, outlet: Outlet, most: int) -> None:
+    def __init__(self, room: Room, send_queue: SendQueue, limit: int) -> None:
         self._room = room
-        self._outlet = outlet
-        self._most = most
-        self._clears = 0
+        self._send_queue = send_queue
+        self._limit = limit
+        self._interruptions = 0
 
     async def take(self, media: Pcm | Codes) -> None:
+        """Takes a message of codes; waits for a user, and for a free place in the conversation."""
         assert isinstance(media, Codes)
         if not media.codes.size:
             return
-        clears = self._clears
-        conversation = await self._room.arrival()
-        await conversation.room(self._most)
-        if clears == self._clears:
-            conversation.say(media.codes)
+        interruptions = self._interruptions
+        conversation = await self._room.wait_for_user()
+        await conversation.drain(self._limit)
+        if interruptions == self._interruptions:
+            conversation.add_model_frames(media.codes)
 
     async def finish(self) -> None:
-        self._outlet.stop()
+        """Ends the model's session."""
+        self._send_queue.end()
 
-    def clear(self, dropped: int) -> None:
-        """The model takes back what nobody has heard, `dropped` frames of it not said yet."""
-        self._clears += 1
+    def interrupt(self, dropped: int) -> None:
+        """Drops the model's speech that was not heard, at the model's own request.
+
+        Args:
+            dropped: frames that were dropped before they came here.
+        """
+        self._interruptions += 1
         if self._room.conversation is not None:
-            self._room.conversation.clear(dropped)
+            self._room.conversation.interrupt(dropped)
         else:
-            self._outlet.tell(Cleared(frame=0, played=0, dropped=dropped))
+            self._send_queue.put_control(Cleared(frame=0, played=0, dropped=dropped))
 
 
-Intake: TypeAlias = SoundIntake | CodesIntake | AnswerIntake
+Framer: TypeAlias = SoundFramer | CodeFramer | AnswerFramer

@@ -1,4 +1,4 @@
-"""What a client has sent and the server has not taken in yet."""
+"""Queues the media that a client has sent until the server has taken them in."""
 
 from __future__ import annotations
 
@@ -11,108 +11,120 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Ack, End
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, MESSAGE_OVERHEAD, AckPolicy
+from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
-from xyt_stream.server.sessions.framing import AnswerIntake, Intake
-from xyt_stream.server.sessions.send_queue import Outlet
+from xyt_stream.server.sessions.framing import AnswerFramer, Framer
+from xyt_stream.server.sessions.send_queue import SendQueue
 
-_MESSAGES = 4  # that wait for room in the engine, if nothing is acknowledged
-_MOST = 2 * MAX_UNACKNOWLEDGED  # bytes that wait for it, if all is
+_MAX_MESSAGES = 4  # queued messages from which on a client without acknowledgements is not read
+_MAX_BYTES = 2 * MAX_UNACKNOWLEDGED  # queued bytes from which on a client with them is refused
 
 
-class Inbox:
-    """Takes in messages in order, as fast as there is room and as the client may.
+class ReceiveQueue:
+    """Passes messages to a framer in order, as fast as it takes them and as limits allow.
+
+    For the event loop's thread.
 
     Args:
-        intake: of the client's role; None if it only hears.
-        outlet: the client's own; full, it holds its client back.
+        framer: of the session's role; None if the client only listens.
+        send_queue: the client's own; while it is full, nothing is taken in.
         rate: Hz of the client's sound.
-        ahead: seconds that the client may be ahead of real time.
-        acknowledges: whether the client is told what was taken in, and is always read.
+        pace: limits how far the client may be ahead of real time.
+        acknowledges: whether the client gets acknowledgements; then it is always read.
+        changed: notified whenever a message is added or taken in.
     """
 
     def __init__(
-        self, intake: Intake | None, outlet: Outlet, *, rate: int, ahead: float, acknowledges: bool
+        self,
+        framer: Framer | None,
+        send_queue: SendQueue,
+        *,
+        rate: int,
+        pace: Pace,
+        acknowledges: bool,
+        changed: Signal | None = None,
     ) -> None:
-        self._intake = intake
-        self._outlet = outlet
+        self._framer = framer
+        self._send_queue = send_queue
         self._rate = rate
-        self._pace = Pace(ahead)
+        self._pace = pace
         self._acknowledges = acknowledges
-        # Each with its bytes, and the last sequence number by then.
-        self._waiting: collections.deque[tuple[Pcm | Codes | End, int, int | None]]
-        self._waiting = collections.deque()
+        self._changed = changed or Signal()
+        # Each message with its bytes and the client's last sequence number at that time.
+        self._queue: collections.deque[tuple[Pcm | Codes | End, int, int | None]]
+        self._queue = collections.deque()
         self._bytes = 0
-        self._taken: int | None = None  # sequence number of what was taken in last
+        self._taken: int | None = None  # sequence number of the last message taken in
         self._ack_policy = AckPolicy()
-        self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """Number of queued messages."""
+        return len(self._queue)
 
-    async def room(self) -> None:
+    async def drain(self) -> None:
         """Waits until the client may be read on."""
-        while not self._acknowledges and len(self._waiting) >= _MESSAGES:
-            await self._change()
+        await self._changed.wait_for(lambda: self._acknowledges or len(self._queue) < _MAX_MESSAGES)
 
     def put(self, message: Pcm | Codes | End, size: int, received: int | None) -> None:
-        """A message of so many bytes; `received` is the last sequence number by then.
+        """Adds a message.
+
+        Args:
+            message: media or their end.
+            size: its bytes.
+            received: the client's last sequence number, this message included.
 
         Raises:
-            ProtocolError: not_allowed: these are media, and the client does not wait for
-                acknowledgements.
+            ProtocolError: not_allowed: the client does not wait for acknowledgements.
         """
-        if self._bytes > _MOST and not isinstance(message, End):
+        if self._bytes > _MAX_BYTES and not isinstance(message, End):
             raise protocol_error("not_allowed", "Too much was sent without an acknowledgement.")
         self._bytes += size + MESSAGE_OVERHEAD
-        self._waiting.append((message, size, received))
-        self._changed.set()
+        self._queue.append((message, size, received))
+        self._changed.notify()
 
-    def void(self) -> int:
-        """Codes that wait are not to be said; how many frames they are."""
+    def drop_codes(self) -> int:
+        """Empties the queued codes messages; returns the number of frames dropped."""
         dropped = 0
-        for index, (message, size, seq) in enumerate(self._waiting):
+        for index, (message, size, seq) in enumerate(self._queue):
             if isinstance(message, Codes):
                 dropped += message.codes.shape[1]
-                void = dataclasses.replace(message, codes=message.codes[:, :0])
-                self._waiting[index] = (void, size, seq)
+                empty = dataclasses.replace(message, codes=message.codes[:, :0])
+                self._queue[index] = (empty, size, seq)
         return dropped
 
-    async def acknowledgement(self) -> Ack:
-        """What to tell the client that was taken in, when it is time for that."""
-        while not self._ack_policy.due or self._taken is None:
-            await self._change()
+    def take_ack(self) -> Ack | None:
+        """The acknowledgement for what was taken in, if one is due; None otherwise."""
+        if not (self._acknowledges and self._ack_policy.due) or self._taken is None:
+            return None
         self._ack_policy.reset()
         return Ack(received=self._taken)
 
-    async def take_in(self) -> None:
-        """Until the client's end."""
+    async def run(self) -> None:
+        """Takes messages in until the client's end. Run it in one task."""
         while True:
-            while not self._waiting:
-                await self._change()
-            message, size, seq = self._waiting[0]
+            await self._changed.wait_for(lambda: bool(self._queue))
+            message, size, seq = self._queue[0]
             if isinstance(message, End):
-                if self._intake is None:
-                    self._outlet.stop()
+                if self._framer is None:
+                    self._send_queue.end()
                 else:
-                    await self._intake.finish()
+                    await self._framer.finish()
                 return
-            if self._intake is not None:
-                if not isinstance(self._intake, AnswerIntake):  # that one goes by its user
+            if self._framer is not None:
+                if not isinstance(self._framer, AnswerFramer):  # that one keeps its user's pace
                     await self._pace.spend(self._seconds(message))
-                await self._outlet.room()
-                await self._intake.take(message)
-            self._waiting.popleft()
+                await self._send_queue.drain()
+                message = self._queue[0][0]  # again: an interruption may have emptied it
+                assert not isinstance(message, End)
+                await self._framer.take(message)
+            self._queue.popleft()
             self._bytes -= size + MESSAGE_OVERHEAD
             self._taken = seq
             self._ack_policy.count(size)
-            self._changed.set()
-            await asyncio.sleep(0)  # others must not wait for a long queue of little
+            self._changed.notify()
+            await asyncio.sleep(0)  # other sessions must not wait for a long queue
 
     def _seconds(self, media: Pcm | Codes) -> float:
         if isinstance(media, Pcm):
             return len(media.samples) / self._rate
         return int(media.codes.shape[1]) * FRAME_SECONDS
-
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()

@@ -1,85 +1,85 @@
-"""The part that a role gives a session: where in the server what it sends goes."""
+"""Connects a session to the streams that its role sends and receives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.protocol.messages import Ready
 from xyt_stream.server.duplex.conversation import Conversation
-from xyt_stream.server.engine.slot_stream import Voice
+from xyt_stream.server.engine.slot_stream import SlotStream
 from xyt_stream.server.sessions.framing import (
-    AnswerIntake,
-    CodesIntake,
-    Intake,
-    SoundIntake,
-    Spoken,
+    AnswerFramer,
+    CodeFramer,
+    Framer,
+    FrameSink,
+    SoundFramer,
 )
-from xyt_stream.server.sessions.send_queue import Outlet
-
-if TYPE_CHECKING:
-    from xyt_stream.server.service import Service
+from xyt_stream.server.sessions.resources import Resources
+from xyt_stream.server.sessions.send_queue import SendQueue
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a session plays in the server.
+class RoleStreams:
+    """The streams of a session.
 
     Attributes:
-        intake: takes in what the client sends; None for who only hears.
-        conversation: a user's.
+        framer: takes the client's media; None if the client only listens.
+        conversation: of a user; None for other roles.
     """
 
-    intake: Intake | None = None
+    framer: Framer | None = None
     conversation: Conversation | None = None
 
 
 @contextmanager
-def part(service: Service, ready: Ready, voice: str | None, outlet: Outlet) -> Iterator[Part]:
-    """A session's, until it ends.
+def open_streams(
+    resources: Resources, ready: Ready, voice: str | None, send_queue: SendQueue
+) -> Iterator[RoleStreams]:
+    """Opens the streams of a session's role while the block runs.
 
     Args:
-        ready: what the session was promised.
-        voice: whom it wants to hear, as in `hello`.
-        outlet: what it hears.
+        resources: of the server.
+        ready: the server's answer to the client.
+        voice: which stream a speaker asks for, see Rooms.
+        send_queue: receives what the client hears.
 
     Raises:
         ProtocolError: busy, room_has_mic, room_full and others.
     """
-    engine, rooms = service.engine, service.rooms
+    engine, rooms = resources.engine, resources.rooms
     codec = engine.codec
 
-    def sound(voice: Spoken) -> SoundIntake:
-        return SoundIntake(
-            voice, ready.send_rate, codec.input_rate, codec.frame_samples_in, engine.lead_samples
+    def sound(sink: FrameSink) -> SoundFramer:
+        return SoundFramer(
+            sink, ready.send_rate, codec.input_rate, codec.frame_samples_in, engine.lead_samples
         )
 
     if ready.role == "speaker":
         assert ready.room is not None
-        with rooms.join(ready.room, outlet, voice):
-            yield Part()
+        with rooms.add_speaker(ready.room, send_queue, voice):
+            yield RoleStreams()
     elif ready.role == "mic":
         assert ready.room is not None
-        with rooms.speak(ready.room, outlet) as spoken:
-            yield Part(sound(spoken))
+        with rooms.add_mic(ready.room, send_queue) as mic:
+            yield RoleStreams(sound(mic))
     elif ready.role == "user":
-        with rooms.converse(ready.room, outlet, ready.session) as conversation:
-            conversation.tell_user = outlet.tell
-            yield Part(sound(conversation), conversation)
+        with rooms.add_user(ready.room, send_queue, ready.session) as conversation:
+            conversation.send_to_user = send_queue.put_control
+            yield RoleStreams(sound(conversation), conversation)
     elif ready.role == "model":
         assert ready.room is not None
-        most = max(1, round(service.limits.ahead / FRAME_SECONDS))
-        with rooms.answer(ready.room, outlet) as room:
-            yield Part(AnswerIntake(room, outlet, most))
+        limit = max(1, round(resources.limits.ahead / FRAME_SECONDS))
+        with rooms.add_model(ready.room, send_queue) as room:
+            yield RoleStreams(AnswerFramer(room, send_queue, limit))
     else:
-        own = Voice(engine, outlet, from_codes=ready.send == "codes")
+        stream = SlotStream(engine, send_queue, from_codes=ready.send == "codes")
         try:
             if ready.send == "codes":
-                yield Part(CodesIntake(own, codec.output_rate, codec.frame_samples_out))
+                yield RoleStreams(CodeFramer(stream, codec.output_rate, codec.frame_samples_out))
             else:
-                yield Part(sound(own))
+                yield RoleStreams(sound(stream))
         finally:
-            own.close()
+            stream.close()

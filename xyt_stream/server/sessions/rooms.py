@@ -1,73 +1,72 @@
-"""Rooms: one mic's voice for many speakers, or a user and a model that talk, and who listens."""
+"""Connects the members of rooms: one mic to its speakers, or a user to a model, and listeners."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.duplex.conversation import Conversation
-from xyt_stream.server.duplex.runner import Host
+from xyt_stream.server.duplex.runner import DuplexRunner
 from xyt_stream.server.engine.engine import Engine
-from xyt_stream.server.engine.fanout import Audience, Member
-from xyt_stream.server.engine.slot_stream import Voice
-from xyt_stream.server.sessions.send_queue import Outlet
+from xyt_stream.server.engine.fanout import Fanout, InterruptibleListener
+from xyt_stream.server.engine.slot_stream import SlotStream
+from xyt_stream.server.sessions.send_queue import SendQueue
 
 
 class Room:
-    """Who is in it, and what they hear. They may come before anybody speaks, or late.
+    """The members of a room and its fan-outs. Listeners may join before a stream begins, or later.
 
     Attributes:
-        members: how many are in it.
-        voice: the mic's, while it is heard.
-        conversation: the user's, while it is heard.
-        model: the outlet of a model in the room, if there is one.
-        said: those who hear the mic or the user.
-        answered: those who hear the model.
-        either: those who hear the mic or, in a conversation, the model.
+        members: number of them.
+        mic: the mic's stream, until its end.
+        conversation: the user's, until its end.
+        model: send queue of a remote model in the room, if there is one.
+        user_fanout: passes on the mic or the user.
+        model_fanout: passes on the model.
+        default_fanout: passes on the mic or, in a conversation, the model.
     """
 
     def __init__(self) -> None:
         self.members = 0
-        self.voice: Voice | None = None
+        self.mic: SlotStream | None = None
         self.conversation: Conversation | None = None
-        self.model: Outlet | None = None
-        self._arrived = asyncio.Event()
-        self.said = Audience(changed=self._refresh)
-        self.answered = Audience(changed=self._refresh)
-        self.either = Audience(changed=self._refresh)
+        self.model: SendQueue | None = None
+        self.user_fanout = Fanout(on_change=self._update_decoding)
+        self.model_fanout = Fanout(on_change=self._update_decoding)
+        self.default_fanout = Fanout(on_change=self._update_decoding)
+        self._user_came = Signal()
 
-    async def arrival(self) -> Conversation:
-        """Waits for a user."""
+    async def wait_for_user(self) -> Conversation:
+        """Waits until there is a conversation, and returns it."""
         while self.conversation is None:
-            self._arrived.clear()
-            await self._arrived.wait()
+            await self._user_came.wait()
         return self.conversation
 
-    def check_silent(self) -> None:
-        """Raises ProtocolError, room_has_mic or room_has_user, if somebody speaks already."""
-        if self.voice is not None:
+    def check_unused(self) -> None:
+        """Raises ProtocolError, room_has_mic or room_has_user, if a mic or a user is there."""
+        if self.mic is not None:
             raise protocol_error("room_has_mic")
         if self.conversation is not None:
             raise protocol_error("room_has_user")
 
-    def speak(self, engine: Engine) -> Voice:
-        """A mic's voice, for all who hear it.
+    def open_mic(self, engine: Engine) -> SlotStream:
+        """Opens the mic's stream to its fan-outs.
 
         Raises:
             ProtocolError: busy.
         """
-        heard = Audience(self.said, self.either, over=self._quiet)
-        self.voice = Voice(engine, heard, from_codes=False)
-        return self.voice
+        listener = Fanout(self.user_fanout, self.default_fanout, on_over=self._on_over)
+        self.mic = SlotStream(engine, listener, from_codes=False)
+        return self.mic
 
-    def converse(
-        self, engine: Engine, silence: CodeArray, host: Host | None, session: str
+    def open_conversation(
+        self, engine: Engine, silence: CodeArray, runner: DuplexRunner | None, session: str
     ) -> Conversation:
-        """A user's conversation, for all who hear it.
+        """Opens a user's conversation to its fan-outs; see Conversation.
 
         Raises:
             ProtocolError: busy.
@@ -75,45 +74,52 @@ class Room:
         self.conversation = Conversation(
             engine,
             silence,
-            user=self.said,
-            model=Audience(self.answered, self.either),
-            host=host,
+            user=self.user_fanout,
+            model=Fanout(self.model_fanout, self.default_fanout),
+            runner=runner,
             session=session,
-            over=self._quiet,
+            on_over=self._on_over,
         )
         if self.model is not None:
-            self.conversation.join(self.model.tell)
-        self._arrived.set()
+            self.conversation.attach_model(self.model.put_control)
+        self._user_came.notify()
         return self.conversation
 
-    def _quiet(self) -> None:
-        self.voice = self.conversation = None
+    def _on_over(self) -> None:
+        self.mic = self.conversation = None
 
-    def _refresh(self) -> None:
-        for speaking in (self.voice, self.conversation):
-            if speaking is not None:
-                speaking.refresh()
+    def _update_decoding(self) -> None:
+        for stream in (self.mic, self.conversation):
+            if stream is not None:
+                stream.update_decoding()
 
 
 class Rooms:
-    """All rooms by name; there is a room while somebody is in it.
+    """All rooms by name; a room exists while it has members. For the event loop's thread.
 
     Args:
-        host: of models in this process, for users whose room has none.
+        engine: steps the streams.
+        limits: of rooms and members.
+        silence: codes of a silent frame, int64 [codebooks].
+        runner: of models in this process, for users whose room has no model.
     """
 
     def __init__(
-        self, engine: Engine, limits: Limits, silence: CodeArray, host: Host | None = None
+        self,
+        engine: Engine,
+        limits: Limits,
+        silence: CodeArray,
+        runner: DuplexRunner | None = None,
     ) -> None:
         self._engine = engine
         self._limits = limits
         self._silence = silence
-        self._host = host
+        self._runner = runner
         self._rooms: dict[str, Room] = {}
 
     @contextmanager
     def enter(self, name: str | None) -> Iterator[Room]:
-        """Somebody is in the room; None: in one of their own.
+        """Adds a member to a room while the block runs; None: to a private room.
 
         Raises:
             ProtocolError: room_full.
@@ -135,77 +141,102 @@ class Rooms:
                 del self._rooms[name]
 
     @contextmanager
-    def join(self, name: str, listener: Member, voice: str | None = None) -> Iterator[Room]:
-        """`listener` hears what is said in the room.
+    def add_speaker(
+        self, name: str, listener: InterruptibleListener, voice: str | None = None
+    ) -> Iterator[Room]:
+        """Adds a listener to a room while the block runs.
 
         Args:
+            name: of the room.
+            listener: receives the stream.
             voice: "user" or "model"; None: the mic or, in a conversation, the model.
 
         Raises:
             ProtocolError: room_full.
         """
         with self.enter(name) as room:
-            audience = {"user": room.said, "model": room.answered, None: room.either}[voice]
-            with audience.join(listener):
+            fanouts = {
+                "user": room.user_fanout,
+                "model": room.model_fanout,
+                None: room.default_fanout,
+            }
+            with fanouts[voice].join(listener):
                 yield room
 
     @contextmanager
-    def speak(self, name: str, listener: Member) -> Iterator[Voice]:
-        """`listener` is the room's mic. Its voice is heard to the end, even if that is abrupt.
+    def add_mic(self, name: str, listener: InterruptibleListener) -> Iterator[SlotStream]:
+        """Adds a mic to a room while the block runs; afterwards its stream is still delivered.
+
+        Args:
+            name: of the room.
+            listener: the mic's own.
 
         Raises:
             ProtocolError: room_has_mic, room_has_user, room_has_model, room_full, busy.
         """
-        with self.enter(name) as room, room.said.join(listener):
-            room.check_silent()
+        with self.enter(name) as room, room.user_fanout.join(listener):
+            room.check_unused()
             if room.model is not None:
                 raise protocol_error("room_has_model")
-            voice = room.speak(self._engine)
+            mic = room.open_mic(self._engine)
             try:
-                yield voice
+                yield mic
             finally:
-                voice.break_off()
+                mic.end_early()
 
     @contextmanager
-    def converse(self, name: str | None, listener: Member, session: str) -> Iterator[Conversation]:
-        """`listener` is the user of a conversation, in a room or alone with a model in here.
+    def add_user(
+        self, name: str | None, listener: InterruptibleListener, session: str
+    ) -> Iterator[Conversation]:
+        """Adds a user and opens its conversation while the block runs.
+
+        Args:
+            name: of the room; None: a private room with a model of this process.
+            listener: receives the model.
+            session: for logs.
 
         Raises:
             ProtocolError: room_has_mic, room_has_user, room_full, busy, not_allowed.
         """
-        if name is None and self._host is None:
+        if name is None and self._runner is None:
             raise protocol_error("not_allowed", "This server has no model: name a room with one.")
-        with self.enter(name) as room, room.answered.join(listener):
-            room.check_silent()
-            host = self._host if room.model is None else None
-            conversation = room.converse(self._engine, self._silence, host, session)
+        with self.enter(name) as room, room.model_fanout.join(listener):
+            room.check_unused()
+            runner = self._runner if room.model is None else None
+            conversation = room.open_conversation(self._engine, self._silence, runner, session)
             try:
                 yield conversation
             finally:
-                if room.members > 1:  # others who hear it
-                    conversation.break_off()
+                if room.members > 1:  # others listen to it
+                    conversation.end_early()
                 else:
                     conversation.close()
 
     @contextmanager
-    def answer(self, name: str, outlet: Outlet) -> Iterator[Room]:
-        """`outlet` is that of a room's model, which hears the user.
+    def add_model(self, name: str, send_queue: SendQueue) -> Iterator[Room]:
+        """Adds a remote model to a room while the block runs.
+
+        Args:
+            name: of the room.
+            send_queue: of the model's client, which receives the user.
 
         Raises:
             ProtocolError: room_has_mic, room_has_model, room_full.
         """
-        with self.enter(name) as room, room.said.join(outlet):
+        with self.enter(name) as room, room.user_fanout.join(send_queue):
             conversation = room.conversation
-            if room.voice is not None:
+            if room.mic is not None:
                 raise protocol_error("room_has_mic")
-            if room.model is not None or (conversation is not None and conversation.has_own_model):
+            if room.model is not None or (
+                conversation is not None and conversation.has_local_model
+            ):
                 raise protocol_error("room_has_model")
-            room.model = outlet
+            room.model = send_queue
             if conversation is not None:
-                conversation.join(outlet.tell)
+                conversation.attach_model(send_queue.put_control)
             try:
                 yield room
             finally:
                 room.model = None
                 if room.conversation is not None:
-                    room.conversation.part()
+                    room.conversation.detach_model()

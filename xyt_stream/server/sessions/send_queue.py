@@ -1,8 +1,7 @@
-"""What one client hears of a voice: in its rate, exactly as long as it must be, and bounded."""
+"""Queues the messages for one client: at its rate, of exact length, and never too many."""
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import dataclasses
 from collections.abc import Callable
@@ -15,20 +14,22 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Clear, Control, End, Notice
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.engine.slot_stream import Length, Sound
+from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.engine.slot_stream import DecodedFrame, Length
 
 
-class Outlet:
-    """A listener that turns a voice into messages for one client.
+class SendQueue:
+    """A listener that turns a stream into messages for one client. For the event loop's thread.
 
     Args:
-        receive: "pcm", "codes", both or neither.
+        receive: the media that the client wants: "pcm", "codes", both or none.
         rate: Hz of the client's sound.
-        codec_rate: Hz of the voice's sound.
-        lossy: whether a client that reads too slowly loses the oldest messages (a loudspeaker), or
-            holds back whoever speaks to it (see `room`).
-        queue: messages that may wait.
-        on_drop: told of every message that is lost.
+        codec_rate: Hz of the stream's sound.
+        live: whether a client that reads too slowly loses the oldest media; otherwise it holds its
+            sender back, see `drain`.
+        limit: number of queued messages beyond which that happens.
+        changed: notified whenever a message is added or taken.
+        on_drop: called for every message that is lost.
     """
 
     def __init__(
@@ -37,107 +38,113 @@ class Outlet:
         rate: int,
         codec_rate: int,
         *,
-        lossy: bool,
-        queue: int,
+        live: bool,
+        limit: int,
+        changed: Signal | None = None,
         on_drop: Callable[[], None] = lambda: None,
     ) -> None:
         self.wants_sound = "pcm" in receive
         self._wants_codes = "codes" in receive
         self._rate = rate
         self._codec_rate = codec_rate
-        self._lossy = lossy
-        self._resampler = StreamResampler(codec_rate, rate)
-        self._origin: int | None = None  # where in the voice the sound began, at the codec's rate
-        self._samples = 0
-        self._frames = 0
-        self._index = 0  # of the frame whose sound was heard last
-        self._limit = queue
+        self._live = live
+        self._limit = limit
+        self._changed = changed or Signal()
         self._on_drop = on_drop
+        self._resampler = StreamResampler(codec_rate, rate)
+        self._origin: int | None = None  # position of the first sound, at the codec's rate
+        self._samples = 0  # queued so far, at the client's rate
+        self._frames = 0  # of codes, queued so far
+        self._index = 0  # of the frame whose sound came last
         self._queue: collections.deque[Pcm | Codes | Control] = collections.deque()
-        self._gap = False
-        self._unsent = 0  # samples that were cleared here
+        self._gap = False  # whether media were dropped since the last media message was taken
+        self._cleared = 0  # samples dropped from the queue by interruptions, not reported yet
         self._last: End | ProtocolError | None = None
-        self._changed = asyncio.Event()
 
-    def read(self, index: int, codes: CodeArray) -> None:
+    def on_codes(self, index: int, codes: CodeArray) -> None:
+        """Queues a frame's codes, int64 [codebooks]; see Listener."""
         if self._wants_codes and self._last is None:
             self._frames += 1
             self._put(Codes(index, codes[:, None]))
 
-    def hear(self, sound: Sound) -> None:
+    def on_audio(self, frame: DecodedFrame) -> None:
+        """Queues a frame's sound; see Listener."""
         if not self.wants_sound or self._last is not None:
             return
-        self._index = sound.index
+        self._index = frame.index
         if self._origin is None:
-            self._origin = sound.start
-        samples = self._resampler.push(sound.samples)
-        if sound.length is not None:
-            samples = samples[: self._left(sound.length)]
+            self._origin = frame.start
+        samples = self._resampler.push(frame.samples)
+        if frame.length is not None:
+            samples = samples[: self._missing(frame.length)]
         self._put_sound(samples)
 
-    def over(self, tail: Samples, length: Length) -> None:
+    def on_end(self, tail: Samples, length: Length) -> None:
+        """Queues the rest of the sound, then the end; see Listener."""
         if self._origin is not None:
             rest = np.concatenate([self._resampler.push(tail), self._resampler.flush()])
-            self._put_sound(fit_length(rest, self._left(length)))
-        self.stop()
+            self._put_sound(fit_length(rest, self._missing(length)))
+        self.end()
 
-    def stop(self) -> None:
-        """The client is sent what waits for it, then the end."""
-        self._finish(End(frames=self._frames, samples=self._samples))
+    def on_error(self) -> None:
+        """Has `take` raise an error after all that is queued; see Listener."""
+        self._finish(protocol_error("internal"))
 
-    def clear(self) -> None:
-        media = [each for each in self._queue if isinstance(each, Pcm | Codes)]
-        self._unsent += sum(len(each.samples) for each in media if isinstance(each, Pcm))
+    def on_interruption(self) -> None:
+        """Drops queued media and queues `clear`; see InterruptibleListener."""
+        sound = [each for each in self._queue if isinstance(each, Pcm)]
+        self._cleared += sum(len(each.samples) for each in sound)
         kept = [each for each in self._queue if isinstance(each, Notice)]
         self._queue = collections.deque(kept)
-        self._changed.set()
-        self.tell(Clear())
+        self._changed.notify()
+        self.put_control(Clear())
 
-    def unheard(self, unplayed: int) -> int:
-        """How many frames the client has not heard, whose loudspeaker dropped so many samples."""
-        samples = self._unsent + max(0, unplayed)
-        self._unsent = 0
-        return -(-samples // round(self._rate * FRAME_SECONDS))
+    def end(self) -> None:
+        """Queues the end: nothing more is queued after it."""
+        self._finish(End(frames=self._frames, samples=self._samples))
 
-    def tell(self, message: Control) -> None:
-        """A control message, in its place among the media."""
+    def put_control(self, message: Control) -> None:
+        """Queues a control message in its place among the media."""
         if self._last is None:
             self._put(message)
 
-    def failed(self) -> None:
-        self._finish(protocol_error("internal"))
+    def unplayed_frames(self, samples: int) -> int:
+        """Frames of sound that interruptions dropped, here and by the client.
 
-    @property
-    def queued(self) -> int:
-        """Media messages that wait."""
+        Args:
+            samples: that the client had received and has dropped.
+        """
+        dropped = self._cleared + max(0, samples)
+        self._cleared = 0
+        return -(-dropped // round(self._rate * FRAME_SECONDS))
+
+    def __len__(self) -> int:
+        """Number of queued messages."""
         return len(self._queue)
 
-    async def next(self) -> Pcm | Codes | Control:
-        """The next message for the client; after End there is none.
+    def take(self) -> Pcm | Codes | Control | None:
+        """Takes the next message; None: none is queued now. After End there is only End.
 
         Raises:
-            ProtocolError: internal, after everything that came before the fault.
+            ProtocolError: internal: the device has failed, and all from before was taken.
         """
-        while not self._queue:
+        if not self._queue:
             if isinstance(self._last, ProtocolError):
                 raise self._last
-            if self._last is not None:
-                return self._last
-            await self._change()
+            return self._last
         message = self._queue.popleft()
-        self._changed.set()
+        self._changed.notify()
         if self._gap and isinstance(message, Pcm | Codes):
             message = dataclasses.replace(message, gap=True)
             self._gap = False
         return message
 
-    async def room(self) -> None:
-        """Waits until a lossless client has read enough to be sent more."""
-        while not self._lossy and len(self._queue) >= self._limit:
-            await self._change()
+    async def drain(self) -> None:
+        """Waits until the client has read enough to be sent more; not at all if it is live."""
+        await self._changed.wait_for(lambda: self._live or len(self._queue) < self._limit)
 
-    def _left(self, length: Length) -> int:
-        """Samples that are still to be sent of a voice of this length."""
+    def _missing(self, length: Length) -> int:
+        """Samples still to be queued of a stream of this length."""
         assert self._origin is not None
         before = Length(self._origin, self._codec_rate).at(self._rate)
         return max(0, length.at(self._rate) - before - self._samples)
@@ -148,13 +155,13 @@ class Outlet:
             self._put(Pcm(self._index, to_int16(samples)))
 
     def _put(self, message: Pcm | Codes | Control) -> None:
-        if self._lossy and len(self._queue) >= self._limit:
+        if self._live and len(self._queue) >= self._limit:
             self._drop()
         self._queue.append(message)
-        self._changed.set()
+        self._changed.notify()
 
     def _drop(self) -> None:
-        """The oldest sound or codes; only where none wait something else."""
+        """Drops the oldest media message, or the oldest message if there is no media."""
         media = (i for i, each in enumerate(self._queue) if isinstance(each, Pcm | Codes))
         oldest = next(media, None)
         del self._queue[oldest or 0]
@@ -164,8 +171,4 @@ class Outlet:
 
     def _finish(self, last: End | ProtocolError) -> None:
         self._last = last
-        self._changed.set()
-
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
+        self._changed.notify()

@@ -1,4 +1,4 @@
-"""One client's session. Its connection may be lost and another take its place: see visit."""
+"""One client's session of xyt.v1, which may outlive its connection and continue on another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,232 +16,273 @@ from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.frame_clock import FrameClock
 from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
-from xyt_stream.protocol.messages import Cleared, End, Hello, Ready, Resume
-from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, ReplayBuffer
+from xyt_stream.protocol.messages import (
+    Ack,
+    Clear,
+    Cleared,
+    End,
+    Hello,
+    Ping,
+    Pong,
+    Ready,
+    Resume,
+)
+from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED
 from xyt_stream.protocol.roles import ROLES
-from xyt_stream.server.sessions.framing import AnswerIntake
-from xyt_stream.server.sessions.receive_queue import Inbox
-from xyt_stream.server.sessions.roles import part
-from xyt_stream.server.sessions.send_queue import Outlet
-
-if TYPE_CHECKING:
-    from xyt_stream.server.service import Service
+from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.admission.limits import Pace
+from xyt_stream.server.sessions.framing import AnswerFramer
+from xyt_stream.server.sessions.receive_queue import ReceiveQueue
+from xyt_stream.server.sessions.resources import Resources
+from xyt_stream.server.sessions.roles import open_streams
+from xyt_stream.server.sessions.send_queue import SendQueue
+from xyt_stream.server.sessions.sender import Sender
 
 _log = logging.getLogger(__name__)
 
-_LIVE_WINDOW = 192 << 10  # bytes that who hears others may be behind before it loses the oldest
+_LIVE_BUFFER = 192 << 10  # bytes that a live listener may be behind before it loses the oldest
 
 
 class Session:
-    """What a client has in the server, from its hello to its end.
+    """A client's state in the server, from its hello to its end; see AnySession for the interface.
 
     Args:
-        service: whose session it is.
+        resources: of the server.
         hello: the client's.
-        address: where it comes from.
+        address: of the client.
 
     Attributes:
-        id: for logs and questions.
-        key: takes the session up again.
-        began: seconds of the monotonic clock.
-        machine, inbox, outbox, outlet: the state of its conversation.
-        over: set when everything of it is given back.
-        verdict: why it must end, once it must.
-        dismissed: done when the visit of this session that goes on must end; None without one.
-        leaving: what follows in the place of `end`, when the server goes away.
+        resumable: whether the session survives a lost connection.
 
     Raises:
         ProtocolError: busy, room_has_mic, room_full, too_many and others.
     """
 
-    def __init__(self, service: Service, hello: Hello, address: str) -> None:
+    def __init__(self, resources: Resources, hello: Hello, address: str) -> None:
+        limits = resources.limits
         self.id = secrets.token_hex(4)
         self.key = secrets.token_urlsafe(24)
-        self.began = self._heard_at = time.monotonic()
-        self.resumable = hello.resumable and service.limits.resume_time > 0
-        self.machine = ServerMachine()
-        # Whoever hears what others say: they go on, whether it keeps up or not.
-        self._live = hello.role in ("speaker", "model")
-        limit = _LIVE_WINDOW if self._live else MAX_UNACKNOWLEDGED
-        self.outbox = ReplayBuffer(limit if self.resumable else 0)
-        self.over = asyncio.Event()
-        self.verdict: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
-        self.leaving: ProtocolError | None = None
-        self.dismissed: asyncio.Future[None] | None = None  # ends the visit that goes on
-        self._visit_over = asyncio.Event()
-        self._service = service
+        self.began = self._received_at = time.monotonic()
+        self.resumable = hello.resumable and limits.resume_time > 0
+        self.closed = asyncio.Event()
+        self.failure: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
+        self._resources = resources
         self._role = ROLES[hello.role]
-        self._parked_at: float | None = None
-
         self._ready = self._answer(hello)
-        self._hears_itself = self._role.in_room == "no" and bool(self._ready.receive)
-        # Of such a session; a frame's sound comes after its codes.
+        self._machine = ServerMachine()
+        # Speakers and models are live listeners: they lose the oldest audio when they fall behind.
+        self._live = hello.role in ("speaker", "model")
+        self._changed = Signal()  # of the queues and of the sender
+        self._superseded: asyncio.Future[None] | None = None  # ends the connection; None: none
+        self._detached = Signal()
+        self._suspended_at: float | None = None
+        # A frame's sound comes after its codes, so that is what answers it.
         self._frames = FrameClock(self._ready.frame_samples)
         self._answers = Pcm if "pcm" in self._ready.receive else Codes
-        self.outlet = Outlet(
+        self._send_queue = SendQueue(
             self._ready.receive,
             self._ready.receive_rate,
-            service.model.output_rate,
-            lossy=self._live,
-            queue=service.limits.queue,
-            on_drop=service.metrics.dropped.inc,
+            resources.model.output_rate,
+            live=self._live,
+            limit=limits.queue,
+            changed=self._changed,
+            on_drop=resources.metrics.dropped.inc,
         )
         with ExitStack() as stack:
-            stack.enter_context(service.gate.session(address))
-            self._part = stack.enter_context(part(service, self._ready, hello.voice, self.outlet))
+            stack.enter_context(resources.gate.session(address))
+            self._streams = stack.enter_context(
+                open_streams(resources, self._ready, hello.voice, self._send_queue)
+            )
             self._held = stack.pop_all()
-        self.inbox = Inbox(
-            self._part.intake,
-            self.outlet,
+        self._receive_queue = ReceiveQueue(
+            self._streams.framer,
+            self._send_queue,
             rate=self._ready.send_rate,
-            ahead=service.limits.ahead,
+            pace=Pace(limits.ahead),
             acknowledges=self.resumable,
+            changed=self._changed,
         )
-        self._consumer = asyncio.create_task(self._consume())
+        buffer = _LIVE_BUFFER if self._live else MAX_UNACKNOWLEDGED
+        self._sender = Sender(
+            self._machine,
+            self._send_queue,
+            replay_bytes=buffer if self.resumable else 0,
+            take_ack=self._receive_queue.take_ack,
+            timings=resources.engine.timings,
+            changed=self._changed,
+            on_written=self._on_written,
+        )
+        self._taking_in = asyncio.create_task(self._take_in())
 
-    def ready(self) -> str:
-        """Answers a hello; the session is open."""
-        resume = None
-        if self.resumable:
-            machine = self.machine
-            resume = Resume(token=self.key, received=machine.received, ended=machine.receiving_over)
-        return self.machine.ready(msgspec.structs.replace(self._ready, resume=resume))
+    # One connection after another.
 
     def rewind(self, received: int | None) -> None:
-        """The client has all media up to this sequence number, and nothing beyond.
+        """Prepares for a client that has all media up to this sequence number and none beyond.
 
         Raises:
-            ProtocolError: cannot_resume: what follows is no longer kept.
+            ProtocolError: cannot_resume: the media that follow are no longer kept.
         """
-        most = -1 if self.machine.sent is None else self.machine.sent
-        least = most if self.outbox.first is None else self.outbox.first - 1
-        if not least <= (-1 if received is None else received) <= most:
-            raise protocol_error("cannot_resume")
-        self.outbox.acknowledge(received)
+        self._sender.rewind(received)
+
+    async def supersede(self) -> None:
+        """Ends the current connection, if there is one, in favour of a newer one."""
+        while self._superseded is not None:
+            if not self._superseded.done():
+                self._superseded.set_result(None)
+            await self._detached.wait()
+
+    @contextmanager
+    def attach(self) -> Iterator[asyncio.Future[None]]:
+        """Begins with `ready` and the media that the client lacks; see AnySession."""
+        self._suspended_at = None
+        self._received_at = time.monotonic()
+        self._sender.restart(self._ready_message())
+        self._superseded = superseded = asyncio.get_running_loop().create_future()
+        try:
+            yield superseded
+        finally:
+            self._superseded = None
+            self._detached.notify()
+
+    def disconnected(self) -> None:
+        """Suspends the session if it is resumable; see AnySession."""
+        if self.resumable and not self.failure.done():
+            self._suspended_at = time.monotonic()
+        else:
+            self.close("disconnected")
+
+    # From the client.
+
+    async def receive(self, data: str | bytes) -> None:
+        """Takes a message, media even if the connection is lost now; see AnySession."""
+        message = self._machine.receive(data)
+        self._received_at = time.monotonic()
+        if isinstance(message, Ping):
+            timings = self._resources.engine.timings
+            pong = Pong(time=message.time, coding_ms=timings.coding_ms())
+            await self._sender.pong(pong)
+        elif isinstance(message, Ack):
+            self._sender.acknowledge(message.received)
+        elif isinstance(message, Clear):
+            self._interrupt()
+        elif isinstance(message, Cleared):
+            if self._streams.conversation is not None:
+                unplayed = self._send_queue.unplayed_frames(message.unplayed or 0)
+                self._streams.conversation.report_unplayed(unplayed)
+        elif isinstance(message, Pcm | Codes | End):
+            self._put(message, len(data))
+        await self._receive_queue.drain()
+
+    def _put(self, message: Pcm | Codes | End, size: int = 0) -> None:
+        if self._sender.going_away is not None:
+            return
+        if isinstance(message, Pcm) and self._hears_itself:
+            # A frame behind others waits for its turn and not for the server: it is not timed.
+            self._frames.fill(len(message.samples), timed=not len(self._receive_queue))
+        self._receive_queue.put(message, size, self._machine.received)
+
+    def _interrupt(self) -> None:
+        """Drops the model's speech that the user has not heard."""
+        if isinstance(self._streams.framer, AnswerFramer):
+            self._streams.framer.interrupt(self._receive_queue.drop_codes())
+        elif self._streams.conversation is not None:
+            self._streams.conversation.interrupt()
+
+    # To the client.
+
+    async def next(self) -> str | bytes | None:
+        """Waits for the next message to the client; see AnySession."""
+        return await self._sender.next()
+
+    def _on_written(self, message: Pcm | Codes) -> None:
+        """Measures how long the frame took whose result was written."""
+        if isinstance(message, self._answers):
+            seconds = self._frames.done(message.frame)
+            if seconds is not None:
+                self._resources.metrics.answer.observe(seconds)
+                self._resources.engine.timings.record_answer(seconds)
+
+    # Its end.
 
     @property
-    def parked(self) -> bool:
-        """Whether it waits for its client."""
-        return self._parked_at is not None
+    def suspended(self) -> bool:
+        """Whether it waits for a disconnected client."""
+        return self._suspended_at is not None
 
     @property
     def queued(self) -> int:
-        """Media messages that wait for the client's connection."""
-        return self.outlet.queued
-
-    @contextmanager
-    def visit(self) -> Iterator[asyncio.Future[None]]:
-        """A connection serves the session, until what this gives is done."""
-        self._parked_at = None
-        self._heard_at = time.monotonic()
-        self.dismissed = dismissed = asyncio.get_running_loop().create_future()
-        try:
-            yield dismissed
-        finally:
-            self.dismissed = None
-            self._visit_over.set()
-
-    async def dismiss(self) -> None:
-        """Ends the visit that goes on, if one does: a newer connection has come."""
-        while self.dismissed is not None:
-            if not self.dismissed.done():
-                self.dismissed.set_result(None)
-            self._visit_over.clear()
-            await self._visit_over.wait()
-
-    def lost(self) -> None:
-        """The connection was lost: the client has some time to come back, if it can."""
-        if self.resumable and not self.verdict.done():
-            self._parked_at = time.monotonic()
-        else:
-            self.close("lost")
-
-    def heard(self) -> None:
-        """The client has said something."""
-        self._heard_at = time.monotonic()
-
-    def receive(self, message: Pcm | Codes | End, size: int = 0) -> None:
-        """Media of so many bytes, or their end; taken in even if the connection is lost now.
-
-        Raises:
-            ProtocolError: not_allowed: it does not wait for acknowledgements.
-        """
-        if self.leaving is not None:
-            return
-        if isinstance(message, Pcm) and self._hears_itself:
-            # What waits behind something else waits for its turn, not for the server.
-            self._frames.fill(len(message.samples), timed=not len(self.inbox))
-        self.inbox.put(message, size, self.machine.received)
-
-    def wrote(self, message: Pcm | Codes) -> None:
-        """The client was sent this."""
-        if isinstance(message, self._answers):
-            taken = self._frames.done(message.frame)
-            if taken is not None:
-                self._service.metrics.answered(taken)
-
-    def clear(self) -> None:
-        """What the model has said and the user has not heard is to be dropped."""
-        if isinstance(self._part.intake, AnswerIntake):
-            self._part.intake.clear(self.inbox.void())
-        elif self._part.conversation is not None:
-            self._part.conversation.clear()
-
-    def cleared(self, message: Cleared) -> None:
-        """The user has dropped what it had not played."""
-        if self._part.conversation is not None:
-            self._part.conversation.unheard(self.outlet.unheard(message.unplayed or 0))
+        """Number of messages queued for the client."""
+        return len(self._send_queue)
 
     def check(self, now: float) -> None:
-        """Ends the session if it has gone on for too long."""
-        limits = self._service.limits
-        if self._parked_at is not None:
-            if now - self._parked_at > limits.resume_time:
+        """Ends the session if a time limit has passed; see AnySession."""
+        limits = self._resources.limits
+        if self._suspended_at is not None:
+            if now - self._suspended_at > limits.resume_time:
                 self.close("not resumed")
         elif limits.session_time and now - self.began > limits.session_time:
-            self.cut(protocol_error("time_over"))
-        elif self._speaks and limits.idle_time and now - self._heard_at > limits.idle_time:
-            self.cut(protocol_error("idle"))
+            self.abort(protocol_error("time_over"))
+        elif self._sends and limits.idle_time and now - self._received_at > limits.idle_time:
+            self.abort(protocol_error("idle"))
 
-    @property
-    def _speaks(self) -> bool:
-        """Whether the client is one who speaks, and has more to say."""
-        return self._role.sends is not None and not self._live and not self.machine.receiving_over
-
-    def leave(self, error: ProtocolError) -> None:
-        """The server goes away: the client is sent what is left, and then `error`."""
-        if self.parked:
-            self.close("going_away")
-            return
-        if not self.machine.receiving_over:
-            self.receive(End())
-        self.leaving = error
-
-    def cut(self, error: ProtocolError) -> None:
-        """Ends the session, by its connection if it has one."""
-        if self.parked:
+    def drain(self, error: ProtocolError) -> None:
+        """Sends what is left and then `error` in place of `end`; see AnySession."""
+        if self.suspended:
             self.close(error.name)
-        elif not self.verdict.done():
-            self.verdict.set_result(error)
-
-    def close(self, why: str) -> None:
-        """Gives everything back."""
-        if self.over.is_set():
             return
-        self.over.set()
-        self._consumer.cancel()
-        self._held.close()
-        self._service.forget(self, why)
+        if not self._machine.receiving_over:
+            self._put(End())
+        self._sender.going_away = error
 
-    async def _consume(self) -> None:
+    def abort(self, error: ProtocolError) -> None:
+        """Ends the session with `error` now; see AnySession."""
+        if self.suspended:
+            self.close(error.name)
+        elif not self.failure.done():
+            self.failure.set_result(error)
+
+    def fail(self, error: ProtocolError) -> list[str]:
+        """Closes the session, unless another connection goes on with it; see AnySession."""
+        if error.name != "superseded":
+            self.close(error.name)
+        return [ServerMachine().error(error)]
+
+    def close(self, reason: str) -> None:
+        """Gives everything back; see AnySession."""
+        if not self.closed.is_set():
+            self.closed.set()
+            self._taking_in.cancel()
+            self._held.close()
+            self._resources.on_closed(self, reason)
+
+    async def _take_in(self) -> None:
         try:
-            await self.inbox.take_in()
+            await self._receive_queue.run()
         except Exception:
             _log.exception("a session failed")
-            self.cut(protocol_error("internal"))
+            self.abort(protocol_error("internal"))
+
+    @property
+    def _sends(self) -> bool:
+        """Whether the client is expected to send media: speakers and models may be silent."""
+        return self._role.sends is not None and not self._live and not self._machine.receiving_over
+
+    @property
+    def _hears_itself(self) -> bool:
+        """Whether the client receives what it sends."""
+        return self._role.in_room == "no" and bool(self._ready.receive)
+
+    def _ready_message(self) -> str:
+        """Opens the machine and encodes `ready`."""
+        resume = None
+        if self.resumable:
+            machine = self._machine
+            resume = Resume(token=self.key, received=machine.received, ended=machine.receiving_over)
+        return self._machine.ready(msgspec.structs.replace(self._ready, resume=resume))
 
     def _answer(self, hello: Hello) -> Ready:
-        role, model = self._role, self._service.model
+        """The server's answer to a hello."""
+        role, model = self._role, self._resources.model
         return Ready(
             session=self.id,
             role=role.name,
@@ -252,6 +292,6 @@ class Session:
             send_rate=hello.send_rate or model.input_rate,
             receive_rate=hello.receive_rate or model.output_rate,
             frame_ms=FRAME_SECONDS * 1e3,
-            delay_ms=self._service.delay,
+            delay_ms=self._resources.delay,
             model=model,
         )

@@ -1,0 +1,138 @@
+"""Gathers what a session needs of its server, without the server itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from xyt_stream.errors import ProtocolError
+from xyt_stream.protocol.messages import Delay, Model
+from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.server.admission.limits import Gate, Limits
+from xyt_stream.server.duplex.runner import DuplexRunner
+from xyt_stream.server.duplex.vad import DetectorPool
+from xyt_stream.server.engine.engine import Engine
+from xyt_stream.server.metrics import Metrics
+from xyt_stream.server.sessions.rooms import Rooms
+from xyt_stream.streaming.codec import Codec
+
+_SETTLED = 8  # frames of silence after which its codes no longer change
+
+
+class AnySession(Protocol):
+    """A session of either protocol, as its connection and the service see it.
+
+    All methods are for the event loop's thread.
+
+    Attributes:
+        id: for logs and for support.
+        key: unique; a client that knows it may resume the session.
+        began: seconds of the monotonic clock.
+        closed: set when the session has given everything back.
+        failure: done, with the reason, when the session must end.
+    """
+
+    id: str
+    key: str
+    began: float
+    closed: asyncio.Event
+    failure: asyncio.Future[ProtocolError]
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it waits for a disconnected client."""
+
+    @property
+    def queued(self) -> int:
+        """Number of messages queued for the client."""
+
+    def attach(self) -> AbstractContextManager[asyncio.Future[None]]:
+        """Serves a connection while the block runs, until the future that it gives is done."""
+
+    async def receive(self, data: str | bytes) -> None:
+        """Takes a message of the client's; waits until the next one may be read.
+
+        Raises:
+            ProtocolError: the client breaks the protocol: the session must end.
+        """
+
+    async def next(self) -> str | bytes | None:
+        """Waits for the next message to the client; None: all was sent, so close the connection.
+
+        Call it again once the message is written.
+
+        Raises:
+            ProtocolError: the session must end.
+        """
+
+    def check(self, now: float) -> None:
+        """Ends the session if a time limit has passed; `now` is of the monotonic clock."""
+
+    def drain(self, error: ProtocolError) -> None:
+        """Ends the session with `error` once the client was sent what is left."""
+
+    def abort(self, error: ProtocolError) -> None:
+        """Ends the session with `error` now."""
+
+    def fail(self, error: ProtocolError) -> list[str]:
+        """Closes the session; returns the last messages for the client, `error` among them."""
+
+    def disconnected(self) -> None:
+        """The connection was lost: the session is suspended, or closed."""
+
+    def close(self, reason: str) -> None:
+        """Gives everything back; `reason` is for the log."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The parts of a server that its sessions share.
+
+    Attributes:
+        engine: steps all streams.
+        rooms: connects sessions.
+        gate: counts sessions by address.
+        limits: of everything.
+        metrics: of the server.
+        model: as `ready` describes it to clients.
+        delay: likewise.
+        runner: of models in this process; None without one.
+        detectors: of speech, for reuse.
+        on_closed: called by each session when it has given everything back, with the reason.
+    """
+
+    engine: Engine
+    rooms: Rooms
+    gate: Gate
+    limits: Limits
+    metrics: Metrics
+    model: Model
+    delay: Delay
+    runner: DuplexRunner | None
+    detectors: DetectorPool
+    on_closed: Callable[[AnySession, str], None]
+
+
+def silence_of(codec: Codec) -> CodeArray:
+    """Codes of a frame of digital silence, int64 [codebooks]."""
+    pcm = np.zeros(_SETTLED * codec.frame_samples_in, np.float32)
+    codes: CodeArray = codec.encode(pcm)[:, -1].numpy()
+    return codes
+
+
+def model_of(codec: Codec) -> Model:
+    """Describes a codec to clients."""
+    return Model(
+        name=codec.name,
+        hash=codec.hash,
+        codebooks=codec.num_codebooks,
+        codebook_size=codec.codebook_size,
+        input_rate=codec.input_rate,
+        output_rate=codec.output_rate,
+        causal=codec.causal,
+    )

@@ -1,0 +1,149 @@
+"""Encodes the messages to one client, and keeps its media until they are acknowledged."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+
+import msgspec
+
+from xyt_stream.errors import ProtocolError
+from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
+from xyt_stream.protocol.messages import Ack, End, Notice, Pong
+from xyt_stream.protocol.replay_buffer import ReplayBuffer
+from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.engine.timings import Timings
+from xyt_stream.server.sessions.send_queue import SendQueue
+
+_MAX_PONGS = 16  # pongs waiting to be sent from which on the client is not read
+
+
+class Sender:
+    """The messages to one client, in order. For the event loop's thread.
+
+    Args:
+        machine: of the session.
+        send_queue: holds media and control messages that are not encoded yet.
+        replay_bytes: of media kept for a resumed session; 0: none.
+        take_ack: returns an acknowledgement if one is due.
+        timings: of the engine, for `end`.
+        changed: notified when the send queue has grown or an acknowledgement may be due.
+        on_written: called with each media message once it is written.
+
+    Attributes:
+        going_away: the error that is raised in place of `end`; None: `end` is sent.
+    """
+
+    def __init__(
+        self,
+        machine: ServerMachine,
+        send_queue: SendQueue,
+        *,
+        replay_bytes: int,
+        take_ack: Callable[[], Ack | None],
+        timings: Timings,
+        changed: Signal,
+        on_written: Callable[[Pcm | Codes], None],
+    ) -> None:
+        self.going_away: ProtocolError | None = None
+        self._machine = machine
+        self._send_queue = send_queue
+        self._replay_buffer = ReplayBuffer(replay_bytes)
+        self._take_ack = take_ack
+        self._timings = timings
+        self._changed = changed
+        self._on_written = on_written
+        # Encoded messages, each with the media it holds.
+        self._encoded: collections.deque[tuple[str | bytes, Pcm | Codes | None]]
+        self._encoded = collections.deque()
+        self._pongs: collections.deque[str] = collections.deque()
+        self._returned: Pcm | Codes | None = None  # the media that `next` has returned last
+        self._ended = False
+
+    def restart(self, ready: str) -> None:
+        """Begins on a new connection, with `ready` and all media that are kept."""
+        self._encoded = collections.deque([(ready, None)])
+        self._encoded.extend((data, None) for data in self._replay_buffer.unacknowledged())
+        self._pongs.clear()
+        self._returned = None
+        self._ended = False
+
+    def rewind(self, received: int | None) -> None:
+        """Prepares for a client that has all media up to this sequence number and none beyond.
+
+        Raises:
+            ProtocolError: cannot_resume: the media that follow are no longer kept.
+        """
+        most = -1 if self._machine.sent is None else self._machine.sent
+        first = self._replay_buffer.first
+        least = most if first is None else first - 1
+        if not least <= (-1 if received is None else received) <= most:
+            raise protocol_error("cannot_resume")
+        self._replay_buffer.acknowledge(received)
+
+    def acknowledge(self, received: int) -> None:
+        """The client has all media up to this sequence number."""
+        self._replay_buffer.acknowledge(received)
+        self._changed.notify()
+
+    async def pong(self, pong: Pong) -> None:
+        """Adds a pong; waits while too many wait to be sent."""
+        self._pongs.append(self._machine.control(pong))
+        self._changed.notify()
+        await self._changed.wait_for(lambda: len(self._pongs) < _MAX_PONGS)
+
+    async def next(self) -> str | bytes | None:
+        """Waits for the next message; None: `end` was the last. The last one must be written.
+
+        Raises:
+            ProtocolError: the session must end: the device has failed, or the server goes away.
+        """
+        returned, self._returned = self._returned, None
+        if returned is not None:
+            self._on_written(returned)
+        while (data := self._take()) is None and not self._ended:
+            await self._changed.wait()
+        return data
+
+    def _take(self) -> str | bytes | None:
+        """The next message, if there is one now: encoded ones, then control, then media."""
+        if not self._encoded and self._pongs:
+            self._changed.notify()
+            return self._pongs.popleft()
+        if not self._encoded and (ack := self._take_ack()) is not None:
+            return self._machine.control(ack)
+        if not self._encoded and not self._ended and not self._replay_buffer.full:
+            self._encode()
+        if not self._encoded:
+            return None
+        data, self._returned = self._encoded.popleft()
+        return data
+
+    def _encode(self) -> None:
+        """Encodes the next queued message, if there is one, and keeps it if it holds media.
+
+        Nothing waits in between: media that are taken are media that are kept.
+        """
+        message, machine = self._send_queue.take(), self._machine
+        if message is None:
+            return
+        if isinstance(message, End):
+            if self.going_away is not None:
+                raise self.going_away
+            end = msgspec.structs.replace(message, step_ms=self._timings.step_ms())
+            self._encoded.append((machine.end(end), None))
+            self._ended = True
+            return
+        if isinstance(message, Pcm):
+            data = machine.pcm(message.frame, message.samples, gap=message.gap)
+        elif isinstance(message, Codes):
+            data = machine.codes(message.frame, message.codes, gap=message.gap)
+        else:
+            self._encoded.append((machine.control(message), None))
+            return
+        self._replay_buffer.add(data)
+        if message.gap:
+            notice = Notice(name="dropped", message="You read too slowly: sound was left out.")
+            self._encoded.append((machine.control(notice), None))
+        self._encoded.append((data, message))
