@@ -1,4 +1,4 @@
-"""The layout: who may import whom, and what lies where."""
+"""The layout: which layer may import which, and which files lie at the top."""
 
 from __future__ import annotations
 
@@ -27,6 +27,20 @@ FLOORS = {
     "bench": 5,
     "cli": 6,
 }
+SERVER_FLOORS = {
+    "admission": 0,
+    "engine": 0,
+    "log": 0,
+    "duplex": 1,
+    "metrics": 1,
+    "parrot": 2,
+    "sessions": 2,
+    "realtime": 3,
+    "service": 3,
+    "connection": 4,
+    "pages": 4,
+    "app": 5,
+}
 MAY_NOT_USE = {  # beyond what floors forbid
     "client": {"model", "streaming"},
     "model": {"protocol"},
@@ -53,12 +67,9 @@ def part_of(module: str) -> str:
     return module.split(".")[1]
 
 
-def imports(path: Path, *, for_types: bool = True) -> set[str]:
-    """Modules of the package that a file imports, at its top or inside a function."""
+def imports(path: Path) -> set[str]:
+    """Modules that a file imports: at its top, inside a function, or for types only."""
     tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not for_types:
-            node.body = []
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -84,8 +95,16 @@ def test_a_file_imports_lower_floors_or_its_own_folder(module: str) -> None:
         assert used not in MAY_NOT_USE.get(part, ()), f"{part} does without {used}"
 
 
+@pytest.mark.parametrize("module", [each for each in MODULES if ".server." in each])
+def test_the_server_s_folders_import_lower_folders_only(module: str) -> None:
+    part = module.split(".")[2]
+    inside = {used.split(".")[2] for used in imports(MODULES[module]) if ".server." in used}
+    for used in inside - {part}:
+        assert SERVER_FLOORS[used] < SERVER_FLOORS[part], f"{part} stands too low for {used}"
+
+
 def test_imports_never_run_in_a_circle() -> None:
-    graph = {module: imports(path, for_types=False) for module, path in MODULES.items()}
+    graph = {module: imports(path) for module, path in MODULES.items()}
     TopologicalSorter(graph).prepare()
 
 
