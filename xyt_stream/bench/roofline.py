@@ -5,6 +5,7 @@ After the roofline model of Williams, Waterman and Patterson (2009).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -84,26 +85,34 @@ def step_cost(network: Tokenizer) -> StepCost:
     )
 
 
-def measure_peaks(device: torch.device, dtype: torch.dtype, *, mib: int, side: int) -> Peaks:
+def measure_peaks(
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    mib: int,
+    side: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Peaks:
     """Times a large copy and a large square product of random matrices.
 
     Args:
         dtype: type of the matrices.
         mib: MiB to copy.
         side: rows and columns of the matrices.
+        clock: seconds.
     """
     source = torch.ones(mib << 18, device=device)
     target = torch.empty_like(source)
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    copying = _median(partial(target.copy_, source), device)
     product = torch.empty_like(a)
-    multiplying = _median(partial(torch.mm, a, b, out=product), device)
+
+    def median_seconds(call: Callable[[], object]) -> float:
+        call()
+        return median(timed(call, device, clock)[1] for _ in range(REPEATS))
+
+    copying = median_seconds(partial(target.copy_, source))
+    multiplying = median_seconds(partial(torch.mm, a, b, out=product))
     return Peaks(2 * source.nbytes / copying, 2 * side**3 / multiplying)
-
-
-def _median(call: Callable[[], object], device: torch.device) -> float:
-    call()
-    return median(timed(call, device)[1] for _ in range(REPEATS))
 
 
 def largest(works: Callable[[int], bool], start: int, limit: int) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +69,19 @@ class StreamTimes:
         return table
 
 
-def measure(codec: Codec, *, minutes: float = 10, lookahead: int = 0) -> StreamTimes:
+def measure(
+    codec: Codec,
+    *,
+    minutes: float = 10,
+    lookahead: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> StreamTimes:
     """Streams noise through encoder and decoder and times each step.
 
     Args:
         minutes: sound to stream, at least two windows.
         lookahead: future frames that each step sees.
+        clock: seconds.
     """
     encoder = codec.stream_encoder(lookahead=lookahead)
     decoder = codec.stream_decoder(lookahead=lookahead)
@@ -85,7 +94,7 @@ def measure(codec: Codec, *, minutes: float = 10, lookahead: int = 0) -> StreamT
     seconds: list[float] = []
     early_memory = 0.0
     for _ in range(steps):
-        _, step_seconds = timed(lambda: decoder.push(encoder.push(noise)), codec.device)
+        _, step_seconds = timed(lambda: decoder.push(encoder.push(noise)), codec.device, clock)
         seconds.append(step_seconds)
         if len(seconds) == window:
             early_memory = peak_memory(codec.device)
