@@ -1,11 +1,18 @@
-/** One call: microphone, session and loudspeaker, from the button to the last sound. */
+/** Runs one call: microphone, session and loudspeaker, from the click to the last sound. */
 
-import { Ledger } from './latency.js';
+import { LatencyTracker } from './latency.js';
 import { Session } from './session.js';
 import { Sound } from './sound.js';
-import { MICROPHONE_LOST, MIC_LEFT, RESTARTED, RESUMED, RESUMING, sentence } from './user_messages.js';
+import {
+  MICROPHONE_LOST,
+  RESTARTED,
+  RESUMED,
+  RESUMING,
+  SPEAKER_LEFT,
+  userMessage,
+} from './user_messages.js';
 
-/** What a call can be. `room`: whether the person names one. */
+/** The modes of a call. `room`: whether the user names a room. */
 export const MODES = {
   loopback: { role: 'loopback', receive: ['pcm', 'codes'], speaks: true, room: false },
   conversation: { role: 'user', receive: ['pcm', 'codes'], speaks: true, room: false },
@@ -14,36 +21,36 @@ export const MODES = {
 };
 
 /**
- * @typedef {object} Watcher
+ * @typedef {object} CallListener
  * @property {(ready: any) => void} live
  * @property {(text: string) => void} say
  * @property {(frames: Uint16Array[]) => void} codes
- * @property {(error: Error | null) => void} over null: it was ended by somebody
+ * @property {(error: Error | null) => void} over the call has ended; null: not by an error
  *
- * @typedef {object} Plan
+ * @typedef {object} CallOptions
  * @property {keyof typeof MODES} mode
  * @property {string} room
  * @property {string} token
- * @property {import('./sound.js').Wanted} wanted
+ * @property {import('./sound.js').DeviceChoice} devices
  */
 
 export class Call {
   #session = null;
   #stopping = false;
-  #over = false;
+  #ended = false;
 
   /**
-   * Call this while a click is being handled.
+   * Must be called from a click handler: see Sound.
    * @param {string} url of the server's websocket
-   * @param {Plan} plan
-   * @param {Watcher} watcher
+   * @param {CallOptions} options
+   * @param {CallListener} listener
    */
-  constructor(url, plan, watcher) {
+  constructor(url, options, listener) {
     this.url = url;
-    this.plan = plan;
-    this.watcher = watcher;
-    this.mode = MODES[plan.mode];
-    this.ledger = null;
+    this.options = options;
+    this.listener = listener;
+    this.mode = MODES[options.mode];
+    this.latencyTracker = null;
     this.buffer = { wait: 0, target: 0, underruns: 0 };
     this.sound = new Sound();
     this.#start().catch((error) => void this.#finish(error));
@@ -57,104 +64,106 @@ export class Call {
     this.sound.muted = muted;
   }
 
-  /** Uses other devices from now on. */
-  async use(wanted) {
+  /** Switches to other devices. */
+  async use(devices) {
     try {
-      if (this.mode.speaks && !this.#stopping) await this.#listen(wanted);
-      await this.sound.speakTo(wanted.loudspeaker);
+      if (this.mode.speaks && !this.#stopping) await this.#openMicrophone(devices);
+      await this.sound.useLoudspeaker(devices.loudspeaker);
     } catch (error) {
-      this.watcher.say(sentence(error));
+      this.listener.say(userMessage(error));
     }
   }
 
-  /** Makes the model fall silent: what it has said and was not heard is dropped. */
+  /** Interrupts the model: drops its speech that has not been played. */
   interrupt() {
     this.#session?.clear();
   }
 
-  /** Hangs up; what is on its way is still heard, unless this is said twice. */
+  /** Ends the call. The rest of the audio is still played, unless this is called twice. */
   stop() {
     const again = this.#stopping;
     this.#stopping = true;
-    this.sound.hush();
+    this.sound.stopCapture();
     if (this.#session && !again) this.#session.end();
     else void this.#finish(null);
   }
 
-  /** @returns {import('./latency.js').Part[]} */
+  /** @returns {import('./latency.js').Stage[]} */
   latency() {
-    return this.ledger?.parts(this.sound.delays) ?? [];
+    return this.latencyTracker?.stages(this.sound.delays) ?? [];
   }
 
   async #start() {
-    const { mode, plan } = this;
-    if (mode.speaks) await this.#listen(plan.wanted);
+    const { mode, options } = this;
+    if (mode.speaks) await this.#openMicrophone(options.devices);
     await this.sound.load();
-    await this.sound.speakTo(plan.wanted.loudspeaker);
-    if (this.#over) return;
+    await this.sound.useLoudspeaker(options.devices.loudspeaker);
+    if (this.#ended) return;
     const hello = {
       role: mode.role,
-      room: mode.room ? plan.room : null,
+      room: mode.room ? options.room : null,
       receive: mode.receive,
-      token: plan.token || null,
+      token: options.token || null,
     };
     this.#session = new Session(this.url, hello, {
       ready: (ready, restarted) => this.#ready(ready, restarted),
       pcm: (message) => {
-        this.ledger.arrived(message.frame, message.samples.length, performance.now() / 1e3);
+        this.latencyTracker.arrived(message.frame, message.samples.length, performance.now() / 1e3);
         this.sound.play(message);
       },
-      codes: ({ frames }) => this.watcher.codes(frames),
-      pong: (roundTrip, coding) => this.ledger.pong(roundTrip, coding),
-      notice: (text) => this.watcher.say(text),
+      codes: ({ frames }) => this.listener.codes(frames),
+      pong: (roundTrip, coding) => this.latencyTracker.pong(roundTrip, coding),
+      notice: (text) => this.listener.say(text),
       clear: () => this.sound.clear(),
-      interrupted: (why) => this.watcher.say(why ? `${why.message} ${RESUMING}` : RESUMING),
-      resumed: () => this.watcher.say(RESUMED),
-      ended: () => this.#ended(),
+      interrupted: (error) => this.listener.say(error ? `${error.message} ${RESUMING}` : RESUMING),
+      resumed: () => this.listener.say(RESUMED),
+      ended: () => this.#sessionEnded(),
       failed: (error) => this.#finish(error),
     });
   }
 
-  async #listen(wanted) {
-    await this.sound.listen(wanted);
-    this.sound.onlost = () => this.watcher.say(MICROPHONE_LOST);
-    if (this.#over) this.sound.hush();
+  async #openMicrophone(devices) {
+    await this.sound.openMicrophone(devices);
+    this.sound.onlost = () => this.listener.say(MICROPHONE_LOST);
+    if (this.#ended) this.sound.stopCapture();
   }
 
-  /** A session begins; the first one, or one in the place of another that was lost. */
+  /** A session has begun: the first one, or one that replaces a lost one. */
   #ready(ready, restarted) {
-    this.ledger = new Ledger(ready);
+    this.latencyTracker = new LatencyTracker(ready);
     if (ready.receive.includes('pcm')) {
-      const tell = (state) => {
+      const buffered = (state) => {
         this.buffer = state;
-        this.ledger.waited(state.wait);
+        this.latencyTracker.waited(state.wait);
       };
-      this.sound.playback(ready.receive_rate, tell, (samples) => this.#session.cleared(samples));
+      const dropped = (samples) => this.#session.cleared(samples);
+      this.sound.playback(ready.receive_rate, buffered, dropped);
     }
-    if (ready.send === 'pcm') this.sound.capture(ready.send_rate, (piece) => this.#send(piece));
-    this.watcher.live(ready);
-    if (restarted) this.watcher.say(RESTARTED);
+    if (ready.send === 'pcm') this.sound.capture(ready.send_rate, (chunk) => this.#send(chunk));
+    this.listener.live(ready);
+    if (restarted) this.listener.say(RESTARTED);
   }
 
   #send({ samples, age }) {
     const session = this.#session;
     if (session.sendPcm(samples)) {
-      this.ledger.sent(session.samplesSent, samples.length, age, performance.now() / 1e3);
+      this.latencyTracker.sent(session.samplesSent, samples.length, age, performance.now() / 1e3);
     }
   }
 
-  async #ended() {
-    if (!this.#stopping) this.watcher.say(MIC_LEFT);
-    this.sound.hush();
+  async #sessionEnded() {
+    if (!this.#stopping) this.listener.say(SPEAKER_LEFT);
+    this.sound.stopCapture();
     await this.sound.finish();
     await this.#finish(null);
   }
 
   async #finish(error) {
-    const first = !this.#over;
-    this.#over = true;
+    const first = !this.#ended;
+    this.#ended = true;
     this.#session?.close();
-    await this.sound.close(); // a microphone may have been opened since the first time
-    if (first) this.watcher.over(error);
+    await this.sound.close(); // again: a microphone may have been opened since the first time
+
+    if (first) this.listener.over(error);
   }
 }

@@ -1,12 +1,12 @@
-/** The microphone's side of the audio thread: its sound becomes pieces at the wire's rate. */
+/** Runs on the audio thread: resamples the microphone to the wire's rate, in chunks. */
 
 import { Resampler } from './resample.js';
 
-const PIECE = 0.02; // seconds; four make a frame
+const CHUNK = 0.02; // seconds; four chunks make a frame
 
 class Capture extends AudioWorkletProcessor {
   #silence = new Float32Array(128);
-  #made = 0; // samples at the wire's rate
+  #samples = 0; // produced so far, at the wire's rate
   #filled = 0;
   #startedAt = null; // seconds of the context
 
@@ -15,25 +15,26 @@ class Capture extends AudioWorkletProcessor {
     super();
     this.rate = rate;
     this.resampler = new Resampler(sampleRate, rate);
-    this.piece = new Int16Array(Math.round(PIECE * rate));
+    this.chunk = new Int16Array(Math.round(CHUNK * rate));
   }
 
   process([[channel]]) {
     this.#startedAt ??= currentTime;
-    // Between two microphones there is none: time goes on all the same.
+    // While the microphone is being exchanged there is no input, but time must go on.
     for (const sample of this.resampler.push(channel ?? this.#silence)) {
       const step = Math.round(sample * 32768);
-      this.piece[this.#filled++] = Math.max(-32768, Math.min(32767, step));
-      this.#made += 1;
-      if (this.#filled === this.piece.length) this.#give();
+      this.chunk[this.#filled++] = Math.max(-32768, Math.min(32767, step));
+      this.#samples += 1;
+      if (this.#filled === this.chunk.length) this.#send();
     }
     return true;
   }
 
-  /** Tells the piece, and when its last sample was heard. */
-  #give() {
-    const time = this.#startedAt + this.#made / this.rate;
-    this.port.postMessage({ samples: this.piece.slice(), time });
+  /** Posts the chunk, with the time at which its last sample was captured. */
+
+  #send() {
+    const time = this.#startedAt + this.#samples / this.rate;
+    this.port.postMessage({ samples: this.chunk.slice(), time });
     this.#filled = 0;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Buffers audio that arrives in bursts, so that it plays evenly. The states and the policy are those
- * of xyt_stream/client/jitter.py; tests/web runs the same simulations on both.
+ * Buffers audio that arrives in bursts, so that it plays evenly. The states and the policy are
+ * those of xyt_stream/client/jitter.py; tests/web runs the same simulations on both.
  */
 
 const CROSSFADE = 0.005; // s; length of every crossfade
@@ -19,8 +19,8 @@ const EXCESS_WINDOW = 1; // s; depth above the target throughout it is skipped
  * Playing begins when `target` seconds are buffered. At an underrun the last audio fades out
  * backwards and the target grows. After a stable time without underruns, half of the depth that was
  * never needed is skipped, a little at a time; depth above the target, as after a stall of the
- * network, is skipped sooner. If lowering the target soon leads to an underrun, it is undone and the
- * next stable time is twice as long. Where audio was lost, the two sides are crossfaded.
+ * network, is skipped sooner. If lowering the target soon leads to an underrun, it is undone and
+ * the next stable time is twice as long. Where audio was lost, the two sides are crossfaded.
  *
  * Only the constructor allocates: the rest runs on the audio thread, where collecting garbage would
  * be heard.
@@ -180,7 +180,8 @@ export class JitterBuffer {
     if (this.#fadeIn && count) {
       for (let i = 0; i < Math.min(count, this.#fade); i++) {
         const at = this.#concealmentAt + i;
-        out[i] = crossfade(at < this.#concealment.length ? this.#concealment[at] : 0, out[i], i, this.#fade);
+        const old = at < this.#concealment.length ? this.#concealment[at] : 0;
+        out[i] = crossfade(old, out[i], i, this.#fade);
       }
       this.#concealmentAt = this.#concealment.length;
       this.#fadeIn = false;

@@ -1,33 +1,30 @@
 /**
- * Where the time goes between a mouth and an ear: each part measured by itself, so that their sum
- * can be held against a measurement of the whole (tests/client/test_web.py does).
+ * Measures the latency from microphone to loudspeaker, stage by stage. Each stage is measured by
+ * itself; tests/client/test_web.py compares their sum with a measurement of the whole.
  *
- * A frame's last sample is heard at the microphone at some moment c and sent at s; the sound
- * decoded out of it arrives at a, and reaches from there as far back as the frame is long. So what
- * is played is as old as
+ * A frame's last sample is captured at time c and sent at time s; the audio decoded from the frame
+ * arrives at time a, and its first sample is one frame older than its last. So the age of the audio
+ * that is played is
  *
  *     (s - c) capture  +  frame  +  (a - s) network, encoding, decoding
- *             +  overlap  +  what waited in the buffer before it  +  the devices
+ *             +  overlap  +  time in the jitter buffer  +  the devices
  *
- * Of (a - s) a ping tells the network's part, and its pong the time that the server encodes and
- * decodes for; what is left the frame has waited for its turn, or for the model.
+ * A ping measures the network's share of (a - s), and its pong carries the server's encoding and
+ * decoding times. The rest of (a - s) is the time that the frame waited for a step or the model.
  */
 
-const KEPT = 40; // values behind each figure
+const WINDOW = 40; // values averaged in each figure
 
-/**
- * The latest values of something, and their mean: that of a sum is the sum of theirs, however much
- * one part gains and another loses from frame to frame.
- */
-class Recent {
+/** The mean of the latest values. Unlike medians, the means of the stages add up to the whole. */
+class RunningMean {
   #values = [];
 
   add(value) {
     this.#values.push(value);
-    if (this.#values.length > KEPT) this.#values.shift();
+    if (this.#values.length > WINDOW) this.#values.shift();
   }
 
-  /** @returns {number | null} null: nothing is known */
+  /** @returns {number | null} null: there is no value yet */
   get mean() {
     const sum = this.#values.reduce((total, value) => total + value, 0);
     return this.#values.length ? sum / this.#values.length : null;
@@ -35,37 +32,37 @@ class Recent {
 }
 
 /**
- * @typedef {object} Part
+ * @typedef {object} Stage
  * @property {string} name
- * @property {number | null} ms null: not known (yet)
+ * @property {number | null} ms null: unknown so far, or not reported
  */
 
-export class Ledger {
-  #capture = new Recent();
-  #roundTrip = new Recent();
-  #turnaround = new Recent();
-  #encode = new Recent();
-  #decode = new Recent();
-  #overlap = new Recent();
-  #wait = new Recent();
+export class LatencyTracker {
+  #capture = new RunningMean();
+  #roundTrip = new RunningMean();
+  #turnaround = new RunningMean();
+  #encode = new RunningMean();
+  #decode = new RunningMean();
+  #overlap = new RunningMean();
+  #wait = new RunningMean();
   #sentAt = new Map(); // by frame
   #samplesOut = 0;
 
-  /** @param {any} ready the server's */
+  /** @param {any} ready the server's `ready` message */
   constructor(ready) {
     this.ready = ready;
     this.frame = ready.frame_ms / 1e3;
-    // The decoder's delay: whole frames of lookahead, and the overlap, which shows in what arrives.
+    // The decoder's delay is whole frames of lookahead plus the overlap, which `arrived` measures.
     const { encode, decode } = ready.delay_ms;
     const decoded = Math.floor(decode / ready.frame_ms) * ready.frame_ms;
     this.lookahead = (encode - ready.frame_ms + decoded) / 1e3;
   }
 
   /**
-   * Sound has been sent.
-   * @param {number} samples in all, at `ready.send_rate`
-   * @param {number} count the latest of them
-   * @param {number} age seconds since the last of them was heard
+   * Records that sound was sent.
+   * @param {number} samples sent so far, including these, at `ready.send_rate`
+   * @param {number} count samples sent now
+   * @param {number} age seconds since the last of them was captured
    * @param {number} now seconds
    */
   sent(samples, count, age, now) {
@@ -79,7 +76,7 @@ export class Ledger {
   }
 
   /**
-   * Sound that was decoded out of `frame` has arrived.
+   * Records that the sound decoded from `frame` has arrived.
    * @param {number} frame
    * @param {number} count samples at `ready.receive_rate`
    * @param {number} now seconds
@@ -92,13 +89,14 @@ export class Ledger {
     this.#overlap.add((frame + 1) * this.frame - this.#samplesOut / this.ready.receive_rate);
   }
 
-  /** @param {number} seconds between an arrival and its turn to be played */
+  /** @param {number} seconds that arriving audio will spend in the jitter buffer */
   waited(seconds) {
     this.#wait.add(seconds);
   }
 
   /**
-   * @param {number} seconds of a ping and its pong
+   * Records a round trip.
+   * @param {number} seconds between a ping and its pong
    * @param {{encode: ?number, decode: ?number} | null} coding ms of the server's latest steps
    */
   pong(seconds, coding) {
@@ -108,34 +106,35 @@ export class Ledger {
   }
 
   /**
-   * @param {{input: number | null, output: number | null}} devices their own word, seconds
-   * @returns {Part[]} in the order of the way; a part that this session does not have is left out
+   * @param {{input: number | null, output: number | null}} devices latencies that the browser
+   *   reports, seconds
+   * @returns {Stage[]} in the order of the signal; stages that this session lacks are left out
    */
-  parts({ input, output }) {
+  stages({ input, output }) {
     const { send, receive, role } = this.ready;
-    const speaks = send === 'pcm';
-    const hears = receive.includes('pcm');
+    const sends = send === 'pcm';
+    const plays = receive.includes('pcm');
     const roundTrip = this.#roundTrip.mean;
     const whole = this.#turnaround.mean;
     const known = whole !== null && roundTrip !== null;
     const inServer = known ? Math.max(0, whole - roundTrip - this.lookahead) : null;
     const [encode, decode, rest] = split(inServer, this.#encode.mean, this.#decode.mean);
-    // Who only speaks or only hears has one way of it.
-    const around = speaks && hears;
+    // A session that only sends or only plays includes the network one way.
+    const around = sends && plays;
     const network = roundTrip !== null && !around ? roundTrip / 2 : roundTrip;
     const waits = around && { name: role === 'user' ? 'model' : 'queue', seconds: rest };
     return [
-      speaks && { name: 'microphone', seconds: input },
-      speaks && { name: 'capture', seconds: this.#capture.mean },
-      speaks && { name: 'frame', seconds: this.frame + this.lookahead },
+      sends && { name: 'microphone', seconds: input },
+      sends && { name: 'capture', seconds: this.#capture.mean },
+      sends && { name: 'frame', seconds: this.frame + this.lookahead },
       { name: 'network', seconds: network },
       role !== 'user' && waits,
       around && { name: 'encode', seconds: encode },
       role === 'user' && waits,
       around && { name: 'decode', seconds: decode },
       around && { name: 'overlap', seconds: this.#overlap.mean },
-      hears && { name: 'buffer', seconds: this.#wait.mean },
-      hears && { name: 'loudspeaker', seconds: output },
+      plays && { name: 'buffer', seconds: this.#wait.mean },
+      plays && { name: 'loudspeaker', seconds: output },
     ]
       .filter((part) => typeof part === 'object')
       .map(({ name, seconds }) => ({ name, ms: seconds === null ? null : seconds * 1e3 }));
@@ -143,8 +142,9 @@ export class Ledger {
 }
 
 /**
- * Parts of a whole, as long as they say, or shorter where they say more than there is.
- * @returns {(number | null)[]} the two parts and what is left
+ * Splits `whole` into two parts and a rest; parts that exceed the whole are scaled down.
+ * @returns {(number | null)[]} the two parts and the rest
+
  */
 function split(whole, one, other) {
   if (whole === null || one === null || other === null) return [null, null, null];

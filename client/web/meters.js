@@ -1,13 +1,13 @@
-/** Level and spectrogram of what an AnalyserNode hears. */
+/** Draws the level and the spectrogram of an AnalyserNode's input. */
 
-const FLOOR = -60; // dB of full scale that show as nothing
-const FALL = 30; // dB a second by which the level sinks
-const TICK = 1000 / 30; // ms between columns
-const LOW = 80; // Hz at the spectrogram's bottom
-const HIGH = 8000; // and at its top
+const FLOOR = -60; // dB of full scale shown as silence
+const DECAY = 30; // dB per second by which the level falls
+const COLUMN_INTERVAL = 1000 / 30; // ms between columns
+const LOW = 80; // Hz at the bottom of the spectrogram
+const HIGH = 8000; // Hz at the top
 
-/** From the background over teal to cream: the one scale of all spectrograms. */
-const SCALE = Array.from({ length: 256 }, (_, i) => {
+/** The colours of the spectrogram: from the background over teal to cream. */
+const COLOURS = Array.from({ length: 256 }, (_, i) => {
   const x = i / 255;
   const stops = [
     [20, 24, 27],
@@ -29,10 +29,10 @@ export class Meter {
   #context;
 
   /**
-   * @param {HTMLElement} bar with role="meter"; its --level goes from 0 to 1
+   * @param {HTMLElement} bar has role="meter"; its property --level is set to 0 to 1
    * @param {HTMLCanvasElement} canvas
-   * @param {() => boolean} still whether nothing may move
-   * @param {HTMLElement} [ring] gets --level, too
+   * @param {() => boolean} still whether the user prefers reduced motion
+   * @param {HTMLElement} [ring] also gets --level
    */
   constructor(bar, canvas, still, ring = bar) {
     this.bar = bar;
@@ -47,11 +47,11 @@ export class Meter {
   clear() {
     const { width, height } = this.canvas;
     this.#column = 0;
-    this.#context.fillStyle = `rgb(${SCALE[0].join(' ')})`;
+    this.#context.fillStyle = `rgb(${COLOURS[0].join(' ')})`;
     this.#context.fillRect(0, 0, width, height);
   }
 
-  /** @param {AnalyserNode | null} analyser what to show from now on */
+  /** @param {AnalyserNode | null} analyser the input to show from now on; null: none */
   watch(analyser) {
     this.#analyser = analyser;
     cancelAnimationFrame(this.#next);
@@ -65,19 +65,19 @@ export class Meter {
     this.#next = requestAnimationFrame((now) => this.#tick(now));
   }
 
-  /** 0 to 1: how loud it is now. */
+  /** The current level, 0 to 1. */
   get level() {
     return 1 - this.#level / FLOOR;
   }
 
   #tick(now) {
     this.#next = requestAnimationFrame((later) => this.#tick(later));
-    if (now - this.#drawnAt < TICK - 4) return;
-    const sunk = this.#level - (FALL * Math.min(500, now - this.#drawnAt)) / 1e3;
+    if (now - this.#drawnAt < COLUMN_INTERVAL - 4) return;
+    const decayed = this.#level - (DECAY * Math.min(500, now - this.#drawnAt)) / 1e3;
     this.#drawnAt = now;
     this.#analyser.getFloatTimeDomainData(this.samples);
     const power = this.samples.reduce((sum, x) => sum + x * x, 0) / this.samples.length;
-    this.#level = Math.max(FLOOR, sunk, Math.min(0, 10 * Math.log10(power + 1e-12)));
+    this.#level = Math.max(FLOOR, decayed, Math.min(0, 10 * Math.log10(power + 1e-12)));
     this.#show();
     this.#analyser.getByteFrequencyData(this.bins);
     this.#draw();
@@ -94,7 +94,8 @@ export class Meter {
     }
   }
 
-  /** One column more. */
+  /** Draws one more column of the spectrogram. */
+
   #draw() {
     const { width, height } = this.canvas;
     const context = this.#context;
@@ -105,7 +106,7 @@ export class Meter {
     const step = this.#analyser.context.sampleRate / this.#analyser.fftSize;
     for (let y = 0; y < height; y++) {
       const hertz = LOW * (HIGH / LOW) ** (1 - y / (height - 1));
-      const colour = SCALE[this.bins[Math.min(this.bins.length - 1, Math.round(hertz / step))]];
+      const colour = COLOURS[this.bins[Math.min(this.bins.length - 1, Math.round(hertz / step))]];
       column.data.set([...colour, 255], 4 * y);
     }
     context.putImageData(column, x, 0);

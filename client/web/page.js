@@ -1,21 +1,21 @@
-/** The page: its controls, and what they show of a call. */
+/** Connects the page's controls and displays to a call. */
 
 import { Call, MODES } from './call.js';
 import { Meter } from './meters.js';
 import { Picture } from './picture.js';
 import { codeBits, frameBytes } from './protocol.js';
-import { devices } from './sound.js';
-import { NOT_HTTPS, TOO_OLD, sentence } from './user_messages.js';
+import { listDevices } from './sound.js';
+import { NOT_HTTPS, TOO_OLD, userMessage } from './user_messages.js';
 
-const FIGURES = 500; // ms between figures: slow enough to be read
-const QUIET = 2000; // ms without codes that are a pause
-const RATE_FRAMES = 50; // latest frames behind the bits a second
+const FIGURES_INTERVAL = 500; // ms between updates of the figures: slow enough to read
+const PAUSE = 2000; // ms without codes that count as a pause
+const RATE_FRAMES = 50; // frames that the bit rate is averaged over
 
 /** @returns {any} */
 const element = (id) => document.getElementById(id);
 const modes = /** @type {HTMLFieldSetElement} */ (document.querySelector('.modes'));
 const motion = matchMedia('(prefers-reduced-motion: reduce)');
-const still = () => motion.matches;
+const still = () => motion.matches; // whether the user prefers reduced motion
 
 const server = new URL('.', location.href);
 const socket = new URL(server);
@@ -29,23 +29,27 @@ const meters = [
 
 /** @type {Call | null} */
 let call = null;
-/** @type {number[]} ms, when the latest frames came */
+/** @type {number[]} ms at which the latest frames arrived */
 let arrivals = [];
 let frameBits = 0;
 
 const mode = () => element('talk').elements.mode.value;
 
 /**
+ * Shows a message below the button.
  * @param {string} text
- * @param {boolean} [wrong]
+ * @param {boolean} [isError]
  */
-function say(text, wrong = false) {
+function say(text, isError = false) {
   const status = element('status');
-  status.dataset.kind = wrong ? 'error' : '';
+  status.dataset.kind = isError ? 'error' : '';
   status.textContent = text;
 }
 
-/** @param {'idle' | 'waiting' | 'live'} state */
+/**
+ * Shows the controls of a state.
+ * @param {'idle' | 'waiting' | 'live'} state
+ */
 function show(state) {
   element('button').dataset.state = state;
   const speaks = MODES[mode()].speaks;
@@ -59,7 +63,7 @@ function show(state) {
   element('room-field').hidden = !MODES[mode()].room;
 }
 
-function wanted() {
+function chosenDevices() {
   return {
     microphone: element('microphone').value,
     loudspeaker: element('loudspeaker').value,
@@ -72,12 +76,12 @@ function start() {
   if (speaks && !navigator.mediaDevices?.getUserMedia) return say(NOT_HTTPS, true);
   if (!('AudioWorkletNode' in window)) return say(isSecureContext ? TOO_OLD : NOT_HTTPS, true);
   show('waiting');
-  element('button').focus(); // what was typed into is no longer there to be typed into
+  element('button').focus(); // the field that had the focus may be disabled now
   say(speaks ? 'Waiting for the microphone…' : 'Connecting…');
   arrivals = [];
   const [room, token] = [element('room').value, element('token').value];
-  const plan = { mode: mode(), room, token, wanted: wanted() };
-  call = new Call(socket.href, plan, {
+  const options = { mode: mode(), room, token, devices: chosenDevices() };
+  call = new Call(socket.href, options, {
     live,
     say,
     codes,
@@ -86,7 +90,7 @@ function start() {
       for (const meter of meters) meter.watch(null);
       element('mute').setAttribute('aria-pressed', 'false');
       show('idle');
-      if (error) say(sentence(error), true);
+      if (error) say(userMessage(error), true);
       if (error?.name === 'unauthorized') {
         element('token-field').hidden = false;
         element('token').focus();
@@ -95,15 +99,15 @@ function start() {
   });
 }
 
-/** The server is ready. */
+/** Shows that the session has begun. */
 function live(ready) {
   show('live');
   say(
     {
       loopback: 'Speak: you hear yourself through 1000 bits a second.',
       user: 'Speak: the model listens, and answers.',
-      mic: `You speak into the room “${ready.room}”.`,
-      speaker: `You listen to the room “${ready.room}”.`,
+      mic: `You are speaking into the room “${ready.room}”.`,
+      speaker: `You are listening to the room “${ready.room}”.`,
     }[ready.role],
   );
   const { codebooks, codebook_size } = ready.model;
@@ -116,32 +120,36 @@ function live(ready) {
   );
   picture.clear();
   for (const meter of meters) meter.clear();
-  void listDevices();
+  void showDevices();
 }
 
-/** @param {Uint16Array[]} frames */
+/**
+ * Shows codes.
+ * @param {Uint16Array[]} frames
+ */
 function codes(frames) {
   picture.add(frames);
   const latest = frames[frames.length - 1];
-  [...element('numbers').children].forEach((item, book) => {
-    item.textContent = String(latest[book]);
+  [...element('numbers').children].forEach((item, codebook) => {
+    item.textContent = String(latest[codebook]);
   });
   arrivals.push(...frames.map(() => performance.now()));
   arrivals = arrivals.slice(-RATE_FRAMES);
 }
 
-function figures() {
+/** Updates the bit rate, the latency and the state of the jitter buffer. */
+function showFigures() {
   if (!call) return;
   const latest = arrivals[arrivals.length - 1];
   const rate = (frameBits * (arrivals.length - 1)) / ((latest - arrivals[0]) / 1e3);
-  if (performance.now() - latest > QUIET)
-    arrivals = []; // a model that has said enough
+  if (performance.now() - latest > PAUSE)
+    arrivals = []; // the model is silent
   else if (arrivals.length > 5) element('bits').textContent = String(10 * Math.round(rate / 10));
   if (!arrivals.length) element('bits').textContent = '0';
-  const parts = call.latency();
-  if (!parts.length) return;
-  // What is shown is rounded first, so that it adds up for whoever adds.
-  const shown = parts.map(({ name, ms }) => ({ name, ms: ms === null ? null : Math.round(ms) }));
+  const stages = call.latency();
+  if (!stages.length) return;
+  // The stages are rounded before they are summed, so that the shown figures add up.
+  const shown = stages.map(({ name, ms }) => ({ name, ms: ms === null ? null : Math.round(ms) }));
   const known = shown.every(({ ms, name }) => ms !== null || name === 'microphone');
   const total = shown.reduce((sum, { ms }) => sum + (ms ?? 0), 0);
   element('total').textContent = known ? String(total) : '–';
@@ -149,10 +157,9 @@ function figures() {
   element('parts').replaceChildren(...shown.map(({ name, ms }, i) => term(name, ms, i)));
   const { target, underruns } = call.buffer;
   if (target) {
-    const dry = ['has never run dry', 'has run dry once'][underruns];
+    const count = ['no underruns', '1 underrun'][underruns] ?? `${underruns} underruns`;
     element('buffer').textContent =
-      `The buffer plays from ${Math.round(target * 1e3)} ms on; ` +
-      `it ${dry ?? `has run dry ${underruns} times`}.`;
+      `Jitter buffer: target ${Math.round(target * 1e3)} ms; ${count} so far.`;
   }
 }
 
@@ -167,14 +174,14 @@ function term(name, ms, i) {
   const [row, dt, dd] = ['div', 'dt', 'dd'].map((tag) => document.createElement(tag));
   row.dataset.part = String(i);
   dt.textContent = name;
-  dd.textContent = ms === null ? 'not told' : `${ms} ms`;
+  dd.textContent = ms === null ? 'unknown' : `${ms} ms`;
   row.append(dt, dd);
   return row;
 }
 
-/** The devices' names are known once the microphone was allowed. */
-async function listDevices() {
-  const { microphones, loudspeakers } = await devices();
+/** Fills the device lists; names are known once the user has allowed the microphone. */
+async function showDevices() {
+  const { microphones, loudspeakers } = await listDevices();
   element('loudspeaker-field').hidden = !loudspeakers.length;
   for (const [id, found] of Object.entries({
     microphone: microphones,
@@ -188,12 +195,12 @@ async function listDevices() {
   }
 }
 
-async function meetServer() {
+async function showServer() {
   let info;
   try {
     info = await (await fetch(new URL('info', server))).json();
   } catch {
-    return; // a proxy may keep it to itself; the session will tell what is needed
+    return; // a proxy may hide it; the session will then report what is missing
   }
   element('token-field').hidden = !info.token_needed;
   element('conversation').hidden = !info.duplex;
@@ -202,8 +209,8 @@ async function meetServer() {
   const sound = (16 * input_rate).toLocaleString('en');
   element('model').textContent = `Model ${name}, ${hash.slice(0, 12)}.`;
   element('saving').textContent =
-    `Each column is one frame: ${codebooks} codes, ${Math.round(bits)} bits a second in all, ` +
-    `where the sound itself takes ${sound}.`;
+    `Each column is one frame of ${codebooks} codes: ${Math.round(bits)} bits a second in all; ` +
+    `uncompressed sound takes ${sound}.`;
 }
 
 element('talk').addEventListener('submit', (event) => {
@@ -222,12 +229,13 @@ modes.addEventListener('change', () => {
   show('idle');
 });
 for (const id of ['microphone', 'loudspeaker', 'echo']) {
-  element(id).addEventListener('change', () => void call?.use(wanted()));
+  element(id).addEventListener('change', () => void call?.use(chosenDevices()));
 }
-navigator.mediaDevices?.addEventListener('devicechange', () => void listDevices());
-setInterval(figures, FIGURES);
+navigator.mediaDevices?.addEventListener('devicechange', () => void showDevices());
+setInterval(showFigures, FIGURES_INTERVAL);
 
 show('idle');
 if (!isSecureContext) say(NOT_HTTPS, true);
-void meetServer();
-void listDevices();
+void showServer();
+void showDevices();
+

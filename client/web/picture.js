@@ -1,11 +1,11 @@
-/** The live picture of the code streams: a row for each codebook, a column for each frame. */
+/** Draws the code streams live: one row per codebook, one column per frame. */
 
-const COLUMN = 8; // CSS pixels, its gap included
-const GAP = 2;
+const COLUMN = 8; // CSS pixels, including the gap
+const GAP = 2; // CSS pixels
 
 /**
- * The colour of a code. Every code of a row has its own: five bits are its lightness, five its
- * hue, and the rows go from green to violet.
+ * The colour of a code, unique in its row: five bits give the lightness and five the hue. From row
+ * to row, the hue goes from green to violet.
  * @param {number} row
  * @param {number} code 0 to 1023
  * @param {number} rows
@@ -47,7 +47,8 @@ export class Picture {
 
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {() => boolean} still whether nothing may move: columns are then overwritten in turn
+   * @param {() => boolean} still whether the user prefers reduced motion: columns are then
+   *   overwritten in turn instead of scrolling
    */
   constructor(canvas, still) {
     this.canvas = canvas;
@@ -56,7 +57,7 @@ export class Picture {
     new ResizeObserver(() => this.#resize()).observe(canvas);
   }
 
-  /** @param {Uint16Array[]} frames that follow those before */
+  /** @param {Uint16Array[]} frames the next frames */
   add(frames) {
     this.#frames.push(...frames);
     this.#count += frames.length;
@@ -96,15 +97,16 @@ export class Picture {
     const shown = this.#frames.slice(-(this.still() ? columns - 1 : columns));
     shown.forEach((codes, i) => {
       const index = this.#count - shown.length + i;
-      // Moving: the newest at the right. Still: a gap wanders, new columns to its left.
+      // Scrolling: the newest column is at the right. Still: a gap follows the newest column.
+
       const column = this.still() ? index % columns : columns - shown.length + i;
-      codes.forEach((code, book) => {
-        context.fillStyle = `rgb(${colourOf(book, code, rows).join(' ')})`;
+      codes.forEach((code, codebook) => {
+        context.fillStyle = `rgb(${colourOf(codebook, code, rows).join(' ')})`;
         context.fillRect(
           column * COLUMN * scale,
-          Math.round(book * row),
+          Math.round(codebook * row),
           (COLUMN - GAP) * scale,
-          Math.round((book + 1) * row) - Math.round(book * row) - GAP * scale,
+          Math.round((codebook + 1) * row) - Math.round(codebook * row) - GAP * scale,
         );
       });
     });

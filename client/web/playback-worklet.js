@@ -1,10 +1,10 @@
-/** The loudspeaker's side of the audio thread: sound from the wire waits, and is played evenly. */
+/** Runs on the audio thread: plays audio from the wire through the jitter buffer. */
 
 import { JitterBuffer } from './jitter.js';
 import { Resampler } from './resample.js';
 
 class Playback extends AudioWorkletProcessor {
-  #told = false;
+  #reported = false;
 
   /** @param {{processorOptions: {rate: number}}} options the wire's rate, Hz */
   constructor({ processorOptions: { rate } }) {
@@ -22,14 +22,15 @@ class Playback extends AudioWorkletProcessor {
 
   process(_inputs, [[channel]]) {
     this.buffer.pull(channel);
-    if (this.buffer.done && !this.#told) {
-      this.#told = true;
+    if (this.buffer.done && !this.#reported) {
+      this.#reported = true;
       this.port.postMessage({ done: true });
     }
-    return !this.#told;
+    return !this.#reported;
   }
 
-  /** Sound has arrived, on the main thread at `time`; tells how long it will wait from then on. */
+  /** Adds audio that arrived at `time`, and posts how long it will wait from then on. */
+
   #push({ samples, gap, time }) {
     const { buffer, resampler } = this;
     const wait = buffer.depth + resampler.lag + Math.max(0, currentTime - time);

@@ -1,6 +1,6 @@
 /**
- * The bytes of xyt.v1, as docs/protocol.md tells them: JSON text for control, a 12-byte header for
- * media. What is not known is ignored. No sockets here.
+ * Encodes and decodes the messages of xyt.v1 (docs/protocol.md): JSON text for control, binary with
+ * a 12-byte header for media. Unknown types and fields are ignored. Uses no sockets.
  */
 
 export const SUBPROTOCOL = 'xyt.v1';
@@ -9,12 +9,12 @@ export const CODES = 2;
 export const GAP = 1;
 const HEADER = 12;
 
-/** Something that ends a session, with its name on the wire and a sentence for a person. */
+/** An error that ends a session: its name on the wire and a sentence for the user. */
 export class ProtocolError extends Error {
   /**
    * @param {string} name
    * @param {string} message
-   * @param {number | null} [retryAfter] seconds; null: trying again makes no sense
+   * @param {number | null} [retryAfter] seconds until a retry makes sense; null: never
    */
   constructor(name, message, retryAfter = null) {
     super(message);
@@ -23,28 +23,30 @@ export class ProtocolError extends Error {
   }
 }
 
-const bad = (what) =>
-  new ProtocolError('bad_message', `The message is not one of xyt.v1: ${what}.`);
+const badMessage = (reason) =>
+  new ProtocolError('bad_message', `The message is not one of xyt.v1: ${reason}.`);
 
-/** A value that must pass a test. */
-const must = (test, name) => (value) => {
-  if (!test(value)) throw bad(`this is no ${name}`);
+/** Makes a function that returns its value if it passes a test, and throws otherwise. */
+const validator = (test, name) => (value) => {
+  if (!test(value)) throw badMessage(`a ${name} is expected`);
   return value;
 };
-const text = must((value) => typeof value === 'string', 'text');
-const number = must((value) => Number.isFinite(value), 'number');
-const whole = must((value) => Number.isInteger(value), 'whole number');
-const truth = must((value) => typeof value === 'boolean', 'true or false');
-const maybe = (read) => (value) => (value === null ? null : read(value));
-const list = (read) => (value) => must(Array.isArray, 'list')(value).map(read);
+const text = validator((value) => typeof value === 'string', 'text');
+const number = validator((value) => Number.isFinite(value), 'number');
+const integer = validator((value) => Number.isInteger(value), 'whole number');
+const boolean = validator((value) => typeof value === 'boolean', 'true or false');
+const nullable = (read) => (value) => (value === null ? null : read(value));
+const list = (read) => (value) => validator(Array.isArray, 'list')(value).map(read);
 
-/** An object's known fields in this order: [how to read it, what it is if it is left out]. */
+/** Makes a validator of objects; `fields` maps each known name to [validator, default]. */
 const object = (fields) => (value) => {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad('no object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw badMessage('an object is expected');
+  }
   const result = {};
   for (const [name, [read, standard]] of Object.entries(fields)) {
     if (!Object.hasOwn(value, name) || value[name] === undefined) {
-      if (standard === undefined) throw bad(`${name} is missing`);
+      if (standard === undefined) throw badMessage(`${name} is missing`);
       result[name] = standard;
     } else {
       result[name] = read(value[name]);
@@ -53,73 +55,78 @@ const object = (fields) => (value) => {
   return result;
 };
 
-const resume = object({ token: [text], received: [maybe(whole), null], ended: [truth, false] });
+const resume = object({
+  token: [text],
+  received: [nullable(integer), null],
+  ended: [boolean, false],
+});
 const model = object({
   name: [text],
   hash: [text],
-  codebooks: [whole],
-  codebook_size: [whole],
-  input_rate: [whole],
-  output_rate: [whole],
-  causal: [truth],
+  codebooks: [integer],
+  codebook_size: [integer],
+  input_rate: [integer],
+  output_rate: [integer],
+  causal: [boolean],
 });
 
-const coding = object({ encode: [maybe(number), null], decode: [maybe(number), null] });
+const coding = object({ encode: [nullable(number), null], decode: [nullable(number), null] });
 
 const CONTROL = {
   hello: object({
     role: [text],
-    room: [maybe(text), null],
-    receive: [maybe(list(text)), null],
-    send_rate: [maybe(whole), null],
-    receive_rate: [maybe(whole), null],
+    room: [nullable(text), null],
+    receive: [nullable(list(text)), null],
+    send_rate: [nullable(integer), null],
+    receive_rate: [nullable(integer), null],
     format: [text, 'pcm_s16le'],
-    voice: [maybe(text), null],
-    token: [maybe(text), null],
-    resumable: [truth, false],
-    resume: [maybe(resume), null],
+    voice: [nullable(text), null],
+    token: [nullable(text), null],
+    resumable: [boolean, false],
+    resume: [nullable(resume), null],
   }),
   ready: object({
     session: [text],
     role: [text],
-    send: [maybe(text)],
+    send: [nullable(text)],
     receive: [list(text)],
-    send_rate: [whole],
-    receive_rate: [whole],
+    send_rate: [integer],
+    receive_rate: [integer],
     frame_ms: [number],
     delay_ms: [object({ encode: [number], decode: [number] })],
     model: [model],
-    room: [maybe(text), null],
-    resume: [maybe(resume), null],
+    room: [nullable(text), null],
+    resume: [nullable(resume), null],
   }),
   end: object({
-    frames: [maybe(whole), null],
-    samples: [maybe(whole), null],
-    step_ms: [maybe(object({ median: [number], p99: [number] })), null],
+    frames: [nullable(integer), null],
+    samples: [nullable(integer), null],
+    step_ms: [nullable(object({ median: [number], p99: [number] })), null],
   }),
   clear: object({}),
   cleared: object({
-    frame: [maybe(whole), null],
-    played: [maybe(whole), null],
-    dropped: [maybe(whole), null],
-    unplayed: [maybe(whole), null],
+    frame: [nullable(integer), null],
+    played: [nullable(integer), null],
+    dropped: [nullable(integer), null],
+    unplayed: [nullable(integer), null],
   }),
-  ack: object({ received: [whole] }),
+  ack: object({ received: [integer] }),
   ping: object({ time: [number] }),
   pong: object({
     time: [number],
-    coding_ms: [maybe(coding), null],
+    coding_ms: [nullable(coding), null],
   }),
   notice: object({ name: [text], message: [text] }),
   error: object({
     name: [text],
     message: [text],
-    code: [whole],
-    retry_after: [maybe(number), null],
+    code: [integer],
+    retry_after: [nullable(number), null],
   }),
 };
 
 /**
+ * Encodes a control message.
  * @param {string} type
  * @param {object} [fields] those with a default may be left out
  * @returns {string}
@@ -129,8 +136,9 @@ export function writeControl(type, fields = {}) {
 }
 
 /**
+ * Decodes a control message.
  * @param {string} data
- * @returns {{type: string} & Record<string, any> | null} null for a type that is not known here
+ * @returns {{type: string} & Record<string, any> | null} null for an unknown type
  * @throws {ProtocolError} bad_message
  */
 export function readControl(data) {
@@ -138,14 +146,14 @@ export function readControl(data) {
   try {
     value = JSON.parse(data);
   } catch {
-    throw bad('no JSON');
+    throw badMessage('it is not JSON');
   }
   const { type } = object({ type: [text] })(value);
   return Object.hasOwn(CONTROL, type) ? { type, ...CONTROL[type](value) } : null;
 }
 
 /**
- * A media message.
+ * Encodes a media message.
  * @typedef {object} Media
  * @property {number} kind PCM, CODES, or a later version's
  * @property {number} flags
@@ -168,12 +176,13 @@ export function writeMedia({ kind, flags, seq, frame, payload }) {
 }
 
 /**
+ * Decodes a media message.
  * @param {ArrayBuffer} data
- * @returns {Media} whose payload lies in `data`
+ * @returns {Media} its payload is a view of `data`
  * @throws {ProtocolError} bad_message
  */
 export function readMedia(data) {
-  if (data.byteLength < HEADER) throw bad('it is shorter than its header');
+  if (data.byteLength < HEADER) throw badMessage('it is shorter than its header');
   const head = new DataView(data);
   return {
     kind: head.getUint8(0),
@@ -184,13 +193,18 @@ export function readMedia(data) {
   };
 }
 
-/** @param {Int16Array} samples */
+/**
+ * Encodes samples as a payload.
+ * @param {Int16Array} samples
+ * @returns {Uint8Array} a view of `samples`
+ */
 export function packSamples(samples) {
-  // Little-endian on the wire, as is every machine that runs a browser.
+  // The wire is little-endian, and so is every machine that runs a browser.
   return new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength);
 }
 
 /**
+ * Decodes a payload of samples.
  * @param {Uint8Array} payload
  * @returns {Int16Array} a copy
  * @throws {ProtocolError} bad_audio
@@ -203,7 +217,7 @@ export function unpackSamples(payload) {
 }
 
 /**
- * Bits that one code takes.
+ * Bits of one code.
  * @param {number} codebookSize
  */
 export function codeBits(codebookSize) {
@@ -211,7 +225,7 @@ export function codeBits(codebookSize) {
 }
 
 /**
- * Bytes that one frame takes.
+ * Bytes of one packed frame.
  * @param {number} codebooks
  * @param {number} bits
  */
@@ -220,9 +234,11 @@ export function frameBytes(codebooks, bits) {
 }
 
 /**
+ * Decodes a payload of codes.
  * @param {Uint8Array} payload
  * @param {{codebooks: number, codebook_size: number}} model
- * @returns {Uint16Array[]} one for each frame, its codes by codebook
+ * @returns {Uint16Array[]} one array per frame, one code per codebook
+
  * @throws {ProtocolError} bad_codes
  */
 export function unpackCodes(payload, { codebooks, codebook_size }) {

@@ -1,18 +1,24 @@
-/** Resampling between the device's rate and the codec's, in pieces of any size. */
+/**
+ * Resamples between the device's rate and the codec's, in chunks of any size.
+ *
+ * An AudioContext made with `{sampleRate: 16000}` would make this file needless, but Firefox cannot
+ * connect a MediaStream (the microphone) to a context of another rate than the device's: its
+ * web-platform-tests list createMediaStreamSource with another rate as an expected failure.
+ */
 
-const PASSED = 0.9; // of the lower rate's band that stays untouched
-const ATTENUATION = 80; // dB beyond that band
+const PASSBAND = 0.9; // share of the lower rate's band that passes unchanged
+const STOPBAND_ATTENUATION = 80; // dB
 
 /**
- * A windowed sinc, one filter for each phase. Pieces do not show in the result, and output sample n
- * stands for the moment n / to: the lag is only that of waiting, `lag` seconds.
+ * A polyphase filter of Kaiser-windowed sincs. The chunking does not change the output, and output
+ * sample n is the input at time n / to; it is available `lag` seconds after that time.
  */
 export class Resampler {
-  #step; // [up, down]: `down` input phases of `up` for each output sample
-  #filters; // [up][taps], each for a fraction of an input sample
-  #history; // the input that is still needed, `held` samples of it
+  #step; // [up, down]: the output advances by `down` phases, `up` phases to an input sample
+  #filters; // [up][taps], one for each fraction of an input sample
+  #history; // the input that is still needed; its first `held` samples are valid
   #held;
-  #next; // phases from the history's beginning to the first tap of the next output sample
+  #next; // phases from the start of the history to the first tap of the next output sample
 
   /**
    * @param {number} from Hz
@@ -21,14 +27,15 @@ export class Resampler {
   constructor(from, to) {
     const common = greatestCommonDivisor(from, to);
     const [up, down] = [to / common, from / common];
-    const edge = Math.min(from, to) / from / 2; // the lower band's end, cycles a sample
-    const half = Math.ceil((ATTENUATION - 8) / (2.285 * 2 * Math.PI * edge * (1 - PASSED)) / 2);
+    const edge = Math.min(from, to) / from / 2; // upper edge of the lower band, cycles per sample
+    const transition = 2 * Math.PI * edge * (1 - PASSBAND); // width, radians per sample
+    const half = Math.ceil((STOPBAND_ATTENUATION - 8) / (2.285 * transition) / 2);
     const taps = from === to ? 1 : 2 * half;
     this.taps = taps;
     this.lag = from === to ? 0 : half / from;
     this.#step = [up, down];
     this.#filters = Array.from({ length: up }, (_, phase) =>
-      from === to ? Float32Array.of(1) : lowpass(taps, phase / up, (edge * (1 + PASSED)) / 2),
+      from === to ? Float32Array.of(1) : lowpass(taps, phase / up, (edge * (1 + PASSBAND)) / 2),
     );
     this.#held = from === to ? 0 : half - 1; // silence before the beginning
     this.#history = new Float32Array(this.#held + 4096);
@@ -37,7 +44,7 @@ export class Resampler {
 
   /**
    * @param {Float32Array} samples
-   * @returns {Float32Array} what is ready, maybe nothing yet
+   * @returns {Float32Array} the output that is ready; may be empty
    */
   push(samples) {
     const [up, down] = this.#step;
@@ -66,9 +73,10 @@ export class Resampler {
   }
 }
 
-/** Taps of a Kaiser-windowed sinc around the point `fraction` after the middle pair's first. */
+/** The taps of a Kaiser-windowed sinc, centred `fraction` of a sample after the middle. */
+
 function lowpass(taps, fraction, cutoff) {
-  const beta = 0.1102 * (ATTENUATION - 8.7);
+  const beta = 0.1102 * (STOPBAND_ATTENUATION - 8.7);
   const half = taps / 2;
   const filter = Float32Array.from({ length: taps }, (_, tap) => {
     const x = tap - (half - 1) - fraction;

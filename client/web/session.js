@@ -1,4 +1,4 @@
-/** One session with a server, over as many websockets as it takes. */
+/** One session with a server; resumes it, or begins a new one, when the websocket is lost. */
 
 import { AckPolicy, ReplayBuffer } from './replay_buffer.js';
 import {
@@ -16,26 +16,27 @@ import {
   writeMedia,
 } from './protocol.js';
 
-const PING = 1; // seconds between pings, which tell the network's delay and that it is there
-const SILENCE = 8; // seconds without a word from the server after which the connection is lost
-const PATIENCE = 10; // seconds for a websocket to open and be answered
-const GIVE_UP = 300; // seconds after which a lost connection is no longer tried
-const FIRST_WAIT = 0.2; // seconds before the second attempt; each later one waits twice as long
-const LONGEST_WAIT = 5;
-const BEHIND = 1.5; // seconds of sound that may be on its way; then the latest is left out
-const LOST = 4000; // our close code for a connection that is given up, not a session
+const PING_INTERVAL = 1; // s between pings, which measure the round trip and detect a dead network
+const SERVER_TIMEOUT = 8; // s without a message from the server after which the connection is lost
+const OPEN_TIMEOUT = 10; // s for a websocket to open and the server to answer `hello`
+const MAX_OUTAGE = 300; // s after which a lost connection is no longer retried
+const FIRST_WAIT = 0.2; // s before the second attempt; each later one waits twice as long
+const LONGEST_WAIT = 5; // s
+const MAX_LAG = 1.5; // s of sound that may be unsent or unacknowledged; beyond it, sound is dropped
+const ABANDONED = 4000; // close code for a connection that is abandoned while the session goes on
 
 /**
- * @typedef {object} Listener told what happens; times in seconds
- * @property {(ready: any, restarted: boolean) => void} ready the session begins, at first or anew
+ * @typedef {object} SessionListener callbacks; times are in seconds
+ * @property {(ready: any, restarted: boolean) => void} ready a session has begun; restarted: it
+ *   replaces one that was lost
  * @property {(message: {frame: number, samples: Int16Array, gap: boolean}) => void} pcm
  * @property {(message: {frame: number, frames: Uint16Array[]}) => void} codes
  * @property {(roundTrip: number, coding: {encode: ?number, decode: ?number} | null) => void} pong
  * @property {(message: string) => void} notice
- * @property {() => void} clear what was not played is to be dropped; answer with `cleared`
- * @property {(why: ProtocolError | null) => void} interrupted the connection was lost
- * @property {() => void} resumed nothing was lost
- * @property {() => void} ended all that was left has come
+ * @property {() => void} clear drop the audio that was not played; answer with `cleared`
+ * @property {(error: ProtocolError | null) => void} interrupted the connection was lost
+ * @property {() => void} resumed the connection is back and no media were lost
+ * @property {() => void} ended the session has ended and all its media have arrived
  * @property {(error: ProtocolError) => void} failed
  */
 
@@ -43,17 +44,17 @@ export class Session {
   /** @type {WebSocket | null} */
   #socket = null;
   #open = false;
-  #over = false;
+  #ended = false;
   #ready = null;
   #interruptedAt = null; // seconds
   #wait = FIRST_WAIT;
-  #heardAt = 0;
+  #lastMessageAt = 0;
   #timers = new Set();
 
   /**
    * @param {string} url ws:// or wss://
-   * @param {object} hello its fields; whether it can be resumed is seen to here
-   * @param {Listener} listener
+   * @param {object} hello fields of `hello`, without `resumable` and `resume`
+   * @param {SessionListener} listener
    */
   constructor(url, hello, listener) {
     this.url = url;
@@ -63,20 +64,20 @@ export class Session {
     this.#connect();
   }
 
-  /** Whether sound that is sent now goes out. */
+  /** Whether the session accepts sound now. */
   get open() {
     return this.#open && !this.sendingOver;
   }
 
   /**
-   * Sound at `ready.send_rate`. While the connection is lost or far behind it is left out: what is
-   * said now is heard now or not at all.
+   * Sends sound at `ready.send_rate`. While the connection is lost or lags behind, the sound is
+   * dropped, because late sound is of no use in a call.
    * @param {Int16Array} samples
    * @returns {boolean} whether it was sent
    */
   sendPcm(samples) {
-    const late = Math.max(this.#socket?.bufferedAmount ?? 0, this.replayBuffer.bytes);
-    if (!this.open || late > BEHIND * 2 * this.#ready.send_rate) {
+    const pending = Math.max(this.#socket?.bufferedAmount ?? 0, this.replayBuffer.bytes);
+    if (!this.open || pending > MAX_LAG * 2 * this.#ready.send_rate) {
       this.gap = this.sent > 0;
       return false;
     }
@@ -93,17 +94,20 @@ export class Session {
     return true;
   }
 
-  /** Drops what the other side of the conversation has said and nobody has heard. */
+  /** Asks the server to drop the model's speech that has not been played. */
   clear() {
     if (this.#open) this.#socket.send(writeControl('clear'));
   }
 
-  /** @param {number} unplayed samples at `ready.receive_rate` that were dropped unheard */
+  /**
+   * Answers `clear`.
+   * @param {number} unplayed samples at `ready.receive_rate` that were dropped unplayed
+   */
   cleared(unplayed) {
     if (this.#open) this.#socket.send(writeControl('cleared', { unplayed }));
   }
 
-  /** Nothing more will be sent; what is on its way still comes, and then `ended`. */
+  /** Ends the input; the rest of the output still arrives, and then `ended`. */
   end() {
     if (!this.#open) {
       this.close();
@@ -114,13 +118,13 @@ export class Session {
     }
   }
 
-  /** Ends the session at once; the listener hears nothing more. */
+  /** Ends the session at once; the listener is not called any more. */
   close() {
-    this.#over = true;
-    this.#leave(1000);
+    this.#ended = true;
+    this.#closeSocket(1000);
   }
 
-  /** A session's own state: all that a new one begins without. */
+  /** Resets the state that belongs to one session of the server's. */
   #begin() {
     this.sent = 0; // media messages
     this.received = 0;
@@ -134,15 +138,15 @@ export class Session {
 
   #connect() {
     const socket = new WebSocket(this.url, SUBPROTOCOL);
-    const mine = (act) => (event) => {
-      if (socket === this.#socket) this.#guarded(() => act(event));
+    const ifCurrent = (action) => (event) => {
+      if (socket === this.#socket) this.#guarded(() => action(event));
     };
     socket.binaryType = 'arraybuffer';
-    socket.onopen = mine(() => socket.send(this.#firstMessage()));
-    socket.onmessage = mine(({ data }) => this.#receive(data));
-    socket.onclose = mine(({ code }) => this.#closed(code));
+    socket.onopen = ifCurrent(() => socket.send(this.#firstMessage()));
+    socket.onmessage = ifCurrent(({ data }) => this.#receive(data));
+    socket.onclose = ifCurrent(({ code }) => this.#closed(code));
     this.#socket = socket;
-    this.#after(PATIENCE, () => this.#open || this.#closed(LOST));
+    this.#after(OPEN_TIMEOUT, () => this.#open || this.#closed(ABANDONED));
   }
 
   #firstMessage() {
@@ -154,7 +158,7 @@ export class Session {
   }
 
   #receive(data) {
-    this.#heardAt = performance.now() / 1e3;
+    this.#lastMessageAt = performance.now() / 1e3;
     if (typeof data !== 'string') {
       this.#receiveMedia(data);
       return;
@@ -196,7 +200,7 @@ export class Session {
     this.#open = true;
     this.#interruptedAt = null;
     this.#wait = FIRST_WAIT;
-    this.#every(PING, () => this.#ping());
+    this.#every(PING_INTERVAL, () => this.#ping());
     if (!resumed) {
       this.resumeToken = ready.resume?.token ?? null;
       this.replayBuffer = new ReplayBuffer(this.resumeToken !== null);
@@ -211,12 +215,12 @@ export class Session {
 
   #ping() {
     const now = performance.now() / 1e3;
-    if (now - this.#heardAt > SILENCE) this.#closed(LOST);
+    if (now - this.#lastMessageAt > SERVER_TIMEOUT) this.#closed(ABANDONED);
     else this.#socket.send(writeControl('ping', { time: now }));
   }
 
   /**
-   * The server has ended the session, and may want another one later.
+   * The server has ended the session; begins a new one if the error allows it.
    * @param {any} message
    */
   #refused({ name, message, retry_after }) {
@@ -238,23 +242,24 @@ export class Session {
   }
 
   /**
-   * @param {ProtocolError | null} why null: nobody knows
-   * @param {number} wait seconds before another attempt
-   * @param {boolean} resumes whether the session may go on
+   * Closes the websocket and tries again.
+   * @param {ProtocolError | null} error the reason; null: unknown
+   * @param {number} wait seconds before the next attempt
+   * @param {boolean} resumes whether the session may be resumed
    */
-  #lost(why, wait, resumes) {
-    this.#leave(LOST);
+  #lost(error, wait, resumes) {
+    this.#closeSocket(ABANDONED);
     if (this.sendingOver && !resumes) {
-      this.#over = true;
+      this.#ended = true;
       this.listener.ended();
       return;
     }
     const now = performance.now() / 1e3;
     if (this.#interruptedAt === null) {
       this.#interruptedAt = now;
-      this.listener.interrupted(why);
+      this.listener.interrupted(error);
     }
-    if (now - this.#interruptedAt > GIVE_UP) {
+    if (now - this.#interruptedAt > MAX_OUTAGE) {
       this.#fail(new ProtocolError('unreachable', `There is no answer from ${this.url}.`));
       return;
     }
@@ -267,8 +272,8 @@ export class Session {
     this.listener.failed(error);
   }
 
-  /** Lets the websocket go, and all that waits. */
-  #leave(code) {
+  /** Closes the websocket and cancels all timers. */
+  #closeSocket(code) {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     const socket = this.#socket;
@@ -277,20 +282,21 @@ export class Session {
     socket?.close(code);
   }
 
-  #after(seconds, act) {
-    this.#timers.add(setTimeout(() => this.#guarded(act), seconds * 1e3));
+  #after(seconds, action) {
+    this.#timers.add(setTimeout(() => this.#guarded(action), seconds * 1e3));
   }
 
-  #every(seconds, act) {
-    // Cleared as a timeout is: they share their numbers.
-    this.#timers.add(setInterval(() => this.#guarded(act), seconds * 1e3));
+  #every(seconds, action) {
+    // Intervals and timeouts share their ids: clearTimeout ends both.
+    this.#timers.add(setInterval(() => this.#guarded(action), seconds * 1e3));
   }
 
-  /** What the server does wrong ends the session, not the page. */
-  #guarded(act) {
-    if (this.#over) return;
+  /** Runs `action`; a ProtocolError in it ends the session. */
+
+  #guarded(action) {
+    if (this.#ended) return;
     try {
-      act();
+      action();
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#fail(error);

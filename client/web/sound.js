@@ -1,17 +1,17 @@
-/** Microphone and loudspeaker: the audio graph of a call. */
+/** Builds the audio graph of a call: microphone, loudspeaker and the worklets between them. */
 
 import { ProtocolError } from './protocol.js';
 
 /**
- * @typedef {object} Wanted
+ * @typedef {object} DeviceChoice
  * @property {string} microphone the device's id; '' for the default
- * @property {string} loudspeaker likewise
+ * @property {string} loudspeaker the device's id; '' for the default
  * @property {boolean} echoCancellation
  */
 
-const LONGEST_REST = 3000; // ms that what is left may take to play
+const DRAIN_TIMEOUT = 3000; // ms that the rest of the audio may take to play
 
-const here = (file) => new URL(file, import.meta.url).href;
+const urlOf = (file) => new URL(file, import.meta.url).href;
 
 export class Sound {
   #stream = null;
@@ -20,7 +20,7 @@ export class Sound {
   #playback = null;
   #muted = false;
 
-  /** Call this while a click is being handled: browsers make no sound without one. */
+  /** Must be called from a click handler: browsers play no sound without one. */
   constructor() {
     this.context = new AudioContext({ latencyHint: 'interactive' });
     void this.context.resume();
@@ -30,28 +30,28 @@ export class Sound {
   }
 
   /**
-   * Makes ready for `capture` and `playback`.
+   * Loads the worklets of `capture` and `playback`.
    * @throws {ProtocolError} unreachable
    */
   async load() {
     const files = ['capture-worklet.js', 'playback-worklet.js'];
     try {
-      await Promise.all(files.map((file) => this.context.audioWorklet.addModule(here(file))));
+      await Promise.all(files.map((file) => this.context.audioWorklet.addModule(urlOf(file))));
     } catch (error) {
       throw new ProtocolError('unreachable', error.message);
     }
   }
 
   /**
-   * Opens a microphone, in the place of the one before.
-   * @param {Wanted} wanted
+   * Opens a microphone, and closes the one before.
+   * @param {DeviceChoice} devices
    * @throws {DOMException} NotFoundError, NotAllowedError and others of getUserMedia
    */
-  async listen({ microphone, echoCancellation }) {
-    // The codec is to hear what was said, not what a browser makes of it.
+  async openMicrophone({ microphone, echoCancellation }) {
+    // The codec was trained on unprocessed speech.
     const audio = { echoCancellation, noiseSuppression: false, autoGainControl: false };
     if (microphone) audio.deviceId = { exact: microphone };
-    this.#letGo();
+    this.#closeMicrophone();
     this.#stream = await navigator.mediaDevices.getUserMedia({ audio });
     this.#source = this.context.createMediaStreamSource(this.#stream);
     this.#source.connect(this.input);
@@ -61,15 +61,16 @@ export class Sound {
   /**
    * @param {string} loudspeaker a device's id; '' for the default
    */
-  async speakTo(loudspeaker) {
+  async useLoudspeaker(loudspeaker) {
     const context = /** @type {any} */ (this.context); // not every browser has a choice
     if ('setSinkId' in context) await context.setSinkId(loudspeaker);
   }
 
   /**
-   * Gives pieces of the microphone's sound.
+   * Captures the microphone in chunks.
    * @param {number} rate Hz
-   * @param {(piece: {samples: Int16Array, age: number}) => void} take age: seconds since its end
+   * @param {(chunk: {samples: Int16Array, age: number}) => void} take called with each chunk; age:
+   *   seconds since its last sample was captured
    */
   capture(rate, take) {
     this.#capture?.disconnect();
@@ -81,16 +82,18 @@ export class Sound {
     this.#capture.port.onmessage = ({ data: { samples, time } }) =>
       take({ samples, age: Math.max(0, this.context.currentTime - time) });
     this.input.connect(this.#capture);
-    this.#capture.connect(this.context.destination); // silence, and a reason to be run
+    this.#capture.connect(this.context.destination); // silent, but only connected nodes run
   }
 
   /**
-   * Begins to play what `play` is given.
+   * Starts the loudspeaker for `play`.
    * @param {number} rate Hz
-   * @param {(state: {wait: number, target: number, underruns: number}) => void} tell
-   * @param {(samples: number) => void} dropped told after `clear`: how many, at that rate
+   * @param {(state: {wait: number, target: number, underruns: number}) => void} buffered called
+   *   with the state of the jitter buffer when audio has been added
+   * @param {(samples: number) => void} dropped called after `clear` with the number of samples
+   *   dropped, at `rate`
    */
-  playback(rate, tell, dropped) {
+  playback(rate, buffered, dropped) {
     this.#playback?.disconnect();
     const node = new AudioWorkletNode(this.context, 'playback', {
       numberOfInputs: 0,
@@ -101,7 +104,7 @@ export class Sound {
       node.port.onmessage = ({ data }) => {
         if (data.done) resolve();
         else if ('dropped' in data) dropped(data.dropped);
-        else tell(data);
+        else buffered(data);
       };
     });
     node.connect(this.output);
@@ -114,17 +117,17 @@ export class Sound {
     this.#playback?.port.postMessage(message, [samples.buffer]);
   }
 
-  /** Drops what has not been played, softly. */
+  /** Drops the audio that has not been played, with a short fade-out. */
   clear() {
     this.#playback?.port.postMessage({ clear: true });
   }
 
-  /** Plays what is left, however little it is. */
+  /** Plays the rest of the audio, and waits for that. */
   async finish() {
     if (!this.#playback || this.context.state !== 'running') return;
     this.#playback.port.postMessage({ finish: true });
-    const patience = new Promise((resolve) => setTimeout(resolve, LONGEST_REST));
-    await Promise.race([this.played, patience]);
+    const timeout = new Promise((resolve) => setTimeout(resolve, DRAIN_TIMEOUT));
+    await Promise.race([this.played, timeout]);
   }
 
   get muted() {
@@ -136,12 +139,12 @@ export class Sound {
     for (const track of this.#stream?.getAudioTracks() ?? []) track.enabled = !muted;
   }
 
-  /** Told when the microphone goes away by itself. */
+  /** Called when the microphone is disconnected. */
   set onlost(act) {
     for (const track of this.#stream?.getAudioTracks() ?? []) track.onended = act;
   }
 
-  /** What the devices say of their delay, in seconds; null: nothing. */
+  /** Latencies that the browser reports for the devices, in seconds; null: not reported. */
   get delays() {
     const settings = this.#stream?.getAudioTracks()[0]?.getSettings();
     const { baseLatency, outputLatency } = this.context;
@@ -151,19 +154,19 @@ export class Sound {
     };
   }
 
-  /** Stops listening; what is left may still be played. */
-  hush() {
-    this.#letGo();
+  /** Closes the microphone; the rest of the audio may still be played. */
+  stopCapture() {
+    this.#closeMicrophone();
     this.#capture?.disconnect();
     this.#capture = null;
   }
 
   async close() {
-    this.hush();
+    this.stopCapture();
     if (this.context.state !== 'closed') await this.context.close();
   }
 
-  #letGo() {
+  #closeMicrophone() {
     this.#source?.disconnect();
     for (const track of this.#stream?.getTracks() ?? []) {
       track.onended = null;
@@ -182,10 +185,14 @@ export class Sound {
   }
 }
 
-/** @returns {Promise<{microphones: MediaDeviceInfo[], loudspeakers: MediaDeviceInfo[]}>} */
-export async function devices() {
+/**
+ * Lists the devices that can be chosen.
+ * @returns {Promise<{microphones: MediaDeviceInfo[], loudspeakers: MediaDeviceInfo[]}>}
+ */
+export async function listDevices() {
   const all = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
-  // Without permission they have neither name nor id.
+  // Before the user grants permission, devices have neither name nor id.
+
   const kind = (name) => all.filter((device) => device.kind === name && device.deviceId);
   const choosable = 'setSinkId' in AudioContext.prototype;
   return { microphones: kind('audioinput'), loudspeakers: choosable ? kind('audiooutput') : [] };

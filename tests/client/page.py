@@ -152,7 +152,7 @@ class Visit:
         return got["start"], to_float32(np.frombuffer(base64.b64decode(got["base64"]), "<i2")), rate
 
     async def calm(self, seconds: float) -> bool:
-        """Waits until for so long the jitter buffer has not run dry, nor the latency changed.
+        """Waits until for `seconds` there was no underrun and the latency did not change.
 
         On a busy machine it must grow first; on one that is too busy this does not come.
         """

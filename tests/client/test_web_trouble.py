@@ -124,7 +124,7 @@ async def test_token_is_asked_for(codec, visit):
         await playwright.expect(field).to_be_visible()
         await field.fill("guess")
         await call.press()
-        await call.says("wants a token")
+        await call.says("requires a token")
         await playwright.expect(field).to_be_focused()
         await field.fill("s3cret")
         await call.page.keyboard.press("Enter")

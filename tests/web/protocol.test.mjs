@@ -1,4 +1,4 @@
-// The page's protocol code against the bytes that Python's is tested with.
+// The page's protocol code, against the same recorded bytes as Python's.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -28,7 +28,7 @@ const SPOKEN = [
 const bytes = (hex) => new Uint8Array(Buffer.from(hex, 'hex')).buffer;
 const hex = (data) => Buffer.from(data).toString('hex');
 
-test('control messages are read as recorded', () => {
+test('control messages are decoded as recorded', () => {
   const known = new Set();
   for (const { name, text, message } of [...recorded.control, ...recorded.readable]) {
     const read = readControl(text);
@@ -42,7 +42,7 @@ test('control messages are read as recorded', () => {
   assert.deepEqual([...known].sort(), [...SPOKEN].sort());
 });
 
-test('what a client says is written as recorded, to the byte', () => {
+test('client messages are encoded as recorded, to the byte', () => {
   const written = recorded.control.filter(
     ({ from, message }) => from !== 'server' && SPOKEN.includes(message.type),
   );
@@ -61,7 +61,7 @@ test('fields with a default may be left out', () => {
   assert.throws(() => writeControl('hello', {}), { name: 'bad_message' });
 });
 
-test('media are read and written as recorded, to the byte', () => {
+test('media are decoded and encoded as recorded, to the byte', () => {
   for (const media of recorded.media) {
     const { name, kind, flags, seq, frame } = media;
     const read = readMedia(bytes(media.hex));
@@ -84,7 +84,7 @@ test('media are read and written as recorded, to the byte', () => {
   }
 });
 
-test('what is not known is ignored, what is wrong is refused', () => {
+test('unknown messages are ignored, invalid ones refused', () => {
   for (const { name, text, hex } of recorded.ignored) {
     if (text) assert.ok([null, ...SPOKEN].includes(readControl(text)?.type ?? null), name);
     else assert.ok(![PCM, CODES].includes(readMedia(bytes(hex)).kind), name);

@@ -1,4 +1,4 @@
-// Resampling: tones stay what they were, what does not fit is taken away, pieces do not show.
+// Resampling: tones stay, higher ones are filtered out, chunking changes nothing.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -42,12 +42,12 @@ for (const [from, to] of [
   });
 }
 
-test('what the lower rate cannot hold is taken away', () => {
+test('frequencies above the lower rate are filtered out', () => {
   const { out } = through(48000, 16000, tone(9000, 48000));
   assert.ok(decibels(power(out.slice(400))) < -70);
 });
 
-test('pieces do not show', () => {
+test('chunking does not change the output', () => {
   const samples = tone(700, 44100);
   assert.deepEqual(
     through(44100, 16000, samples, 128).out,
@@ -55,7 +55,7 @@ test('pieces do not show', () => {
   );
 });
 
-test('equal rates pass through untouched', () => {
+test('equal rates pass unchanged', () => {
   const samples = tone(700, 16000);
   const { out, lag } = through(16000, 16000, samples);
   assert.deepEqual(out, [...samples]);
