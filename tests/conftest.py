@@ -108,6 +108,51 @@ def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A causal checkpoint with random weights, 24 kHz out: as few layers as there can be."""
+    import torch
+
+    from xyt_stream.model import checkpoint
+    from xyt_stream.model.config import ModelConfig, QuantizerConfig, StackConfig, VocoderConfig
+    from xyt_stream.model.tokenizer import Tokenizer
+
+    stack = StackConfig(width=32, layers=1, heads=2, ffn=48)
+    config = ModelConfig(
+        name="tiny",
+        causal=True,
+        context=5,
+        output_rate=24_000,
+        semantic_encoder=stack,
+        semantic_adapter=stack,
+        acoustic_encoder=stack,
+        pre_rvq_adapter=stack,
+        quantizer=QuantizerConfig(dim=16, codebooks=3, codebook_size=64),
+        post_rvq_adapter=stack,
+        acoustic_decoder=stack,
+        vocoder=VocoderConfig(width=24, ffn=32, blocks=1, n_fft=960, hop=240),
+    )
+    path = tmp_path_factory.mktemp("tiny") / "small.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = Tokenizer(config).requires_grad_(False)
+    network.quantizer.codebooks.mul_(0.3)
+    checkpoint.save(network, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_causal: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `xyt-stream export` makes of it. Tests copy it before they change it."""
+    pytest.importorskip("onnxscript", reason="needs the extra export")
+    from xyt_stream.export.folder import export
+    from xyt_stream.model import hub
+
+    folder = tmp_path_factory.mktemp("exported") / "small"
+    export(hub.find(tiny_causal), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def published_weights(fixtures: Path) -> Path:
     """A small checkpoint in the published format, 24 kHz out, its config beside it."""
     return fixtures / "published" / "xy24k" / "weights.ckpt"

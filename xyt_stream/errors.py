@@ -4,6 +4,7 @@
     ├── AudioError              a sound file or samples that cannot be used
     ├── CodeError               codes of the wrong shape, type or range
     │   └── CodeFileError       a .xyt file that is damaged, cut short or from another model
+    ├── StateError              the saved state of a stream that cannot be loaded
     ├── ModelError              a checkpoint or config that cannot be loaded
     ├── DeviceError             no usable microphone, loudspeaker or compute device
     ├── MissingExtraError       an optional dependency is not installed
@@ -33,6 +34,10 @@ class CodeError(XYTError, ValueError):
 
 class CodeFileError(CodeError):
     """A .xyt file is damaged, cut short or belongs to another model."""
+
+
+class StateError(XYTError, ValueError):
+    """The saved state of a stream cannot be loaded."""
 
 
 class ModelError(XYTError, ValueError):

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from xyt_stream import __version__
-from xyt_stream.cli import bench, files, live, models, scores, server
+from xyt_stream.cli import bench, export, files, live, models, scores, server
 from xyt_stream.errors import XYTError
 
 _INTERRUPTED = 130  # exit status after SIGINT, as in shells
@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (files, server, live, models, scores):
+for group in (files, server, live, models, scores, export):
     app.add_typer(group.app)
 app.add_typer(bench.app, name="bench")
 

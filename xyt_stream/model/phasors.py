@@ -70,8 +70,8 @@ def inverse_transform(magnitude: Tensor, phase: Tensor, n: int) -> Tensor:
         return signal
     cos, sin = _fourier(n)
     # All frequencies but the first and the last stand for themselves and their mirror image.
-    weight = torch.full((n // 2 + 1,), 2 / n)
-    weight[0] = weight[-1] = 1 / n
+    alone = torch.arange(n // 2 + 1) % (n // 2) == 0
+    weight = torch.where(alone, 1 / n, 2 / n)
     scaled = magnitude * weight
     return (scaled * phase.cos()) @ cos.T - (scaled * phase.sin()) @ sin.T
 

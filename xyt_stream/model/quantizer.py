@@ -114,8 +114,7 @@ class ResidualQuantizer(nn.Module):
         Returns:
             [batch, frames, width].
         """
-        total = torch.zeros((), device=codes.device)
-        for i, codebook in enumerate(self.codebooks[: codes.shape[1]]):
-            total = total + F.embedding(codes[:, i], codebook)
-        out: Tensor = self.output_proj(total)
+        first = torch.arange(codes.shape[1], device=codes.device) * self.config.codebook_size
+        vectors = F.embedding(codes + first[:, None], self.codebooks.flatten(0, 1))
+        out: Tensor = self.output_proj(vectors.sum(1))
         return out

@@ -1,0 +1,37 @@
+"""A model for where there is no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xyt_stream.cli.options import Config, ModelArgument, Revision, in_a_folder
+from xyt_stream.cli.terminal import say
+
+app = typer.Typer()
+
+
+@app.command()
+def export(
+    model: ModelArgument,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", file_okay=False, callback=in_a_folder, help="The folder to write."
+        ),
+    ],
+    config: Config = None,
+    revision: Revision = None,
+) -> None:
+    """A causal model as two ONNX graphs, which code and decode where there is no torch.
+
+    The folder gets encoder.onnx, decoder.onnx, the weights that both point into, and model.json.
+    """
+    from xyt_stream.export.folder import export
+    from xyt_stream.model import hub
+
+    manifest = export(hub.find(model, config=config, revision=revision), folder)
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    say(f"{folder}: {manifest.name}, {size / 1e6:.0f} MB")

@@ -1,0 +1,133 @@
+"""The timeline of an exported step: its state comes in and goes out by value."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xyt_stream.edge.manifest import FRAMES
+from xyt_stream.model.timeline import Cached, Overlapping, Tailed, envelope
+from xyt_stream.model.tokenizer import Tokenizer
+from xyt_stream.streaming.state import init_state
+
+
+def initial_state(network: Tokenizer, modules: list[nn.Module]) -> dict[str, Tensor]:
+    """The state of one fresh stream through `modules`, all zeros, by name.
+
+    Keys and values are those of the `context` frames before the step, oldest first.
+    """
+    names = {module: name for name, module in network.named_modules()}
+    state = init_state(modules, 1, network.config.context, network.quantizer.codebooks.device)
+    groups = {
+        "tail": state.tails,
+        "keys": state.keys,
+        "values": state.values,
+        "carry": state.carries,
+    }
+    return {FRAMES: state.frames} | {
+        f"{names[layer]}.{kind}": tensor
+        for kind, group in groups.items()
+        for layer, tensor in group.items()
+    }
+
+
+class Envelopes(NamedTuple):
+    """The sums of overlapped windows that an overlap-add divides by.
+
+    Args:
+        first: under a stream's first frame, float32 [samples].
+        later: under every other frame, float32 [samples].
+        rest: beyond a stream's last frame, float32 [(n_fft - hop) / 2].
+    """
+
+    first: Tensor
+    later: Tensor
+    rest: Tensor
+
+    @classmethod
+    def of(cls, layer: Overlapping, windows: int) -> Envelopes:
+        """The sums for frames of so many windows."""
+        ready, after = windows * layer.hop, layer.n_fft - layer.hop
+        two_frames = envelope(layer, 2 * windows).clamp(min=1e-11)
+        return cls(
+            two_frames[:ready], two_frames[ready : 2 * ready], two_frames[-after:][: after // 2]
+        )
+
+
+class Functional:
+    """One frame of streams side by side, for a causal network.
+
+    Nothing is written in place: what a layer remembers is read from `before`, and what the next
+    step needs is left in `after`. Caches shift: old and new are joined and the newest part kept.
+
+    Args:
+        network: whose layers ask.
+        before: the state before the step, each tensor [batch, ...], by the names of
+            `initial_state`.
+        envelopes: of the network's overlap-add.
+    """
+
+    frames = 1
+
+    def __init__(
+        self, network: Tokenizer, before: dict[str, Tensor], envelopes: Envelopes | None = None
+    ) -> None:
+        self.context = network.config.context
+        self.before = before
+        self.after = {FRAMES: before[FRAMES] + 1}
+        self._names = {module: name for name, module in network.named_modules()}
+        self._envelopes = envelopes
+
+    def extend(self, layer: Tailed, x: Tensor) -> Tensor:
+        return self._join(f"{self._names[layer]}.tail", x, layer.left)
+
+    def positions(self, length: int) -> Tensor:
+        return self.before[FRAMES][:, None] * length + torch.arange(length)
+
+    def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        name, rate = self._names[layer], k.shape[2]
+        keys = self._join(f"{name}.keys", k, self.context * rate, dim=2)
+        values = self._join(f"{name}.values", v, self.context * rate, dim=2)
+        age = torch.arange(self.context, -1, -1).repeat_interleave(rate)  # in frames
+        missing = age > self.before[FRAMES][:, None]
+        mask = torch.where(missing, -torch.inf, 0.0)[:, None, None]
+        scores = (q * q.shape[-1] ** -0.5) @ keys.transpose(2, 3) + mask
+        out: Tensor = scores.softmax(-1) @ values
+        return out
+
+    def valid(self, x: Tensor) -> Tensor:
+        return x
+
+    def loudest(self, mel: Tensor) -> Tensor:
+        raise NotImplementedError("a causal network has a fixed floor")
+
+    def overlap_add(self, layer: Overlapping, windows: Tensor) -> Tensor:
+        assert self._envelopes is not None
+        name, hop = f"{self._names[layer]}.carry", layer.hop
+        parts = layer.n_fft // hop
+        padded = [
+            F.pad(windows[:, :, i * hop : (i + 1) * hop], (0, 0, i, parts - 1 - i))
+            for i in range(parts)
+        ]
+        total = torch.stack(padded).sum(0).flatten(1)
+        ready = windows.shape[1] * hop
+        carry = self.before[name]
+        total = total + F.pad(carry, (0, total.shape[1] - carry.shape[1]))
+        self.after[name] = total[:, ready:]
+        started = (self.before[FRAMES] > 0)[:, None]
+        return total[:, :ready] / torch.where(started, self._envelopes.later, self._envelopes.first)
+
+    def rest(self, layer: Overlapping) -> Tensor:
+        """What is left to play if the stream ends after this step: [batch, (n_fft - hop) / 2]."""
+        assert self._envelopes is not None
+        carry = self.after[f"{self._names[layer]}.carry"]
+        return carry[:, : len(self._envelopes.rest)] / self._envelopes.rest
+
+    def _join(self, name: str, new: Tensor, kept: int, dim: int = 1) -> Tensor:
+        """What is remembered under `name`, with `new` behind it; the newest `kept` stay."""
+        joined = torch.cat([self.before[name], new], dim)
+        self.after[name] = joined.narrow(dim, joined.shape[dim] - kept, kept)
+        return joined
