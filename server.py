@@ -1,4 +1,4 @@
-"""Serves the codec from a plain checkout: `python server.py --help`."""
+"""Runs `xyt-stream serve` from a checkout that is not installed; see --help."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Hears itself through the server, from a plain checkout: `python client/loopback.py --help`."""
+"""Runs `xyt-stream loopback` from a checkout that is not installed; see --help."""
 
 import sys
 from pathlib import Path

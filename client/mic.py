@@ -1,4 +1,4 @@
-"""Speaks into a room, from a plain checkout: `python client/mic.py --help`."""
+"""Runs `xyt-stream mic` from a checkout that is not installed; see --help."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Plays what is spoken in a room, from a plain checkout: `python client/playback.py --help`."""
+"""Runs `xyt-stream play` from a checkout that is not installed; see --help."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""The first thing to run: speech through a real server and back, in real time. Writes out.wav.
+"""Sends speech through a real server and back, in real time, and writes out.wav: run this first.
 
-Starts `xyt-stream serve` as a process of its own on a free port, streams the clip beside this file
-through it as a microphone would, and prints what was measured.
+`make demo` runs it. It starts `xyt-stream serve` as a process on a free port, streams the clip
+beside this file with `xyt-stream loopback`, and prints the measurements.
 """
 
 from __future__ import annotations
