@@ -102,7 +102,8 @@ class DelayPattern:
 
 
 PLAIN = DelayPattern()
-# MOSS-TTSD v0.5: its config's speech_token_range[0], pad_token_id, speech_pad_token, vocab_size.
+# MOSS-TTSD v0.5 and v0.7: speech_token_range[0], pad_token_id, speech_pad_token and vocab_size of
+# their config.
 MOSS_TTSD = DelayPattern(
     offsets=(151_665, 0, 0, 0, 0, 0, 0, 0),
     pads=(151_643, 1024, 1024, 1024, 1024, 1024, 1024, 1024),

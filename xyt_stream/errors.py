@@ -14,14 +14,25 @@
     └── ServeError              the server cannot start
 
 A message is one sentence that says what is wrong and, where it can, what to do. The command line
-prints it as it stands.
+prints it as it stands: names in it, which may come from anyone's file, are escaped and cut short.
 """
 
 from __future__ import annotations
 
+LONGEST = 1_000  # characters of a message
+
+
+def printable(text: str, longest: int = LONGEST) -> str:
+    """`text` without what a terminal could take for commands, cut to `longest` characters."""
+    safe = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:longest])
+    return "".join(safe)[:longest] + ("…" if len(text) > longest else "")
+
 
 class XYTError(Exception):
     """Base of every error raised on purpose by this package."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class AudioError(XYTError, ValueError):

@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 from xyt_stream.errors import ModelError
 from xyt_stream.model import checkpoint
 from xyt_stream.model.config import mini
+from xyt_stream.model.formats import CONFIG_KEY
 from xyt_stream.model.hub import Source
 from xyt_stream.model.tokenizer import Tokenizer
 
-META = {checkpoint.CONFIG_KEY: json.dumps(mini().to_dict())}
+META = {CONFIG_KEY: json.dumps(mini().to_dict())}
 
 
 def load(path: Path) -> checkpoint.Checkpoint:
@@ -62,7 +63,7 @@ def test_missing_key_is_named(tmp_path, tensors):
 
 @pytest.mark.parametrize("config", ["{", "[" * 100_000, "[]", '{"name": "mini"}'])
 def test_damaged_config_inside_is_refused(tmp_path, tensors, config):
-    save_file(tensors, tmp_path / "a.safetensors", {checkpoint.CONFIG_KEY: config})
+    save_file(tensors, tmp_path / "a.safetensors", {CONFIG_KEY: config})
     with pytest.raises(ModelError, match="config"):
         load(tmp_path / "a.safetensors")
 
@@ -96,14 +97,6 @@ def test_a_file_can_be_converted_in_place(tmp_path, other_model):
     for name, value in load(other_model).network.state_dict().items():
         assert torch.equal(after.network.state_dict()[name], value)
         assert torch.equal(before.network.state_dict()[name], value)  # its file has gone
-
-
-def test_bytes_that_are_no_weights_are_refused(fixtures, tmp_path):
-    for number, data in enumerate((b"", b"}" * 100, (fixtures / "stereo44k.wav").read_bytes())):
-        path = tmp_path / f"{number}.ckpt"
-        path.write_bytes(data)
-        with pytest.raises(ModelError, match=f"{number}.ckpt (is refused|cannot be loaded)"):
-            load(path)
 
 
 def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path, other_model):

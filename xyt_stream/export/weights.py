@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from xyt_stream.model.checkpoint import CONFIG_KEY
+from xyt_stream.model.formats import CONFIG_KEY
 from xyt_stream.model.quantizer import rename_codebooks
 
 METADATA = "__metadata__"  # the header's entry that is no tensor

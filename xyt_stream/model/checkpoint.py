@@ -1,32 +1,34 @@
-"""Reading and writing weights: this package's files, and the published ones in all their shapes."""
+"""Checkpoints: this package's files read and written, and the published ones read."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import zipfile
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 import torch
-import yaml
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xyt_stream.errors import ModelError
+from xyt_stream.errors import ModelError, printable
 from xyt_stream.model.config import ModelConfig, published
+from xyt_stream.model.files import contents, digest, read, read_config
+from xyt_stream.model.formats import CONFIG_KEY
 from xyt_stream.model.hub import Source
 from xyt_stream.model.precision import WEIGHTS, names
-from xyt_stream.model.published import translate_config, translate_weights
+from xyt_stream.model.published import codec_names, translate_weights
+from xyt_stream.model.published_config import translate_config
 from xyt_stream.model.quantizer import rename_codebooks
+from xyt_stream.model.sizes import check_sizes, refuse, sizes
 from xyt_stream.model.tokenizer import Tokenizer
 
-CONFIG_KEY = "xyt_config"  # in the header of a safetensors file that `save` wrote
-HASH_KEY = "xyt_hash"  # beside it in a file that `convert` wrote: the hash of the original
+HASH_KEY = "xyt_hash"  # in the header of a file that `convert` wrote: the hash of the original
+LONGEST_NAME = 100  # characters
 RELEASED_RATES = (16_000, 24_000, 32_000)  # Hz out
-NAMED = 3  # wrong keys that an error spells out
 
 
 class Checkpoint(NamedTuple):
@@ -77,7 +79,7 @@ def convert(source: Source, path: Path) -> None:
 def load(source: Source, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Checkpoint:
     """Read a checkpoint.
 
-    Its weights are a file that `save` wrote, or published ones as .safetensors, .ckpt or .bin.
+    Its weights are a file that `save` wrote, or published ones in any dialect (docs/published.md).
     Published weights without a config are taken to be of the released sizes.
 
     Args:
@@ -89,24 +91,30 @@ def load(source: Source, device: str = "cpu", dtype: torch.dtype = torch.float32
     if dtype not in WEIGHTS:
         raise ModelError(f"weights are {names(WEIGHTS)}, not {dtype}")
     weights = source.weights
-    header, tensors = _read_weights(weights)
-    if CONFIG_KEY in header:
-        network = build(_own_config(header[CONFIG_KEY], weights))
+    header, places = contents(weights)
+    own = CONFIG_KEY in header
+    called = {name: name for name in places} if own else codec_names(places)
+    if not called:
+        raise ModelError(
+            f"{weights} has no config inside, and its tensors have other names than a codec's"
+        )
+    read_from = {name: places[name] for name in called}
+    tensors = read(read_from)
+    if own:
+        rename_codebooks(tensors, "quantizer.")
+        config = _own_config(header[CONFIG_KEY], weights)
+        check_sizes(config.to_dict(), sizes(tensors, weights), weights)
     else:
-        tensors = translate_weights(tensors)
-        network = build(_published_config(source, tensors))
+        tensors = translate_weights({called[name]: tensor for name, tensor in tensors.items()})
+        config = _published_config(source, tensors)
+    config = msgspec.structs.replace(config, name=printable(config.name, LONGEST_NAME))
+    network = build(config)
     fill(network, tensors, weights)
     network = network.to(device)
     network.cast(dtype)
-    return Checkpoint(network, header.get(HASH_KEY) or _digest(weights))
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
+    hash = header.get(HASH_KEY, "")
+    known = own and re.fullmatch("[0-9a-f]{64}", hash)
+    return Checkpoint(network, hash if known else digest(dict.fromkeys(read_from.values())))
 
 
 def build(config: ModelConfig) -> Tokenizer:
@@ -120,7 +128,6 @@ def fill(network: Tokenizer, tensors: Mapping[str, Tensor], path: Path) -> None:
     wanted = network.state_dict()
     # Sinusoids can be computed, so some ports leave them out.
     tensors = {**{k: v for k, v in wanted.items() if k.endswith(".sinusoids")}, **tensors}
-    rename_codebooks(tensors, "quantizer.")
     wrong = [
         *(f"{name} is missing" for name in wanted if name not in tensors),
         *(f"{name} is left over" for name in tensors if name not in wanted),
@@ -131,33 +138,9 @@ def fill(network: Tokenizer, tensors: Mapping[str, Tensor], path: Path) -> None:
         ),
     ]
     if wrong:
-        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-        raise ModelError(f"{path} does not fit its config: {'; '.join(wrong[:NAMED])}{more}")
+        refuse(path, wrong)
     network.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
     network.quantizer.refresh()
-
-
-def _read_weights(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The header, of a safetensors file, and the tensors."""
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return file.metadata() or {}, tensors
-        mappable = zipfile.is_zipfile(path)  # the format before 2020 is not
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
-    except (SafetensorError, RuntimeError, OSError, EOFError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ModelError(f"{path} cannot be loaded: {reason}") from error
-    except Exception as error:  # the unpickler has one for every kind of damage
-        raise ModelError(
-            f"{path} is refused: it is damaged, or holds more than tensors and could run code"
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("generator"), dict):
-        state = state["generator"]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ModelError(f"{path} cannot be loaded: it is no state of a network")
-    return {}, state
 
 
 def _own_config(text: str, path: Path) -> ModelConfig:
@@ -169,24 +152,20 @@ def _own_config(text: str, path: Path) -> ModelConfig:
 
 
 def _published_config(source: Source, tensors: Mapping[str, Tensor]) -> ModelConfig:
+    path = source.weights
     if source.config is not None:
-        return translate_config(_read_config(source.config), source.name)
+        found = sizes(tensors, path)
+        stated = translate_config(read_config(source.config), found, source.name)
+        check_sizes(stated, found, path)
+        return ModelConfig.from_dict(stated)
     head = tensors.get("decoder.vocoder.head.out.bias")
     # The vocoder's windows, n_fft + 2 values for each, are four hops of 10 ms.
     rate = 0 if head is None else (len(head) - 2) * 100 // 4
     if rate not in RELEASED_RATES:
         raise ModelError(
-            f"{source.weights} has no config inside and no .yaml or config.json beside it"
+            f"{path} has no config inside, and beside it is no config.json and no single .yaml: "
+            "name its config"
         )
-    return published(source.name, rate)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text()
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ModelError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} is no config of a model")
-    return values
+    config = published(source.name, rate)
+    check_sizes(config.to_dict(), sizes(tensors, path), path)
+    return config

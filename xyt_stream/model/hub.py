@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xyt_stream.errors import ModelError
+from xyt_stream.model.formats import INDEX, SUFFIXES, container
 
 DEFAULT = "mini"
 ASSETS = Path(__file__).parent.parent / "assets"
-WEIGHTS = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")  # the first that is there wins
 CONFIGS = (".yaml", ".yml", ".json")
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -43,48 +43,44 @@ def find(
         return Source(DEFAULT, ASSETS / f"{DEFAULT}.safetensors", None)
     path = Path(model)
     name = path.stem if path.is_file() else str(model)
-    on_hub = not path.exists() and HUB_NAME.fullmatch(name) and path.suffix not in WEIGHTS
+    on_hub = not path.exists() and HUB_NAME.fullmatch(name) and path.suffix not in SUFFIXES
     if on_hub:
         path = _download(name, revision)
     elif revision is not None:
         raise ModelError(f"a revision is of a hub name, and {name!r} is none")
     if path.is_dir() and str(model):
+        from xyt_stream.model.folder import choose  # it opens files, and so loads torch
+
         name = name if HUB_NAME.fullmatch(name) else path.resolve().name
-        path = _only_weights(path, str(model))
+        path = choose(path, str(model))
     if not path.is_file():
         raise ModelError(
             f"there is no model {str(model)!r}: give a file, a folder, a hub name or {DEFAULT!r}"
         )
-    if path.suffix not in WEIGHTS:
-        raise ModelError(f"{path} is no model: the name of one ends in {', '.join(WEIGHTS)}")
+    if path.suffix not in SUFFIXES and container(path) is None:
+        raise ModelError(f"{path} is no model: it holds neither safetensors nor what torch saves")
     if config is not None and not Path(config).is_file():
         raise ModelError(f"there is no config {str(config)!r}")
     return Source(name, path, Path(config) if config is not None else _config_beside(path))
 
 
-def _only_weights(folder: Path, named: str) -> Path:
-    for suffix in WEIGHTS:
-        files = sorted(folder.glob(f"*{suffix}"))
-        if len(files) > 1:
-            names = ", ".join(file.name for file in files)
-            raise ModelError(f"{named} holds several weights ({names}): name one")
-        if files:
-            return files[0]
-    raise ModelError(f"{named} holds no weights ({', '.join(WEIGHTS)})")
-
-
 def _config_beside(weights: Path) -> Path | None:
-    """The config of the same name, else config.*, else the only one in the folder."""
-    for stem in (weights.stem, "config"):
+    """The config of the same name, else config.*, else the only .yaml in the folder."""
+    for stem in (weights.stem, weights.name, f"{weights.stem}_config", "config"):
         for suffix in CONFIGS:
             path = weights.with_name(stem + suffix)
-            if path.is_file():
+            if path.is_file() and path != weights:  # as an index of shards would be
                 return path
-    others = [p for p in sorted(weights.parent.iterdir()) if p.suffix in CONFIGS[:2]]
+    yamls = sorted(p for p in weights.parent.iterdir() if p.suffix in CONFIGS[:2])
+    others = [path for path in yamls if not path.name.startswith(".")]
     return others[0] if len(others) == 1 else None
 
 
 def _download(name: str, revision: str | None) -> Path:
+    """The folder of a hub name in the cache, with its weights and config.
+
+    Of shards that hold a codec and another model, those with the codec are downloaded.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -92,9 +88,14 @@ def _download(name: str, revision: str | None) -> Path:
         LocalEntryNotFoundError,
     )
 
-    patterns = [f"*{suffix}" for suffix in (*WEIGHTS, *CONFIGS)]
-    try:
+    def download(revision: str | None, patterns: list[str]) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+
+    try:
+        folder = download(revision, ["*config*.json", f"*{INDEX}", "*.yaml", "*.yml"])
+        # Some releases are one file without a suffix, called as the repository.
+        weights = _shards(folder) or [*(f"*{suffix}" for suffix in SUFFIXES), name.split("/")[1]]
+        return download(folder.name, weights)
     except LocalEntryNotFoundError as error:
         raise ModelError(
             f"{name} is not in the cache and the hub cannot be reached: go online once, "
@@ -103,3 +104,15 @@ def _download(name: str, revision: str | None) -> Path:
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{name} cannot be had from the hub: {reason}") from error
+
+
+def _shards(folder: Path) -> list[str]:
+    """The shards of a folder's index that hold a codec; none without one."""
+    from xyt_stream.model.files import contents
+    from xyt_stream.model.published import codec_names
+
+    for index in sorted(folder.glob(f"*{INDEX}")):
+        places = contents(index).places
+        if codec := codec_names(places):
+            return sorted({places[tensor].name for tensor in codec})
+    return []
