@@ -112,3 +112,10 @@ def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "nothing-here").mkdir()
     with pytest.raises(ModelError, match="nothing-here"):
         Teacher(str(tmp_path / "nothing-here"), "cpu")
+
+
+def test_complete_features_of_any_origin_need_no_model(speech: Path, tmp_path: Path) -> None:
+    corpus = open_corpus(speech, tmp_path)
+    np.ones((len(corpus.samples) // 1280, 5), np.float16).tofile(tmp_path / "teacher-mine.f16")
+    teach(corpus, tmp_path, "mine", "cpu")
+    assert open_features(corpus, tmp_path, "mine").shape == (len(corpus.samples) // 1280, 5)

@@ -79,7 +79,7 @@ def test_the_teachers_gradient_reaches_the_encoder(make: Make) -> None:
     batch = trainer.data.crops[Request(0, 4, 10)]
     latent = trainer.latents(batch.wav)
     found = trainer.quantize(latent)
-    trainer.meaning(batch, latent, found)["teacher"].backward()
+    trainer.code_losses(batch, latent, found)["teacher"].backward()
     for tower in (trainer.network.encoder.semantic, trainer.network.encoder.acoustic):
         gradient = tower.conv1.weight.grad
         assert gradient is not None

@@ -1,1 +1,1 @@
-"""Training a causal model from nothing: extra "train"."""
+"""Trains causal models, from scratch or from another model (extra "train")."""

@@ -1,4 +1,4 @@
-"""Adversarial training: discriminators that learn to tell decoded speech from recordings."""
+"""Adversarial training: discriminators learn to tell decoded speech from recordings."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from xyt_stream.train.discriminators import discriminators
 RATE = 5e-4
 BETAS = (0.8, 0.99)
 FEATURES = 2.0  # weight of feature matching beside the scores
-QUIETEST = 1e-3  # amplitude; quieter crops are not made louder than this one would be
+QUIETEST = 1e-3  # RMS; quieter crops are scaled as if they had this one
 
 
 class Verdict(NamedTuple):
-    """What one step of the discriminators brought.
+    """The losses of one step.
 
     Args:
-        loss: a scalar whose gradient is that of the codec's loss.
-        codec: value of the codec's loss: scores and feature matching.
-        discriminators: value of theirs (hinge loss), 2 for one that guesses.
+        loss: a scalar with the gradient of the codec's loss, not its value.
+        codec: the value of the codec's loss: scores and feature matching.
+        discriminators: the value of the discriminators' hinge loss; 2 if they guess.
     """
 
     loss: Tensor
@@ -35,9 +35,9 @@ class Adversary:
     """The discriminators and their optimizer.
 
     Args:
-        crops: of each batch that they see, drawn at random; they see whole crops.
-        dtype: they compute in.
-        seed: of the draw.
+        crops: number of crops drawn from each batch; the discriminators get them whole.
+        dtype: dtype of their convolutions.
+        seed: seed of the drawing.
     """
 
     def __init__(self, crops: int, dtype: torch.dtype, seed: int, device: torch.device) -> None:
@@ -47,9 +47,9 @@ class Adversary:
         self.optimizer = torch.optim.AdamW(self.discriminators.parameters(), lr=RATE, betas=BETAS)
 
     def draw(self, decoded: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Some rows of both, [batch, samples], scaled so that the target's RMS is 1.
+        """Draws rows of [batch, samples] and scales both so that the target's RMS is 1.
 
-        Discriminators of sound as quiet as speech is learn nothing for hundreds of steps.
+        At the level of speech, discriminators learn nothing for hundreds of steps.
         """
         rows = torch.randperm(len(target), generator=self.generator)[: self.crops]
         ours, theirs = (wav[rows.to(wav.device)] for wav in (decoded, target))
@@ -57,9 +57,9 @@ class Adversary:
         return ours / level, theirs / level
 
     def step(self, decoded: Tensor, target: Tensor) -> Verdict:
-        """One step of the discriminators on [batch, samples], and the codec's loss before it.
+        """Trains the discriminators on [batch, samples]; returns the codec's loss before that.
 
-        Both gradients come from one pass through each discriminator.
+        Each discriminator runs once on either sound; both gradients come from these runs.
         """
         ours, theirs = self.draw(decoded, target)
         fake_wav = ours.detach().requires_grad_(True)
@@ -88,7 +88,7 @@ class Adversary:
         return Verdict((ours * gradient).sum(), codec, learned)
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming needs."""
+        """Returns all that is needed to resume."""
         return {
             "discriminators": self.discriminators.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -96,7 +96,7 @@ class Adversary:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Back from `state_dict`."""
+        """Restores what `state_dict` returned."""
         self.discriminators.load_state_dict(state["discriminators"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())

@@ -1,4 +1,4 @@
-"""What microphones and rooms do to a voice, for a few hundred voices are few.
+"""Augments speech as voices, rooms and microphones differ.
 
 The codec is asked to give back what it heard, so a crop is augmented before it is both input and
 target.
@@ -24,7 +24,7 @@ PEAK = 0.99
 
 
 class Augment:
-    """Random changes of voice, band, room, noise and level.
+    """Applies random changes of speed, band, room, noise and level.
 
     Args:
         rng: draws them.
@@ -35,18 +35,18 @@ class Augment:
 
     @staticmethod
     def source_samples(samples: int) -> int:
-        """How much of a recording `speed` may need for a crop of `samples`."""
+        """Returns the length that `speed` may need for a crop of `samples`."""
         return int(np.ceil(samples * SPEED[1])) + 16
 
     def speed(self, source: Samples, samples: int) -> tuple[float, Samples]:
-        """A crop of `samples`, played so many times faster out of a longer source."""
+        """Returns a factor and a crop of `samples` that is played so many times faster."""
         factor = self.rng.uniform(*SPEED)
         piece = source[: int(np.ceil(samples * factor)) + 8]
         sped: Samples = soxr.resample(piece, INPUT_RATE * factor, INPUT_RATE)
         return factor, sped[:samples]
 
     def __call__(self, crop: Samples) -> Samples:
-        """float32 [samples] -> the same, changed, never clipping."""
+        """Augments float32 [samples]; the result never clips."""
         if self.rng.random() < ROOM:
             crop = self.room(crop)
         if self.rng.random() < TELEPHONE:
@@ -60,7 +60,7 @@ class Augment:
         return crop
 
     def room(self, crop: Samples) -> Samples:
-        """An echo of decaying noise behind the direct sound."""
+        """Adds an echo of decaying noise."""
         seconds = self.rng.uniform(*DECAY)
         time = np.arange(int(seconds * INPUT_RATE)) / INPUT_RATE
         echo = self.rng.standard_normal(len(time)) * 10 ** (-3 * time / seconds)
@@ -71,7 +71,7 @@ class Augment:
         return np.asarray(wet[: len(crop)], np.float32)
 
     def band(self, crop: Samples) -> Samples:
-        """Only what lies between two random frequencies, with slopes as a cheap microphone has."""
+        """Limits the band to two random frequencies, with the slopes of a cheap microphone."""
         low, high = self.rng.uniform(*LOW_CUT), self.rng.uniform(*HIGH_CUT)
         hertz = np.fft.rfftfreq(len(crop), 1 / INPUT_RATE)
         response = 1 / np.sqrt(1 + (low / np.maximum(hertz, 1)) ** 8)
@@ -79,7 +79,7 @@ class Augment:
         return np.asarray(np.fft.irfft(np.fft.rfft(crop) * response, len(crop)), np.float32)
 
     def noise(self, crop: Samples) -> Samples:
-        """Noise of a random colour, from white to brown, below the crop's own level."""
+        """Returns noise of a random colour, white to brown, below the level of the crop."""
         hertz = np.maximum(np.fft.rfftfreq(len(crop), 1 / INPUT_RATE), 20.0)
         colour = hertz ** -self.rng.uniform(0, 1)
         noise = np.fft.irfft(np.fft.rfft(self.rng.standard_normal(len(crop))) * colour, len(crop))

@@ -1,4 +1,4 @@
-"""How codebooks are learned: k-means to begin with, then moving averages, and no code left dead."""
+"""Learns codebooks: k-means, then moving averages, with restarts of dead codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEAD = 0.02  # of a fair share of the vectors; a code used less is given a new p
 
 
 def kmeans(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` centres of [vectors, dim]. An empty centre restarts on a random vector."""
+    """Finds `count` centres of [vectors, dim]; an empty one restarts on a random vector."""
     pick = torch.randperm(len(vectors), generator=generator)[:count].to(vectors.device)
     centres = vectors[pick].clone()
     for _ in range(KMEANS_ROUNDS):
@@ -56,14 +56,14 @@ class CodebookLearner:
 
     @torch.no_grad()
     def adopt(self) -> None:
-        """Go on from the codebooks as they are: each code's average is where it stands."""
+        """Continues from the present codebooks: they become the moving averages."""
         self.counts.fill_(1.0)
         self.sums.copy_(self.quantizer.codebooks)
         self.started = True
 
     @torch.no_grad()
     def update(self, found: Quantized) -> None:
-        """One step of the moving averages."""
+        """Takes one step of the moving averages."""
         size = self.quantizer.config.codebook_size
         for i, book in enumerate(self.quantizer.codebooks):
             code, residual = found.codes[i].flatten(), found.residuals[i].flatten(0, 1)
@@ -81,7 +81,7 @@ class CodebookLearner:
         self.quantizer.refresh()
 
     def state_dict(self) -> dict[str, Tensor | bool]:
-        """What resuming needs beside the books themselves."""
+        """Returns all that is needed to resume beside the codebooks themselves."""
         return {
             "counts": self.counts,
             "sums": self.sums,
@@ -90,7 +90,7 @@ class CodebookLearner:
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Back from `state_dict`."""
+        """Restores what `state_dict` returned."""
         self.counts.copy_(state["counts"])
         self.sums.copy_(state["sums"])
         self.started = bool(state["started"])

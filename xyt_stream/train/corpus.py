@@ -1,4 +1,4 @@
-"""All training speech in one memory-mapped file of 16-bit samples, sorted by source and speaker."""
+"""Packs training speech into one memory-mapped file of int16 samples, by source and speaker."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Progress = Callable[[Sequence["Found"]], Iterable["Found"]]
 
 
 class Found(NamedTuple):
-    """A sound file before it is read; fields sort it into its place."""
+    """A sound file that is not read yet. Sorting by the fields gives the order of packing."""
 
     source: str
     speaker: str
-    name: str  # path inside the data folder
+    name: str  # path relative to the data folder
 
 
 class Clip(NamedTuple):
-    """A clip in the file of samples.
+    """The place of one clip in the packed file.
 
     Args:
-        name: path inside the data folder.
-        start: its first sample, a multiple of FRAME_SAMPLES.
-        samples: its length; silence follows up to a whole frame.
+        name: path relative to the data folder.
+        start: first sample, a multiple of FRAME_SAMPLES.
+        samples: length without the silence that fills its last frame.
     """
 
     name: str
@@ -45,17 +45,17 @@ class Clip(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The first sample after the clip and its silence."""
+        """The first sample after the clip's last frame."""
         return self.start + -(-self.samples // FRAME_SAMPLES) * FRAME_SAMPLES
 
 
 class Corpus:
-    """Training speech, about 115 MB an hour, read from disk as it is needed.
+    """Packed training speech, 115 MB for each hour, memory-mapped.
 
-    Frame number n of the whole is samples n * FRAME_SAMPLES on.
+    Frame n starts at sample n * FRAME_SAMPLES.
 
     Args:
-        folder: where `pack` has written.
+        folder: the folder that `open_corpus` packed into.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,12 +65,12 @@ class Corpus:
         self.seconds = sum(clip.samples for clip in self.clips) / INPUT_RATE
 
     def clip(self, clip: Clip) -> Pcm16:
-        """The clip's own samples."""
+        """Returns the clip, int16 [samples]."""
         return self.samples[clip.start : clip.start + clip.samples]
 
 
 def find_clips(folder: Path) -> list[Path]:
-    """Every sound file below `folder`, sorted; AudioError when there is none."""
+    """Lists every sound file below `folder`, sorted; raises AudioError if there is none."""
     clips = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not clips:
         raise AudioError(f"{folder} holds no sound files ({', '.join(sorted(SUFFIXES))})")
@@ -78,15 +78,15 @@ def find_clips(folder: Path) -> list[Path]:
 
 
 def load_clip(path: Path) -> Pcm16:
-    """One clip, whatever its rate and channels, as int16 [samples] at 16 kHz."""
+    """Reads a clip of any rate and channels as int16 [samples] at 16 kHz, mono."""
     return to_int16(read_audio(path, INPUT_RATE)[0])
 
 
 def open_corpus(data: Path, folder: Path, progress: Progress = iter) -> Corpus:
-    """The corpus of the sound files below `data`, packed into `folder` unless it is there already.
+    """Opens the corpus of `data`, and packs it into `folder` first if files are new or changed.
 
     Args:
-        progress: wraps the list of files, to show how far along packing is.
+        progress: wraps the list of files to show progress.
 
     Raises:
         AudioError: there is no sound file, or one cannot be read.
@@ -105,11 +105,12 @@ def open_corpus(data: Path, folder: Path, progress: Progress = iter) -> Corpus:
 
 
 def describe(data: Path) -> list[Found]:
-    """Each sound file's source and speaker, sorted.
+    """Finds the source and the speaker of each sound file; returns them sorted.
 
-    The source is the folder at the top of `data`. Speakers come from an index.tsv (columns file and
-    speaker; paths from where it lies) in `data` or one folder up. Other files are their folder's
-    one speaker, unless named as in LibriSpeech: speaker-chapter-utterance, all numbers.
+    The source is the top folder inside `data`. Speakers come from index.tsv, in `data` or in its
+    parent, with the columns "file" (path relative to index.tsv) and "speaker". A file that is not
+    listed gets the number at the start of a LibriSpeech name (speaker-chapter-utterance), else its
+    folder.
     """
     speakers = {}
     for table in (data.parent / "index.tsv", data / "index.tsv"):

@@ -1,4 +1,4 @@
-"""The training log as a picture (extra "train")."""
+"""Plots the training log (extra "train")."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ except ImportError:
 
 
 def draw(log: Path, path: Path) -> None:
-    """One panel for each figure in a `log.jsonl`, over the steps.
+    """Draws one panel for each figure in `log.jsonl`, over the steps.
 
     Args:
         log: one JSON object a line, each with "step".

@@ -1,32 +1,36 @@
-"""Random crops of the training speech, with what the teacher heard in them."""
+"""Draws random crops of the training speech, with the teacher's features of them."""
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from xyt_stream.audio import FRAME_SAMPLES, to_float32
 from xyt_stream.errors import AudioError
 from xyt_stream.train.augment import Augment
 from xyt_stream.train.corpus import Corpus
 
-SELDOM = 0.25  # of their weight is left to sources that are drawn seldom
+MAX_WORKERS = 8
+SELDOM = 0.25  # factor of the weights of sources that are drawn seldom
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
-    """Crops.
+    """Crops of one step.
 
     Args:
         wav: float32 [crops, samples].
-        features: the teacher's, float32 [crops, frames, channels]; None without a teacher.
-        known: which of them there are, bool [crops, frames].
+        features: the teacher's features, float32 [crops, frames, channels]; None: no teacher.
+        known: which frames have features, bool [crops, frames].
     """
 
     wav: Tensor
@@ -35,7 +39,7 @@ class Batch(NamedTuple):
 
 
 class Request(NamedTuple):
-    """Which batch: the same request brings the same crops."""
+    """Names a batch. Equal requests give equal crops."""
 
     step: int
     crops: int
@@ -43,18 +47,18 @@ class Request(NamedTuple):
 
 
 class Crops(Dataset[Batch]):
-    """Random crops, drawn by source and speaker.
+    """Draws random crops, balanced by source and speaker.
 
-    A training that goes on after a stop hears what it would have heard, and any number of workers
-    can prepare batches. A speaker's weight is the square root of his length, and a source's the
-    square root of its speakers' sum, so that neither one long-winded speaker nor a thousand that
-    say a word each fill the batches.
+    A batch depends on the seed and the request only, so a resumed training sees the batches it
+    would have seen, and any number of workers can prepare them. The weight of a speaker is the
+    square root of his minutes; the weight of a source is the square root of the sum over its
+    speakers. So neither one speaker with hours nor a thousand with one word each fill the batches.
 
     Args:
-        corpus: where the clips are.
-        features: the teacher's, [frames of the corpus, channels], zeros where there are none.
-        seldom: sources (folders at the top of the data) drawn a quarter as often, such as words.
-        seed: the same seed draws the same crops.
+        corpus: the speech.
+        features: the teacher's, [frames of the corpus, channels]; missing ones are zero.
+        seldom: sources that are drawn a quarter as often, such as single words.
+        seed: seed of all random choices.
     """
 
     def __init__(
@@ -90,7 +94,7 @@ class Crops(Dataset[Batch]):
         self.shares = dict(shares)  # of crops, by source
 
     def __getitem__(self, request: Request) -> Batch:
-        """Crops, each augmented in its own way."""
+        """Returns the batch; each crop is augmented independently."""
         step, count, frames = request
         samples = frames * FRAME_SAMPLES
         needed = Augment.source_samples(samples)
@@ -101,7 +105,7 @@ class Crops(Dataset[Batch]):
         crops, features = [], []
         for index in rng.choice(len(self.stretches), count, p=self.weights):
             first, end = self.stretches[index]
-            # Where a speaker is shorter than a crop, the next one follows.
+            # If the speaker has less than a crop, the next speaker's clips follow.
             start = int(rng.integers(first, max(first + 1, end - needed)))
             start = min(start, len(self.samples) - needed)
             factor, sped = augment.speed(to_float32(self.samples[start : start + needed]), samples)
@@ -119,9 +123,10 @@ class Crops(Dataset[Batch]):
 def _at(
     features: npt.NDArray[np.float16], start: float, factor: float, frames: int
 ) -> npt.NDArray[np.float32]:
-    """The teacher's features of a crop that begins at frame `start`, played `factor` as fast.
+    """Interpolates features for a crop from frame `start` on that is played `factor` times faster.
 
-    Between two frames they are interpolated, by the middles of frames.
+    Returns:
+        [frames, channels], of the middle of each frame of the crop.
     """
     places = np.maximum(start + (np.arange(frames) + 0.5) * factor - 0.5, 0.0)
     before = places.astype(np.int64)
@@ -131,3 +136,23 @@ def _at(
     both = features[before].any(1) & features[after].any(1)
     found[~both] = 0
     return found
+
+
+def load(data: Dataset[T], keys: Iterator[Any], device: torch.device) -> Iterator[T]:
+    """Yields the items of these keys; worker processes prepare them if there is a GPU."""
+    workers = min(MAX_WORKERS, os.cpu_count() or 1) if device.type == "cuda" else 0
+    sampler: Any = _Sampler(keys)
+    loader = DataLoader(
+        data, batch_size=None, sampler=sampler, num_workers=workers, pin_memory=workers > 0
+    )
+    return iter(loader)
+
+
+class _Sampler:
+    """Draws keys from an iterator only when they are needed."""
+
+    def __init__(self, keys: Iterator[Any]) -> None:
+        self.keys = keys
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.keys

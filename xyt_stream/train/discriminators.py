@@ -1,4 +1,4 @@
-"""Discriminators of recordings and decoded sound: small, because CPUs train them too."""
+"""Discriminators of recorded and decoded sound, small enough to be trained on a CPU."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn.utils.parametrizations import weight_norm
 PERIODS = (2, 3, 5, 7, 11)
 WINDOWS = (2048, 1024, 512, 256)
 SLOPE = 0.1  # of the leaky ReLU
-COMPRESSION = 0.5  # power of the magnitudes, so that quiet high bands are seen beside loud low ones
-SILENCE = 1e-6  # added to the power, where the slope would be endless
+COMPRESSION = 0.5  # exponent of magnitudes: else loud low bands hide quiet high ones
+SILENCE = 1e-6  # added to the power: the compressed magnitude has no slope at zero
 
 
 def _conv(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Module:
@@ -57,7 +57,7 @@ class Discriminator(nn.Module):
 
 
 class PeriodDiscriminator(Discriminator):
-    """Sees every `period`-th sample as a row (HiFi-GAN, arXiv 2010.05646)."""
+    """Takes the waveform in rows of `period` samples (HiFi-GAN, arXiv 2010.05646)."""
 
     def __init__(self, period: int) -> None:
         super().__init__((1, 16, 32, 64, 64), kernel=(5, 1), stride=(3, 1))
@@ -69,7 +69,7 @@ class PeriodDiscriminator(Discriminator):
 
 
 class SpectrumDiscriminator(Discriminator):
-    """Sees a complex spectrogram (EnCodec, arXiv 2210.13438), its magnitudes compressed."""
+    """Takes a complex spectrogram with compressed magnitudes (EnCodec, arXiv 2210.13438)."""
 
     window: Tensor
 
@@ -86,5 +86,5 @@ class SpectrumDiscriminator(Discriminator):
 
 
 def discriminators() -> nn.ModuleList:
-    """All of them."""
+    """Returns one discriminator for each period and each window."""
     return nn.ModuleList([*map(PeriodDiscriminator, PERIODS), *map(SpectrumDiscriminator, WINDOWS)])

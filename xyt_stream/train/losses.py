@@ -1,4 +1,4 @@
-"""The distance between decoded and original sound."""
+"""The loss of reconstruction: a distance between decoded and original sound."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MelLoss(nn.Module):
         return mel.clamp(min=FLOOR)
 
     def forward(self, decoded: Tensor, target: Tensor) -> Tensor:
-        """[batch, samples] twice -> a scalar."""
+        """Returns the distance, a scalar, of [batch, samples] twice."""
         total = decoded.new_zeros(())
         for n_fft, _ in SCALES:
             ours, theirs = self.mel(decoded, n_fft), self.mel(target, n_fft)

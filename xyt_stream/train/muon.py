@@ -1,4 +1,4 @@
-"""Muon (K. Jordan, 2024), for all matrices of one shape at once and in any precision."""
+"""The Muon optimizer (K. Jordan, 2024), batched over matrices of one shape, in any precision."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MOMENTUM = 0.95  # Nesterov's
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype) -> Tensor:
-    """Nearly the nearest matrix with orthogonal rows or columns, of each [count, rows, columns].
+    """Makes matrices [count, rows, columns] nearly orthogonal by Newton-Schulz iterations.
 
     Args:
-        dtype: of the products; the result has the dtype of `matrices`.
+        dtype: dtype of the products; the result has the dtype of `matrices`.
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
@@ -31,15 +31,15 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose steps are orthogonalised, as `torch.optim.Muon` makes them.
+    """Takes the same steps as `torch.optim.Muon`: momentum, then orthogonalisation.
 
-    That one takes matrices one by one and always casts to bfloat16, which costs processors without
-    bfloat16 products fifty times as much.
+    torch's version takes matrices one by one and always casts to bfloat16, which is many times
+    slower than float32 on processors without bfloat16 products.
 
     Args:
-        parameters: two-dimensional.
+        parameters: matrices.
         lr: learning rate.
-        dtype: of the products.
+        dtype: dtype of the products in `orthogonalise`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Apply the gradients."""
+        """Applies the gradients."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:

@@ -22,9 +22,9 @@ class Optimizer:
     AdamW's steps for the same quality.
 
     Args:
-        network: whose parameters with gradients are trained; those in a "head" by AdamW.
-        rate: factor of the peak rates.
-        dtype: that Muon computes in.
+        network: all its parameters that require gradients are trained, heads by AdamW.
+        rate: factor of the peak learning rates.
+        dtype: dtype of Muon's products.
     """
 
     def __init__(self, network: nn.Module, *, rate: float, dtype: torch.dtype) -> None:
@@ -41,7 +41,7 @@ class Optimizer:
         ]
 
     def step(self, progress: float) -> None:
-        """Apply and clear the gradients, at so much of the schedule, 0 to 1."""
+        """Applies and clears the gradients; `progress` is the place in the schedule, 0 to 1."""
         cosine = FINAL + (1 - FINAL) * 0.5 * (1 + math.cos(math.pi * progress))
         self.steps += 1
         for part, peak in zip(self.parts, self.peaks, strict=True):
@@ -51,11 +51,11 @@ class Optimizer:
             part.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, object]:
-        """Both optimizers' states."""
+        """Returns the states of both optimizers."""
         return {"steps": self.steps, "parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Back from `state_dict`."""
+        """Restores what `state_dict` returned."""
         steps, parts = state["steps"], state["parts"]
         assert isinstance(steps, int)
         assert isinstance(parts, list)

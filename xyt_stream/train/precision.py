@@ -1,4 +1,4 @@
-"""The precision that a processor multiplies fastest in."""
+"""Chooses the precision of training by what the hardware multiplies fastest."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware has products of it, float32 elsewhere.
+    """Returns bfloat16 where the hardware has bfloat16 products, else float32.
 
-    A processor without them emulates bfloat16 many times slower than float32.
+    A CPU without them emulates bfloat16 many times slower than float32.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32

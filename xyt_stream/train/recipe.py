@@ -1,4 +1,4 @@
-"""The numbers a training is made with."""
+"""The hyperparameters of a training."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ TRAINED_RATE = 0.3
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """The hyperparameters.
 
-    Progress is the share of the whole training that is done, 0 to 1, of steps or of minutes.
+    Progress is the share of the training that is done, 0 to 1, counted in steps or in minutes.
 
     Args:
-        steps, minutes: how long it is; one of the two.
+        steps, minutes: the length of the training; exactly one is set.
         rate: factor of the peak learning rates.
         codes_final: progress at which encoder and codebooks are frozen at their averaged weights,
             and only the decoder trains on (the paper's post-training). 0 keeps the codes of the
-            network that training starts from.
-        quantizer_start: steps before the quantizer joins a network that starts from nothing; until
-            then latents pass unquantized, so that k-means finds something worth dividing.
+            initial network.
+        quantizer_start: step at which k-means initialises the codebooks. Until then latents pass
+            unquantized, so that k-means finds structure.
         adversary_start: progress at which the discriminators join.
         longer_start: progress at which crops become twice as long, and half as many.
         crops, crop_frames: in a batch, and frames in each of them.
-        discriminated: crops of a batch that the discriminators see.
+        discriminated: crops of a batch that the discriminators get.
         fewer_codebooks: share of crops decoded from a random number of first codebooks.
         teacher, text, adversary: weights of these losses.
         texts: clips with text in a batch.
-        seed: of weights, crops and everything else drawn.
+        seed: seed of all random choices.
     """
 
     steps: int | None = None
@@ -52,7 +52,7 @@ class Recipe:
     seed: int = 0
 
     def progress(self, steps: int, seconds: float) -> float:
-        """After so many steps that took so many seconds."""
+        """Returns the progress after so many steps that took so many seconds."""
         if self.steps is not None:
             return min(1.0, steps / self.steps)
         assert self.minutes is not None
@@ -68,13 +68,13 @@ def recipe(
     keep_codes: bool,
     seed: int,
 ) -> Recipe:
-    """The recipe for these wishes.
+    """Makes the recipe for the options of the command line.
 
-    A network that was trained before is warmed up more gently, and by discriminators at once, or
-    its decoder would forget what earlier ones have taught it.
+    A trained network gets lower learning rates, and discriminators from the first step: without
+    them its decoder would lose what earlier discriminators taught it.
 
     Raises:
-        ModelError: the wishes do not fit together.
+        ModelError: the options contradict each other.
     """
     if keep_codes and not trained_before:
         raise ModelError("there are no codes to keep without a model to start from (--init)")

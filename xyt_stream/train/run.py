@@ -1,4 +1,4 @@
-"""From a folder of speech to a checkpoint: the loop around the trainer."""
+"""Runs a training: prepares the data, trains, saves and scores."""
 
 from __future__ import annotations
 
@@ -54,21 +54,20 @@ def train(
     cache: Path | None = None,
     device: str = "cpu",
 ) -> Path:
-    """Train a model; stopping it and starting it again goes on where it was.
+    """Trains a model; a stopped training resumes when it is started again.
 
-    Writes to `out`, every three minutes: `state.pt` (to go on from), `model.safetensors` (to use:
-    `--model OUT/model.safetensors`), `log.jsonl` and `curves.png`; every twenty minutes also scores
-    and `sample.flac`, the first scored clip as it is decoded. `codes.pt` is the state when the
-    codes became final.
+    Writes to `out` every three minutes: state.pt (to resume), model.safetensors (to use),
+    log.jsonl and curves.png. Every twenty minutes it adds scores and sample.flac, the first scored
+    clip decoded. codes.pt is the state in which the codes became final.
 
     Args:
-        data: folder of speech, searched through; see docs/training.md for what else may lie in it.
-        out: folder for what is written.
-        init: a model to start from; None: from nothing.
-        teacher: a Whisper in ctranslate2's format, or its hub name; None: without one.
-        seldom: folders of the data that are drawn a quarter as often.
-        valid: folder of speech to score, never trained on.
-        cache: folder for the packed speech and what the teacher heard in it; else in `out`.
+        data: folder of speech; docs/training.md describes what else it may contain.
+        out: folder for the results.
+        init: the model to start from; None: from scratch.
+        teacher: a Whisper in ctranslate2's format, or its hub name; None: no teacher.
+        seldom: top folders of the data that are drawn a quarter as often.
+        valid: folder of speech for scores, never trained on.
+        cache: folder for packed speech and the teacher's features; None: a folder in `out`.
 
     Returns:
         The path of the model.
@@ -102,7 +101,7 @@ def train(
 
 
 class _Run:
-    """The loop, and when it writes what."""
+    """The loop: steps, progress, and when results are written."""
 
     def __init__(
         self, trainer: Trainer, validation: Validation | None, out: Path, console: Console
@@ -138,7 +137,7 @@ class _Run:
                     self.write(losses, seconds)
 
     def write(self, losses: dict[str, float], seconds: float) -> None:
-        """State, model, log and curves; now and then scores."""
+        """Writes state, model, log and curves, and scores if they are due."""
         trainer = self.trainer
         self.saved = time.monotonic()
         trainer.save(self.out / "state.pt")
@@ -151,8 +150,9 @@ class _Run:
             self.scored = self.saved
             if self.validation is not None:
                 record |= self.validation.score(shipped, trainer.device, self.out)
-            if trainer.data.transcripts is not None and not trainer.frozen:
-                record["text_error"] = trainer.text_error()
+            text_error = None if trainer.frozen else trainer.heads.text_error()
+            if text_error is not None:
+                record["text_error"] = text_error
         with (self.out / "log.jsonl").open("a") as log:
             log.write(json.dumps(record) + "\n")
         curves.draw(self.out / "log.jsonl", self.out / "curves.png")

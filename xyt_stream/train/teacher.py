@@ -1,6 +1,6 @@
-"""What Whisper's encoder hears in the training speech (Radford et al., 2022), once for every frame.
+"""Computes features of the training speech with Whisper's encoder (arXiv 2212.04356).
 
-The features stand still while the codec learns, so they are computed before and kept in a file.
+The features do not change while the codec learns, so they are computed once and kept in a file.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from xyt_stream.model.timeline import Clip as ClipTimeline
 from xyt_stream.train.corpus import FEATURES, Clip, Corpus
 
 MELS = 80
-WINDOW = 29 * INPUT_RATE // FRAME_SAMPLES  # frames; Whisper's positions end after 30 s
-SILENCE = 6  # frames after each clip, as Whisper is used to
+WINDOW = 29 * INPUT_RATE // FRAME_SAMPLES  # frames; Whisper has positions for 30 s
+SILENCE = 6  # frames appended to each clip: Whisper was trained on clips with silence after them
 
 Progress = Callable[[Sequence[Clip]], Iterable[Clip]]
 
 
 class Teacher:
-    """A Whisper's encoder, run by ctranslate2.
+    """Runs the encoder of a Whisper model by ctranslate2.
 
     Args:
         name: a folder in ctranslate2's format, or a hub name such as "base".
         device: "cpu" or "cuda".
 
     Raises:
-        ModelError: it is not there, or hears other mels.
+        ModelError: the model is missing, damaged, or takes other mel features.
         MissingExtraError: faster-whisper is not installed.
     """
 
@@ -46,7 +46,7 @@ class Teacher:
             from faster_whisper.utils import download_model
         except ImportError:
             raise MissingExtraError("A teacher", "train") from None
-        precision = "float16" if device == "cuda" else "int8"  # 0.996 of float32's by cosine
+        precision = "float16" if device == "cuda" else "int8"  # cosine to float32: 0.996
         try:
             folder = name if Path(name).is_dir() else download_model(name)
             self.model: Any = ctranslate2.models.Whisper(
@@ -55,13 +55,13 @@ class Teacher:
         except (OSError, RuntimeError, ValueError) as error:
             raise ModelError(f"the teacher {name} cannot be opened: {error}") from error
         if self.model.n_mels != MELS:
-            raise ModelError(f"the teacher {name} hears {self.model.n_mels} mels, not {MELS}")
+            raise ModelError(f"the teacher {name} takes {self.model.n_mels} mel bins, not {MELS}")
         self._view = ctranslate2.StorageView.from_array
         self.mel = LogMel(MELS, causal=False)
         self.dim = self.features(np.zeros(FRAME_SAMPLES, np.int16)).shape[1]
 
     def features(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float16]:
-        """int16 [samples] -> one mean of its hidden states for each frame: [frames, dim]."""
+        """Returns the mean of the hidden states in each frame: int16 [samples] -> [frames, dim]."""
         frames = -(-len(samples) // FRAME_SAMPLES)
         parts = [
             self._window(samples[first * FRAME_SAMPLES : (first + WINDOW) * FRAME_SAMPLES])
@@ -85,14 +85,14 @@ class Teacher:
 
 
 def teach(corpus: Corpus, folder: Path, name: str, device: str, progress: Progress = iter) -> None:
-    """Fill in the features of every clip that has none yet; see `open_features`.
+    """Computes the features of every clip that has none yet; `open_features` reads them.
 
-    Clips are taken in random order, so that a file that is not yet full holds some of everything.
+    Clips are taken in random order, so that a partial file covers all sources.
 
     Args:
-        folder: of the corpus.
-        name, device: of the Teacher.
-        progress: wraps the list of clips.
+        folder: the folder of the corpus.
+        name, device: see Teacher.
+        progress: wraps the list of clips to show progress.
     """
     path = _path(folder, name)
     if path.exists() and not _missing(corpus, open_features(corpus, folder, name)):
@@ -105,12 +105,12 @@ def teach(corpus: Corpus, folder: Path, name: str, device: str, progress: Progre
         found = teacher.features(corpus.clip(clip))
         first = clip.start // FRAME_SAMPLES
         features[first + 1 : first + len(found)] = found[1:]
-        features[first] = found[0]  # last: a clip that has it has all
+        features[first] = found[0]  # written last: marks the clip as complete
     features.flush()
 
 
 def open_features(corpus: Corpus, folder: Path, name: str) -> npt.NDArray[np.float16]:
-    """The features of each frame of the corpus, [frames, dim]; zeros where there are none yet."""
+    """Opens the features of all frames of the corpus, [frames, dim]; missing ones are zero."""
     rows = len(corpus.samples) // FRAME_SAMPLES
     return np.memmap(_path(folder, name), np.float16, "r").reshape(rows, -1)
 

@@ -1,4 +1,4 @@
-"""Meaning: what is said must be legible in the codes (connectionist temporal classification)."""
+"""Text loss: a CTC head reads characters from quantized latents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Transcript(NamedTuple):
 
 
 class Transcripts(Dataset[tuple[Tensor, list[Transcript]]]):
-    """Clips whose words are known, from every metadata.csv (name|sentence) below a folder.
+    """Clips with known text, from every metadata.csv (name|sentence) below a folder.
 
     As with `Crops`, item number i is the batch of step i.
 
@@ -66,13 +66,13 @@ class Transcripts(Dataset[tuple[Tensor, list[Transcript]]]):
         return len(clip.characters) < frames * STEPS and frames <= MAX_FRAMES
 
     def __getitem__(self, step: int) -> tuple[Tensor, list[Transcript]]:
-        """float32 [size, samples of the longest], and the clips."""
+        """Returns float32 [size, samples of the longest] and the clips."""
         rng = np.random.default_rng((self.seed, step))
         return collate([self.clips[i] for i in rng.choice(len(self.clips), self.size)])
 
 
 def collate(clips: list[Transcript]) -> tuple[Tensor, list[Transcript]]:
-    """The clips' whole frames, zeros after each: float32 [clips, samples of the longest]."""
+    """Pads clips with zeros to whole frames of the longest: float32 [clips, samples]."""
     longest = max(len(clip.samples) for clip in clips)
     wav = np.zeros((len(clips), -(-longest // FRAME_SAMPLES) * FRAME_SAMPLES), np.float32)
     for row, clip in zip(wav, clips, strict=True):
@@ -81,7 +81,7 @@ def collate(clips: list[Transcript]) -> tuple[Tensor, list[Transcript]]:
 
 
 class CTCHead(nn.Module):
-    """Characters from quantized frames; used in training only.
+    """Predicts characters from quantized frames; used in training only.
 
     Args:
         dim: channels of the quantized latent.
@@ -100,7 +100,7 @@ class CTCHead(nn.Module):
         return F.log_softmax(self.out(hidden), dim=-1)
 
     def loss(self, latent: Tensor, clips: list[Transcript]) -> Tensor:
-        """CTC (Graves et al., 2006), per character."""
+        """Returns the CTC loss (Graves et al., 2006) per character."""
         frames = [len(clip.samples) // FRAME_SAMPLES * STEPS for clip in clips]
         lengths = [len(clip.characters) for clip in clips]
         return F.ctc_loss(
@@ -113,7 +113,7 @@ class CTCHead(nn.Module):
 
     @torch.no_grad()
     def error_rate(self, latent: Tensor, clips: list[Transcript]) -> float:
-        """Character error rate of the best path: edits over characters."""
+        """Returns the character error rate of the best path: edits over characters."""
         edits = 0
         for best, clip in zip(self(latent).argmax(2), clips, strict=True):
             path = best[: len(clip.samples) // FRAME_SAMPLES * STEPS].unique_consecutive()
@@ -122,7 +122,7 @@ class CTCHead(nn.Module):
 
 
 def edit_distance(a: list[int], b: list[int]) -> int:
-    """Least insertions, deletions and substitutions that turn `a` into `b` (Levenshtein)."""
+    """Returns the least number of edits that turn `a` into `b` (Levenshtein distance)."""
     row = np.arange(len(b) + 1)
     target = np.array(b)
     for i, item in enumerate(a, start=1):

@@ -1,4 +1,4 @@
-"""How intelligible the network in training is, on clips it never hears."""
+"""Scores the network in training on clips that it is not trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xyt_stream.train.corpus import find_clips, load_clip
 
 
 class Validation:
-    """Mean STOI (Taal et al., 2011) of decoded clips.
+    """Computes the mean STOI (Taal et al., 2011) of decoded clips.
 
     Args:
         folder: clips of speakers that are not trained on.
@@ -31,7 +31,7 @@ class Validation:
 
     @torch.no_grad()
     def score(self, network: Tokenizer, device: torch.device, out: Path) -> dict[str, float]:
-        """STOI at full rate, and the smallest share of a codebook that the clips use.
+        """Returns the STOI and the smallest share of a codebook that the clips use.
 
         The first clip is written to `out` as it is decoded, to be listened to.
         """
