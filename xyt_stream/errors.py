@@ -2,6 +2,7 @@
 
     XYTError                    catch this to catch them all
     ├── AudioError              a sound file or samples that cannot be used
+    ├── InputTypeError          an argument that holds no numbers where samples or codes belong
     ├── CodeError               codes of the wrong shape, type or range
     │   └── CodeFileError       a .xyt file that is damaged, cut short or from another model
     ├── StateError              the saved state of a stream that cannot be loaded
@@ -37,6 +38,10 @@ class XYTError(Exception):
 
 class AudioError(XYTError, ValueError):
     """A sound file or an array of samples cannot be used."""
+
+
+class InputTypeError(XYTError, TypeError):
+    """An argument holds no numbers where samples or codes belong: a path, None, ragged rows."""
 
 
 class CodeError(XYTError, ValueError):

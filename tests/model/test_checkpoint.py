@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def test_missing_key_is_named(tmp_path, tensors):
 def test_damaged_config_inside_is_refused(tmp_path, tensors, config):
     save_file(tensors, tmp_path / "a.safetensors", {CONFIG_KEY: config})
     with pytest.raises(ModelError, match="config"):
+        load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["quantizer.codebooks", "decoder.vocoder.head.out.bias"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, tensors, name, value):
+    tensors[name].view(-1)[7] = value
+    save_file(tensors, tmp_path / "a.safetensors", META)
+    with pytest.raises(ModelError, match=f"{name} holds NaN"):
         load(tmp_path / "a.safetensors")
 
 

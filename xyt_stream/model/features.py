@@ -57,9 +57,8 @@ class LogMel(Tailed):
         self.reflects = not causal
         filters = slaney_mels(bins, MEL_WINDOW, INPUT_RATE)
         self.register_buffer("filters", filters, persistent=False)
-        self.register_buffer(
-            "window", torch.hann_window(MEL_WINDOW, device="cpu"), persistent=False
-        )
+        window = torch.hann_window(MEL_WINDOW, dtype=torch.float32, device="cpu")
+        self.register_buffer("window", window, persistent=False)
 
     @full_precision
     def forward(self, wav: Tensor, timeline: Timeline) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,6 +66,15 @@ class Prepackable(nn.Module):
         weight, bias = self.plain()
         packed = prepack_weight(weight.detach().contiguous())
         self.prepacked = None if packed is None else (packed, bias)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy lays its weight out anew: oneDNN's layout is opaque to pickle and copy.
+        return {**self.__dict__, "prepacked": self.prepacked is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "prepacked": None})  # type: ignore[no-untyped-call]
+        if state["prepacked"]:
+            self.prepack()
 
     def map(self, rows: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""

@@ -71,14 +71,15 @@ def inverse_transform(magnitude: Tensor, phase: Tensor, n: int) -> Tensor:
     cos, sin = _fourier(n)
     # All frequencies but the first and the last stand for themselves and their mirror image.
     alone = torch.arange(n // 2 + 1) % (n // 2) == 0
-    weight = torch.where(alone, 1 / n, 2 / n)
+    weight = torch.where(alone, 1 / n, 2 / n).float()
     scaled = magnitude * weight
     return (scaled * phase.cos()) @ cos.T - (scaled * phase.sin()) @ sin.T
 
 
 def _turns(head_dim: int) -> Tensor:
     """Whole turns of each channel pair in ROTARY_PERIOD positions, float64 [head_dim/2]."""
-    frequencies = MAX_WAVELENGTH ** -(torch.arange(head_dim // 2) / (head_dim // 2))
+    pairs = torch.arange(head_dim // 2, dtype=torch.float32)
+    frequencies = MAX_WAVELENGTH ** -(pairs / (head_dim // 2))
     return (frequencies * ROTARY_PERIOD / (2 * math.pi)).round().clamp(min=1).double()
 
 

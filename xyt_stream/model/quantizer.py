@@ -49,10 +49,12 @@ class ResidualQuantizer(nn.Module):
         self.config = config
         self.input_proj = Linear(width, config.dim, row_invariant=True)
         self.output_proj = Linear(config.dim, width)
-        codebooks = torch.randn(config.codebooks, config.codebook_size, config.dim)
+        codebooks = torch.randn(
+            config.codebooks, config.codebook_size, config.dim, dtype=torch.float32
+        )
         self.register_buffer("codebooks", codebooks)
         self.prepacked: list[Tensor | None] = [None] * config.codebooks
-        offsets = torch.empty(config.codebooks, config.codebook_size)
+        offsets = torch.empty(config.codebooks, config.codebook_size, dtype=torch.float32)
         self.register_buffer("offsets", offsets, persistent=False)
         if not codebooks.is_meta:  # there torch would load its compiler, which takes seconds
             self.refresh()
@@ -62,6 +64,16 @@ class ResidualQuantizer(nn.Module):
     ) -> None:
         rename_codebooks(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As of `Prepackable`.
+        return {**self.__dict__, "prepacked": self.prepacked[0] is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        plain = {**state, "prepacked": [None] * len(state["_buffers"]["codebooks"])}
+        super().__setstate__(plain)  # type: ignore[no-untyped-call]
+        if state["prepacked"]:
+            self.prepack()
 
     def prepack(self) -> None:
         """Lay the codebooks out for speed; they may not change any more."""

@@ -12,9 +12,9 @@ from xyt_stream.model.timeline import Cached, Timeline
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """Whisper's absolute positions: sines then cosines, [length, width]."""
-    step = torch.log(torch.tensor(10_000.0)) / (width // 2 - 1)
-    scales = torch.exp(-step * torch.arange(width // 2))
+    """Whisper's absolute positions (arXiv 2212.04356): sines then cosines, [length, width]."""
+    step = torch.log(torch.tensor(10_000.0, dtype=torch.float32)) / (width // 2 - 1)
+    scales = torch.exp(-step * torch.arange(width // 2, dtype=torch.float32))
     angles = torch.arange(length)[:, None] * scales[None]
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 

@@ -40,7 +40,7 @@ class ISTFTHead(Overlapping):
         super().__init__()
         self.n_fft, self.hop = config.n_fft, config.hop
         self.out = Linear(config.width, config.n_fft + 2)
-        window = torch.hann_window(config.n_fft, device="cpu")
+        window = torch.hann_window(config.n_fft, dtype=torch.float32, device="cpu")
         self.register_buffer("window", window, persistent=False)
 
     @full_precision

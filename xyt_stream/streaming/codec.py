@@ -1,21 +1,31 @@
-"""The front door: one object that codes sound, whole or live."""
+"""The codec: one object that codes sound, whole or live."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
-from xyt_stream.errors import AudioError, DeviceError
+from xyt_stream.errors import AudioError, CodeError, DeviceError
 from xyt_stream.model import checkpoint, hub
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.precision import precision
 from xyt_stream.streaming import offline
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder
-from xyt_stream.streaming.inputs import Codes, Samples, check_codes, check_samples
+from xyt_stream.streaming.inputs import (
+    Codes,
+    Lengths,
+    Samples,
+    check_codes,
+    check_lengths,
+    check_samples,
+    warn_if_loud,
+)
+from xyt_stream.streaming.uncompiled import uncompiled
 
 
 class Codec:
@@ -25,11 +35,13 @@ class Codec:
         codes = codec.encode(wav)    # float32 [samples] at 16 kHz -> int64 [8, frames]
         wav = codec.decode(codes)
 
+    It may be pickled, copied and used from several threads at once; each stream belongs to one.
+
     Attributes:
         name, hash: which model this is; the hash is the hex SHA-256 of its file.
         input_rate, output_rate: Hz.
         frame_samples_in, frame_samples_out: samples in one code frame (80 ms).
-        num_codebooks, codebook_size: how many codes a frame has, and how many values each.
+        num_codebooks, codebook_size: codes in a frame, and values that each may have.
         causal: whether streams need no lookahead.
     """
 
@@ -45,6 +57,14 @@ class Codec:
         self.frame_samples_out = config.frame_samples_out
         self.num_codebooks = config.quantizer.codebooks
         self.codebook_size = config.quantizer.codebook_size
+
+    def __repr__(self) -> str:
+        kind = "causal" if self.causal else "bidirectional"
+        return (
+            f"<Codec {self.name!r} {self.hash[:12]}: {kind}, {self.input_rate} Hz in, "
+            f"{self.output_rate} Hz out, {self.num_codebooks} codebooks of {self.codebook_size}, "
+            f"on {self.device}>"
+        )
 
     @classmethod
     def load(
@@ -80,51 +100,60 @@ class Codec:
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs."""
+        """The device that the network runs on."""
         return self.network.quantizer.codebooks.device
 
-    @torch.inference_mode()
+    @uncompiled
     def encode(
         self,
         wav: Samples,
-        lengths: Tensor | None = None,
+        lengths: Lengths | None = None,
         *,
+        pad: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """Code whole clips.
 
         Args:
-            wav: float32 [samples] or [batch, samples] at 16 kHz.
+            wav: float [samples] or [batch, samples] at 16 kHz, full scale at +-1.
             lengths: samples of each clip of a batch, int64 [batch]; all are full without it.
+            pad: fill a clip's last partial frame up with silence and code it too, as live streams
+                do. Without it that frame, up to 80 ms, is left out, as by the published code.
             dtype: float32; bfloat16 and float16 are quicker where the hardware has them, and
                 change some codes. Mels and the quantizer are float32 in any case.
 
         Returns:
             int64 [codebooks, frames] or [batch, codebooks, frames] on the CPU, with
-            samples // 1280 frames: a last partial frame is left out, as the published code does.
-            A shorter clip's codes are its first length // 1280 frames.
+            samples // 1280 frames; with `pad`, rounded up. A shorter clip's codes are its first
+            frames, counted likewise; the others mean nothing.
 
         Raises:
-            AudioError: not float samples, or NaN among them.
+            InputTypeError: no numbers at all, a path for example.
+            AudioError: not float samples, other axes, NaN among them, or lengths that do not fit.
             ModelError: no such precision.
         """
         wav = check_samples(wav, (1, 2))
-        batch = wav.reshape(-1, wav.shape[-1]).to(self.device)
-        lengths = self._lengths(lengths, batch)
+        warn_if_loud(wav)
+        batch = (wav if wav.ndim == 2 else wav[None]).to(self.device)
+        lengths = check_lengths(lengths, batch, AudioError)
+        if pad:
+            inside = torch.arange(batch.shape[1], device=batch.device) < lengths[:, None]
+            batch = F.pad(batch * inside, (0, -batch.shape[1] % FRAME_SAMPLES))
+            lengths = lengths + -lengths % FRAME_SAMPLES
         frames = batch.shape[1] // FRAME_SAMPLES
         if frames == 0 or len(batch) == 0:
             codes = torch.zeros(len(batch), self.num_codebooks, frames, dtype=torch.int64)
         else:
-            with precision(self.device, dtype):
+            with torch.inference_mode(), precision(self.device, dtype):
                 codes = offline.encode(self.network, batch, lengths)
-        codes = codes.cpu()
-        return codes[0] if wav.ndim == 1 else codes
+        codes = codes.to("cpu", copy=True)
+        return codes if wav.ndim == 2 else codes[0]
 
-    @torch.inference_mode()
+    @uncompiled
     def decode(
         self,
         codes: Codes,
-        lengths: Tensor | None = None,
+        lengths: Lengths | None = None,
         *,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
@@ -141,44 +170,49 @@ class Codec:
             beyond a shorter clip's end.
 
         Raises:
-            CodeError: not integers, a wrong shape, or a code out of range.
+            InputTypeError: no numbers at all, a path for example.
+            CodeError: not integers, other axes, a code out of range, or lengths that do not fit.
             ModelError: no such precision.
         """
         codes = check_codes(codes, (2, 3), self.num_codebooks, self.codebook_size)
         batch = (codes if codes.ndim == 3 else codes[None]).to(self.device)
-        lengths = self._lengths(lengths, batch)
+        lengths = check_lengths(lengths, batch, CodeError)
         if batch.shape[2] == 0 or len(batch) == 0:
-            wav = torch.zeros(len(batch), batch.shape[2] * self.frame_samples_out)
+            wav = torch.zeros(
+                len(batch), batch.shape[2] * self.frame_samples_out, dtype=torch.float32
+            )
         else:
-            with precision(self.device, dtype):
+            with torch.inference_mode(), precision(self.device, dtype):
                 wav = offline.decode(self.network, batch, lengths)
-        wav = wav.cpu()
-        return wav[0] if codes.ndim == 2 else wav
+        wav = wav.to("cpu", copy=True)
+        return wav if codes.ndim == 3 else wav[0]
 
     def stream_encoder(self, slots: int = 1, lookahead: int = 0) -> StreamEncoder:
-        """Live encoding of `slots` streams, `lookahead` frames behind (0 for a causal model)."""
+        """Start live encoding of `slots` streams.
+
+        Args:
+            lookahead: frames of the future that each step waits for; 0 for a causal model.
+
+        Raises:
+            ModelError: a lookahead that this model cannot have.
+        """
         encoder = StreamEncoder(self.network, slots, lookahead=lookahead)
         encoder.compile()
         return encoder
 
     def stream_decoder(self, slots: int = 1, lookahead: int = 0) -> StreamDecoder:
-        """Live decoding of `slots` streams, `lookahead` frames behind (0 for a causal model)."""
+        """Start live decoding of `slots` streams; arguments and errors as `stream_encoder`."""
         decoder = StreamDecoder(self.network, slots, lookahead=lookahead)
         decoder.compile()
         return decoder
 
-    def _lengths(self, lengths: Tensor | None, batch: Tensor) -> Tensor:
-        """Checked lengths of a batch, its whole last axis without any."""
-        full = batch.shape[-1]
-        if lengths is None:
-            return torch.full((len(batch),), full, device=self.device)
-        if lengths.shape != (len(batch),) or bool(((lengths < 0) | (lengths > full)).any()):
-            raise AudioError(f"lengths must be {len(batch)} numbers from 0 to {full}")
-        return lengths.to(self.device)
-
 
 def check_device(device: str) -> str:
-    """`device`, if torch can run on it; DeviceError otherwise."""
+    """`device`, if torch can compute on it.
+
+    Raises:
+        DeviceError: there is no such device, or it does not work.
+    """
     try:
         kind = torch.device(device)
     except RuntimeError as error:

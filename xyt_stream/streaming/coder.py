@@ -127,16 +127,18 @@ class StreamCoder:
         """Input of a step of all slots, on the CPU."""
         raise NotImplementedError
 
-    @torch.inference_mode()
     def _step(self, x: Tensor, active: Tensor, chosen: Tensor | None, *, whole: bool) -> Tensor:
-        """One step, compiled if it can be.
+        """One step, compiled if it can be, in float32 under a caller's autocast too.
 
         Args:
             whole: whether `x` is as `_blank_input`, but for its number of rows.
         """
-        if self._compiled and whole and self._compiled.serves(active, chosen):
-            return self._compiled(x, active, chosen)
-        return self.run(x, active, chosen, self.sole_lane(active))
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            if self._compiled and whole and self._compiled.serves(active, chosen):
+                made = self._compiled(x, active, chosen)
+            else:
+                made = self.run(x, active, chosen, self.sole_lane(active))
+        return made.clone()  # outside inference mode, so that it may be changed and trained on
 
     def sole_lane(self, active: Tensor) -> int | None:
         """The only lane that a step must run, on a CPU; None: both, or there are no lanes.

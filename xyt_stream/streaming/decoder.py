@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from xyt_stream.audio import FRAME_SECONDS
+from xyt_stream.errors import CodeError
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.coder import StreamCoder
 from xyt_stream.streaming.inputs import Codes, check_codes
+from xyt_stream.streaming.uncompiled import uncompiled
 
 
 class StreamDecoder(StreamCoder):
@@ -44,6 +46,7 @@ class StreamDecoder(StreamCoder):
         self.delay = self.lead * FRAME_SECONDS + self.delay_samples / config.output_rate
         self._started = False
 
+    @uncompiled
     def step(self, codes: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
         """One step of the first slots: of as many as there are rows, which may be all.
 
@@ -78,16 +81,18 @@ class StreamDecoder(StreamCoder):
     def _blank_input(self) -> Tensor:
         return torch.zeros(self.slots, self.network.config.quantizer.codebooks, dtype=torch.int64)
 
-    @torch.inference_mode()
     def tail(self) -> Tensor:
         """The rest of each slot's sound if its stream ends now: float32 [slots, delay_samples]."""
-        rest = self.stream.rest(self.network.decoder.vocoder.head)
-        return self.lanes.pick(rest) if self.lanes else rest
+        with torch.inference_mode():
+            rest = self.stream.rest(self.network.decoder.vocoder.head)
+            rest = self.lanes.pick(rest) if self.lanes else rest
+        return rest.clone()
 
     def reset(self, mask: Tensor | None = None) -> None:
         super().reset(mask)
         self._started = False
 
+    @uncompiled
     def push(self, codes: Codes) -> Tensor:
         """Decode any number of frames of the one stream.
 
@@ -99,14 +104,23 @@ class StreamDecoder(StreamCoder):
             float32 [new samples], on the CPU.
 
         Raises:
-            CodeError: not integers, a wrong shape, or a code out of range; nothing is taken then.
-            XYTError: there are several slots, or another thread is inside; likewise.
+            InputTypeError: no numbers at all, a path for example.
+            CodeError: not integers, other axes, a code out of range, or another number of codebooks
+                than the stream began with.
+            XYTError: there are several slots, or another thread is inside.
+                Nothing is taken after any of these.
         """
         config = self.network.config.quantizer
         codes = check_codes(codes, (2,), config.codebooks, config.codebook_size).cpu()
         with self._one_stream():
+            if self._feed and len(codes) != len(self._feed.empty):
+                raise CodeError(
+                    f"this stream's codes are of {len(self._feed.empty)} codebooks, "
+                    f"not {len(codes)}; flush ends it"
+                )
             return self._decode(self.inputs(codes))
 
+    @uncompiled
     def flush(self) -> Tensor:
         """End the stream; the next push starts a new one.
 
@@ -125,7 +139,7 @@ class StreamDecoder(StreamCoder):
 
     def _decode(self, inputs: list[Tensor]) -> Tensor:
         if not inputs:
-            return torch.zeros(0)
+            return torch.zeros(0, dtype=torch.float32)
         parts = [self.step(x, self.all_slots)[0].cpu() for x in inputs]
         sound = torch.cat(parts)
         if not self._started:

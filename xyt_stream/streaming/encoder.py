@@ -8,7 +8,8 @@ from torch import Tensor
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.coder import StreamCoder
-from xyt_stream.streaming.inputs import Samples, check_samples
+from xyt_stream.streaming.inputs import Samples, check_samples, warn_if_loud
+from xyt_stream.streaming.uncompiled import uncompiled
 
 
 class StreamEncoder(StreamCoder):
@@ -37,7 +38,9 @@ class StreamEncoder(StreamCoder):
             channels=(),
         )
         self.delay = (FRAME_SAMPLES + self.lead) / INPUT_RATE
+        self._warned = False
 
+    @uncompiled
     def step(self, pcm: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
         """One step of the first slots: of as many as there are rows, which may be all.
 
@@ -63,8 +66,9 @@ class StreamEncoder(StreamCoder):
         return codes
 
     def _blank_input(self) -> Tensor:
-        return torch.zeros(self.slots, FRAME_SAMPLES)
+        return torch.zeros(self.slots, FRAME_SAMPLES, dtype=torch.float32)
 
+    @uncompiled
     def push(self, pcm: Samples) -> Tensor:
         """Encode any number of samples of the one stream.
 
@@ -75,13 +79,17 @@ class StreamEncoder(StreamCoder):
             int64 [codebooks, new frames], on the CPU.
 
         Raises:
-            AudioError: not float samples, or NaN among them; nothing is taken then.
-            XYTError: there are several slots, or another thread is inside; likewise.
+            InputTypeError: no numbers at all, a path for example.
+            AudioError: not float samples, other axes, or NaN among them.
+            XYTError: there are several slots, or another thread is inside.
+                Nothing is taken after any of these.
         """
         pcm = check_samples(pcm, (1,)).cpu()
         with self._one_stream():
+            self._warned = self._warned or warn_if_loud(pcm)
             return self._encode(self.inputs(pcm))
 
+    @uncompiled
     def flush(self) -> Tensor:
         """End the stream; the next push starts a new one.
 

@@ -26,7 +26,7 @@ class History:
     """
 
     def __init__(self, slots: int, shape: tuple[int, ...], hop: int, device: torch.device) -> None:
-        self.held = torch.zeros(slots, *shape, device=device)
+        self.held = torch.zeros(slots, *shape, dtype=torch.float32, device=device)
         self.hop = hop
         self._next = torch.zeros_like(self.held)
 
@@ -125,7 +125,7 @@ class Lanes:
         change = (lane + 1) * self.period + self.warm
         leaving = (self.given[:slots] == change - 1) & (lane < self.last_lane[:slots])
         leaving &= self.warm > 0
-        ramp = torch.linspace(0, 1, sound.shape[1], device=sound.device)
+        ramp = torch.linspace(0, 1, sound.shape[1], dtype=sound.dtype, device=sound.device)
         share = leaving[:, None] * ramp  # of the lane that does not speak yet
         share = torch.where((lane % 2 == 0)[:, None], share, 1 - share)
         return torch.lerp(pair[:, 0], pair[:, 1], share)

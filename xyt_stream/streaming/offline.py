@@ -52,7 +52,7 @@ def decode(network: Tokenizer, codes: Tensor, lengths: Tensor) -> Tensor:
         return _decode_full(network, codes)
     # One by one: the frames after a clip's last one must not sound in its overlap.
     total = codes.shape[2] * network.config.frame_samples_out
-    wav = torch.zeros(len(codes), total, device=codes.device)
+    wav = torch.zeros(len(codes), total, dtype=torch.float32, device=codes.device)
     for row, clip, frames in zip(wav, codes, lengths.tolist(), strict=True):
         if frames:
             sound = _decode_full(network, clip[None, :, :frames])[0]

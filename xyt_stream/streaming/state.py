@@ -129,7 +129,7 @@ def init_state(
     return State(
         frames=torch.zeros(slots, dtype=torch.int64, device=device),
         ends=torch.full((slots,), OPEN, device=device),
-        loudest=torch.full((slots,), -torch.inf, device=device),
+        loudest=torch.full((slots,), -torch.inf, dtype=torch.float32, device=device),
         tails={
             layer: torch.zeros(
                 slots, layer.left, layer.channels, dtype=_dtype(layer), device=device
@@ -146,7 +146,7 @@ def init_state(
             for layer, shape in rings.items()
         },
         carries={
-            layer: torch.zeros(slots, layer.n_fft - layer.hop, device=device)
+            layer: torch.zeros(slots, layer.n_fft - layer.hop, dtype=torch.float32, device=device)
             for layer in layers
             if isinstance(layer, Overlapping)
         },
