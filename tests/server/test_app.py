@@ -87,7 +87,7 @@ async def test_a_wrong_subprotocol_gets_its_error(server, subprotocol):
     assert await refusal(server.url, HELLO, subprotocol=subprotocol) == "wrong_subprotocol"
 
 
-async def test_a_silent_client_is_sent_away(codec):
+async def test_a_client_without_a_hello_is_refused(codec):
     async with running(codec, max_sessions=1, limits=Limits(hello_time=1.0)) as server:
         assert await refusal(server.url) == "hello_timeout"
 
@@ -108,7 +108,7 @@ async def test_clients_that_vanish_leave_nothing_behind(server, clip, until):
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_strangers_on_the_port_do_no_harm(server, capfd):
+async def test_other_protocols_on_the_port_do_no_harm(server, capfd):
     for junk in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01junk", bytes(100_000)):
         with socket.create_connection(("127.0.0.1", server.port)) as stranger:
             stranger.sendall(junk)
@@ -119,13 +119,13 @@ async def test_strangers_on_the_port_do_no_harm(server, capfd):
     assert capfd.readouterr().err == ""
 
 
-async def test_a_port_in_use_is_named_before_the_model_is_touched(server):
+async def test_a_port_in_use_is_an_error_before_the_model_is_used(server):
     with pytest.raises(ServeError, match=f"port {server.port} is in use"):
         async with running(None, port=server.port, max_sessions=1):
             pass
 
 
-async def test_who_comes_while_the_model_warms_up_waits(codec, monkeypatch):
+async def test_clients_wait_while_the_model_warms_up(codec, monkeypatch):
     """Its connection is there, and is answered once the server is ready."""
     early = []
     warm_up = Engine.warm_up
@@ -147,7 +147,7 @@ async def test_who_comes_while_the_model_warms_up_waits(codec, monkeypatch):
         writer.close()
 
 
-async def test_a_server_that_cannot_be_made_gives_its_port_back(codec):
+async def test_a_failed_start_frees_the_port(codec):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(ServeError, match="somewhere"):
@@ -157,13 +157,13 @@ async def test_a_server_that_cannot_be_made_gives_its_port_back(codec):
         assert server.port == port
 
 
-async def test_an_address_of_another_machine_is_named(codec):
+async def test_a_foreign_address_is_an_error(codec):
     with pytest.raises(ServeError, match=r"cannot listen on 192\.0\.2\.1"):
         async with running(codec, host="192.0.2.1", max_sessions=1, public=True):
             pass
 
 
-async def test_when_the_server_goes_its_clients_know(codec, clip):
+async def test_shutdown_reaches_all_clients(codec, clip):
     async with running(codec, max_sessions=2) as server:
         websocket = await raw_connect(server.url, subprotocols=[SUBPROTOCOL])
         await websocket.send(HELLO)

@@ -61,7 +61,7 @@ async def test_a_client_killed_in_the_middle_of_a_message(server, until):
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_half_a_message_and_then_nothing(server, until):
+async def test_half_a_message_does_no_harm(server, until):
     websocket = await raw_connect(server.url, subprotocols=[SUBPROTOCOL], compression=None)
     await websocket.send(HELLO)
     await websocket.recv()
@@ -90,7 +90,7 @@ async def test_a_reader_that_freezes_is_held_back_and_loses_nothing(server, clip
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_a_message_in_crumbs(server, clip, direct, hear):
+async def test_single_byte_segments_are_read(server, clip, direct, hear):
     """One byte to a TCP segment, in both directions."""
     async with Proxy(server.port) as proxy:
         proxy.crumbs = 1
@@ -102,7 +102,7 @@ async def test_a_message_in_crumbs(server, clip, direct, hear):
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_a_slow_network(server, clip, direct, hear):
+async def test_a_slow_network_loses_nothing(server, clip, direct, hear):
     async with Proxy(server.port) as proxy:
         proxy.delay = 0.05
         async with connect(proxy.url, "encode") as connection:
@@ -141,7 +141,7 @@ async def test_many_abrupt_connects_leave_nothing_behind(server, clip, until, co
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_a_mic_that_vanishes_again_and_again_gives_its_room_back(server, clip, until):
+async def test_a_mic_that_vanishes_frees_its_room(server, clip, until):
     for _ in range(5):
         websocket = await raw_connect(server.url, subprotocols=[SUBPROTOCOL])
         await websocket.send('{"type":"hello","role":"mic","room":"a"}')
@@ -153,9 +153,7 @@ async def test_a_mic_that_vanishes_again_and_again_gives_its_room_back(server, c
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_a_frozen_speaker_loses_the_oldest_and_is_told_and_the_mic_goes_on(
-    server, clip, direct, hear
-):
+async def test_a_frozen_speaker_loses_the_oldest_and_the_mic_goes_on(server, clip, direct, hear):
     times = 10
     async with (
         Proxy(server.port) as proxy,

@@ -80,7 +80,7 @@ class Client:
 
 @pytest.fixture
 async def server(codec):
-    """Keeps little for who reads slowly, a second of sound, and nobody for long."""
+    """Short queues, a second of credit, and a short time to resume."""
     limits = Limits(queue=12, resume_time=12, load=0)
     async with running(codec, max_sessions=4, limits=limits) as server:
         yield server
@@ -93,8 +93,8 @@ def clip_file(clip, tmp_path):
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_clients_that_freeze_for_ten_seconds(server, clip, clip_file, direct, hear):
-    """A speaker loses the oldest sound and is told so; who encodes loses nothing."""
+async def test_frozen_clients_resume(server, clip, clip_file, direct, hear):
+    """A speaker loses the oldest sound and gets a notice; an encoder loses nothing."""
     times = 6
     speaker = await Client.start(server.url, "speaker", clip_file, 0, room="a", receive_rate=48_000)
     encoding = await Client.start(server.url, "encode", clip_file, times)
@@ -153,8 +153,8 @@ async def listen(connection, codes):
     return None
 
 
-async def test_a_server_that_is_killed_and_started_again(clip, direct, hear, until):
-    """Its sessions are gone, and their clients told; they begin anew on the same port."""
+async def test_clients_of_a_killed_server_begin_anew(clip, direct, hear, until):
+    """Its sessions are gone and their clients get an error; they begin anew on the same port."""
     count = 3
     heard = [[] for _ in range(count)]
 

@@ -80,7 +80,7 @@ async def converse(url, first, rest):
 @pytest.mark.parametrize(
     "examples", [40, pytest.param(15_000, marks=pytest.mark.slow)], ids=["short", "long"]
 )
-async def test_nobody_can_break_a_live_server(codec, until, examples, caplog):
+async def test_random_messages_do_not_break_a_server(codec, until, examples, caplog):
     """The long run says about 100,000 messages."""
     limits = Limits(address_joins=0, address_sessions=0, resume_time=0.1, load=0)
     async with running(codec, max_sessions=4, limits=limits) as server:

@@ -43,7 +43,7 @@ async def read_all(websocket):
             yield await asyncio.wait_for(websocket.recv(), 120)
 
 
-async def test_who_says_nothing_is_sent_away_but_not_who_listens(codec):
+async def test_idle_senders_are_ended_and_listeners_are_not(codec):
     async with running(codec, max_sessions=2, limits=Limits(idle_time=0.05)) as server:
         async with (
             connect(server.url, "speaker", room="a") as speaker,
@@ -55,7 +55,7 @@ async def test_who_says_nothing_is_sent_away_but_not_who_listens(codec):
         assert server.engine.free_slots == 2
 
 
-async def test_a_session_has_its_time(codec):
+async def test_session_time_ends_a_session(codec):
     async with (
         running(codec, max_sessions=1, limits=Limits(session_time=0.05)) as server,
         connect(server.url, "speaker", room="a") as speaker,
@@ -89,7 +89,7 @@ async def test_sessions_of_one_address_are_limited(codec, until):
             pass
 
 
-async def test_busy_comes_with_a_hint_when_to_come_again(codec):
+async def test_busy_comes_with_retry_after(codec):
     async with running(codec, max_sessions=1) as server, connect(server.url, "encode"):
         with pytest.raises(ProtocolError) as caught:
             async with connect(server.url, "encode"):
@@ -98,7 +98,7 @@ async def test_busy_comes_with_a_hint_when_to_come_again(codec):
         assert caught.value.retry_after > 0
 
 
-async def test_far_ahead_of_real_time_a_client_is_held_back_and_loses_nothing(codec, clip, hear):
+async def test_a_client_far_ahead_is_held_back_and_loses_nothing(codec, clip, hear):
     """One second of credit: two seconds of sound take one at least."""
     async with (
         running(codec, max_sessions=1, limits=Limits(ahead=1.0)) as server,
@@ -121,7 +121,7 @@ async def test_a_half_open_handshake_is_closed(codec):
         writer.close()
 
 
-async def test_a_client_that_never_answers_pings_is_let_go(codec, until):
+async def test_a_client_without_pongs_is_disconnected(codec, until):
     """Behind a network that swallows everything from now on."""
     limits = Limits(keepalive=2.0, resume_time=0, load=0)
     async with (
@@ -153,7 +153,7 @@ class Deaf:
             return await asyncio.wait_for(self.reader.read(), 120)
 
 
-async def test_a_browser_that_never_answers_pings_is_let_go(codec, clip, direct, hear, until, dial):
+async def test_a_browser_without_pongs_is_disconnected(codec, clip, direct, hear, until, dial):
     limits = Limits(keepalive=2.0, resume_time=0, load=0)
     async with running(codec, max_sessions=2, limits=limits) as server:
         deaf = Deaf(*await dial(server.port))
@@ -168,7 +168,7 @@ async def test_a_browser_that_never_answers_pings_is_let_go(codec, clip, direct,
         deaf.writer.close()
 
 
-async def test_the_client_notices_a_dead_network_and_comes_back(codec, clip, direct, hear):
+async def test_the_client_notices_a_dead_network_and_resumes(codec, clip, direct, hear):
     async with (
         running(codec, max_sessions=1, limits=Limits(load=0)) as server,
         Proxy(server.port) as proxy,
@@ -189,7 +189,7 @@ async def test_the_client_notices_a_dead_network_and_comes_back(codec, clip, dir
     np.testing.assert_array_equal(np.concatenate([*codes, heard.codes], axis=1), direct.codes)
 
 
-async def test_shutdown_sends_what_is_left_and_a_hint(codec, clip):
+async def test_shutdown_sends_the_rest_and_retry_after(codec, clip):
     async with running(codec, max_sessions=2) as server:
         websocket = await begun(server.url, "encode")
         await websocket.send(bytes([1]) + bytes(11) + clip[: 7 * 1280 + 5].tobytes())
@@ -207,7 +207,7 @@ async def test_shutdown_sends_what_is_left_and_a_hint(codec, clip):
     assert refused.value.name == "busy"
 
 
-async def test_shutdown_waits_for_nobody_beyond_its_time(codec, clip):
+async def test_shutdown_ends_within_drain_time(codec, clip):
     limits = Limits(drain_time=0.2)
     async with (
         running(codec, max_sessions=1, limits=limits) as server,
@@ -219,7 +219,7 @@ async def test_shutdown_waits_for_nobody_beyond_its_time(codec, clip):
         proxy.cut()
 
 
-async def test_who_is_not_done_by_then_is_told_to_go_too(codec):
+async def test_sessions_not_done_by_then_are_ended_too(codec):
     """Four seconds of sound that may be taken in at real time only."""
     limits = Limits(drain_time=0.2, ahead=0.1, load=0)
     async with running(codec, max_sessions=1, limits=limits) as server:
@@ -237,7 +237,7 @@ async def last(websocket):
     return [message async for message in read_all(websocket)][-1]
 
 
-async def test_who_sends_too_much_does_not_keep_others_from_a_clean_end(codec):
+async def test_a_flooding_client_does_not_spoil_the_shutdown_of_others(codec):
     limits = Limits(drain_time=0.2, ahead=0.1, load=0)
     async with running(codec, max_sessions=2, limits=limits) as server:
         greedy = await begun(server.url, "encode", resumable=True)
@@ -253,7 +253,7 @@ async def test_who_sends_too_much_does_not_keep_others_from_a_clean_end(codec):
     assert json.loads(await greedily)["name"] == "going_away"
 
 
-async def test_overload_refuses_the_new_and_then_tells_the_newest(codec):
+async def test_overload_refuses_new_and_then_ends_the_newest(codec):
     async with running(codec, max_sessions=3) as server:
         service = server.service
         async with connect(server.url, "encode") as old, connect(server.url, "encode") as new:

@@ -7,7 +7,7 @@ import sys
 from xyt_stream.server.log import JsonLines
 
 
-def test_a_line_is_one_object():
+def test_each_line_is_one_json_object():
     record = logging.makeLogRecord(
         {"msg": "session closed", "levelname": "INFO", "created": 0.0, "msecs": 0.0}
     )

@@ -66,19 +66,25 @@ class Caller:
         await connection.end()
 
 
+def is_suspended(server):
+    """Whether the server has noticed that the client is gone."""
+    server.service.check(time.monotonic())
+    return server.service.metrics.suspended._value.get() == 1
+
+
 def assert_unbroken(heard, direct):
     np.testing.assert_array_equal(heard.codes, direct.codes)
     assert heard.code_frames == list(range(direct.codes.shape[1]))
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_a_cable_that_is_pulled_and_put_back(hosts, server, clip, direct, hear, until):
+async def test_a_pulled_cable_is_survived(hosts, server, clip, direct, hear, until):
     """Nobody is told: packets just stop. The client notices, and comes back."""
     _, elsewhere, cable = hosts
     caller = Caller(elsewhere, server.url, clip, hear, keepalive=0.5)
     await until(lambda: caller.spoken > 8000)
     cable.cut = True
-    await asyncio.sleep(3.0)
+    await until(lambda: is_suspended(server))
     cable.cut = False
     heard = await caller.heard()
     assert_unbroken(heard, direct)
@@ -87,20 +93,13 @@ async def test_a_cable_that_is_pulled_and_put_back(hosts, server, clip, direct, 
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_the_client_s_own_link_goes_down_and_up(hosts, server, clip, direct, hear, until):
+async def test_a_link_that_goes_down_is_survived(hosts, server, clip, direct, hear, until):
     """As with wireless networks: meanwhile the server is not even reachable."""
     _, elsewhere, _ = hosts
     caller = Caller(elsewhere, server.url, clip, hear, keepalive=0.5)
     await until(lambda: caller.spoken > 8000)
     elsewhere.plug("down")
-    service = server.service
-    suspended = service.metrics.suspended
-
-    def is_suspended():
-        service.check(time.monotonic())
-        return suspended._value.get() == 1
-
-    await until(is_suspended)
+    await until(lambda: is_suspended(server))
     elsewhere.plug("up")
     heard = await caller.heard()
     assert_unbroken(heard, direct)
@@ -108,9 +107,7 @@ async def test_the_client_s_own_link_goes_down_and_up(hosts, server, clip, direc
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_a_short_silence_of_the_network_is_not_even_noticed(
-    hosts, server, clip, direct, hear, until
-):
+async def test_a_short_silence_is_not_noticed(hosts, server, clip, direct, hear, until):
     _, elsewhere, cable = hosts
     caller = Caller(elsewhere, server.url, clip, hear)
     await until(lambda: caller.spoken > 8000)
@@ -123,7 +120,7 @@ async def test_a_short_silence_of_the_network_is_not_even_noticed(
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_packets_that_are_late_and_lost(hosts, server, clip, direct, hear):
+async def test_late_and_lost_packets_change_nothing(hosts, server, clip, direct, hear):
     """One in twenty never arrives, and the others take 30 ms or much more."""
     _, elsewhere, cable = hosts
     rng = random.Random(5)

@@ -35,7 +35,7 @@ async def test_a_browser_gets_the_page(server):
         assert headers["content-type"] == "text/html; charset=utf-8"
 
 
-async def test_every_file_has_its_type_and_no_more_rights_than_it_needs(server):
+async def test_every_file_has_its_type_and_the_least_rights(server):
     kinds = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
     for file in SERVED:
         if file.name == "index.html":
@@ -65,11 +65,11 @@ async def test_every_file_has_its_type_and_no_more_rights_than_it_needs(server):
         "/page.js%00",
     ],
 )
-async def test_no_path_leads_anywhere_else(server, target):
+async def test_no_other_path_is_served(server, target):
     assert (await get(server, target))[0] == 404
 
 
-def test_the_page_asks_nobody_else_and_has_nothing_inline():
+def test_the_page_loads_nothing_foreign_or_inline():
     page = (WEB / "index.html").read_text()
     assert re.findall(r"(?:src|href)=\"([^\"]*)\"", page) == ["icon.svg", "style.css", "page.js"]
     assert not re.search(r"<style|<script(?![^>]* src=)|\sstyle=|\son\w+=", page)
@@ -79,7 +79,7 @@ def test_the_page_asks_nobody_else_and_has_nothing_inline():
 
 
 @pytest.mark.slow
-def test_an_installed_package_has_the_page(tmp_path):
+def test_a_wheel_contains_the_page(tmp_path):
     """It is a link in a checkout; in a wheel the files themselves."""
     pytest.importorskip("setuptools", minversion="77", reason="a wheel needs setuptools")
     for folder in ("xyt_stream", "client"):

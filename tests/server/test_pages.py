@@ -30,7 +30,7 @@ def figure(page, name):
     return float(next(line.split()[-1] for line in page.splitlines() if line.startswith(name)))
 
 
-async def test_alive_and_ready(server):
+async def test_health_and_readiness(server):
     assert await get(server, "/healthz") == (200, "ok\n")
     assert await get(server, "/readyz") == (200, "ready\n")
     assert (await get(server, "/nothing"))[0] == 404
@@ -43,7 +43,7 @@ async def test_a_dead_engine_is_not_healthy(codec):
         assert (await get(server, "/readyz"))[0] == 503
 
 
-async def test_the_page_says_why_a_name_that_leads_here_does_not_open_it(server):
+async def test_the_page_explains_a_refused_host_name(server):
     port = server.url.rpartition(":")[2]
     request = f"GET / HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
@@ -54,7 +54,7 @@ async def test_the_page_says_why_a_name_that_leads_here_does_not_open_it(server)
     assert "start it with a token or with --origin" in answer
 
 
-async def test_info_tells_what_it_is(server, codec):
+async def test_info_describes_the_server(server, codec):
     status, body = await get(server, "/info")
     info = json.loads(body)
     assert status == 200
@@ -62,7 +62,7 @@ async def test_info_tells_what_it_is(server, codec):
     assert (info["slots"], info["slots_free"], info["token_needed"]) == (4, 4, False)
 
 
-async def test_metrics_count_what_happens(server, clip, hear, until):
+async def test_metrics_count_sessions_and_frames(server, clip, hear, until):
     async with connect(server.url, "loopback") as connection:
         page = (await get(server, "/metrics"))[1]
         assert figure(page, "xyt_sessions ") == 1
@@ -79,8 +79,8 @@ async def test_metrics_count_what_happens(server, clip, hear, until):
     assert figure(page, "xyt_step_frames_sum") == 10
 
 
-async def test_how_long_frames_take_in_the_server(server, clip, hear):
-    """Of who speaks in real time; what waits behind something else is not timed."""
+async def test_answer_times_are_measured(server, clip, hear):
+    """Each frame of a client in real time is timed once."""
     assert json.loads((await get(server, "/info"))[1])["answer_ms"] is None
     async with connect(server.url, "loopback", receive=("pcm", "codes")) as connection:
         events = aiter(connection)
@@ -88,17 +88,15 @@ async def test_how_long_frames_take_in_the_server(server, clip, hear):
             await connection.send_pcm(clip[frame * 1280 : (frame + 1) * 1280])
             for _ in range(2):
                 await anext(events)
-        for start in range(5 * 1280, 20 * 1280, 100):
-            await connection.send_pcm(clip[start : start + 100])
         await connection.end()
         await hear(connection)
     page = (await get(server, "/metrics"))[1]
-    assert 5 <= figure(page, "xyt_frame_answer_seconds_count") < 20
+    assert figure(page, "xyt_frame_answer_seconds_count") == 5
     times = json.loads((await get(server, "/info"))[1])["answer_ms"]
     assert 0 < times["p50"] <= times["p99"] <= times["max"]
 
 
-async def test_how_far_sessions_lag_is_looked_at_once_a_round(server):
+async def test_each_check_samples_the_queues(server):
     async with connect(server.url, "loopback"), connect(server.url, "speaker", room="a"):
         before = figure((await get(server, "/metrics"))[1], "xyt_session_queue_messages_count")
         server.service.check(time.monotonic())

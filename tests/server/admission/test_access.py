@@ -42,7 +42,7 @@ def refusal(access, role, token, headers=()):
     return None
 
 
-def test_tokens_open_what_they_are_for():
+def test_tokens_open_their_roles_only():
     access = Access(read_tokens(TOKENS))
     assert refusal(access, "mic", "mic-word") is None
     assert refusal(access, "speaker", "mic-word") == "forbidden"
@@ -53,7 +53,7 @@ def test_tokens_open_what_they_are_for():
         assert refusal(access, "mic", word) == "unauthorized"
 
 
-def test_a_header_does_as_well():
+def test_a_bearer_header_is_accepted():
     access = Access([Token("word")])
     assert refusal(access, "mic", None, {"Authorization": "Bearer word"}) is None
     assert refusal(access, "mic", None, {"authorization": "bearer word"}) is None
@@ -61,12 +61,12 @@ def test_a_header_does_as_well():
     assert refusal(access, "mic", "wrong", {"Authorization": "Bearer word"}) == "unauthorized"
 
 
-def test_without_tokens_everybody_is_let_in():
+def test_without_tokens_everybody_is_admitted():
     assert refusal(Access(), "mic", "anything") is None
 
 
 @pytest.mark.parametrize("line", ["word singer", "word mic speaker", "word mic,,"])
-def test_a_token_file_with_a_slip_is_named_by_line(line, tmp_path):
+def test_a_bad_token_line_is_named(line, tmp_path):
     path = tmp_path / "tokens"
     path.write_text(f"good\n{line}\n")
     with pytest.raises(ServeError, match="line 2"):
@@ -74,19 +74,19 @@ def test_a_token_file_with_a_slip_is_named_by_line(line, tmp_path):
 
 
 @pytest.mark.parametrize("origin", ["app.example", "https://app.example/page", "https://", ""])
-def test_an_origin_that_no_page_has_is_refused(origin):
+def test_an_impossible_origin_is_refused(origin):
     with pytest.raises(ServeError, match=r"write it as https://app\.example"):
         Access(origins=[origin])
 
 
-def test_an_empty_token_is_refused_for_whoever_says_none_would_have_it(codec):
+def test_an_empty_token_is_refused(codec):
     with pytest.raises(ServeError, match="the token is empty"):
         Token("")
     with pytest.raises(ServeError, match="the token is empty"):
         serve(codec, host="0.0.0.0", port=0, max_sessions=1, token="")
 
 
-def test_a_token_file_that_lets_everybody_in_is_refused(tmp_path):
+def test_an_empty_token_file_is_refused(tmp_path):
     path = tmp_path / "tokens"
     with pytest.raises(ServeError, match="cannot read"):
         read_token_file(path)
@@ -95,7 +95,7 @@ def test_a_token_file_that_lets_everybody_in_is_refused(tmp_path):
         read_token_file(path)
 
 
-def test_a_token_never_shows():
+def test_repr_hides_the_token():
     assert "secret" not in repr(Token("secret")) + repr(read_tokens("secret mic"))
 
 
@@ -137,20 +137,20 @@ def test_pages_of_other_hosts_are_not_trusted(origin, host, allowed, trusted):
         ("a.example.", ("https://a.example",), False),
     ],
 )
-def test_a_name_that_leads_here_opens_nothing_where_everybody_is_let_in(host, allowed, trusted):
+def test_dns_rebinding_is_refused_without_tokens(host, allowed, trusted):
     headers = Headers({"Host": host, "Origin": f"http://{host}"})
     assert Access(origins=allowed).trusts(headers) == trusted
     assert Access(origins=allowed).answers_to(headers) == trusted
     assert Access([Token("word")], allowed).trusts(headers)
 
 
-async def test_a_strange_page_is_refused_before_the_websocket(server):
+async def test_a_foreign_page_is_refused_before_the_websocket(server):
     with pytest.raises(InvalidStatus) as caught:
         await raw_connect(server.url, subprotocols=[SUBPROTOCOL], origin="https://evil.example")
     assert caught.value.response.status_code == 403
 
 
-def test_what_is_public():
+def test_loopback_addresses_are_not_public():
     for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost"):
         assert is_loopback(host)
         check_bind(host, Access(), public=False)
@@ -162,13 +162,13 @@ def test_what_is_public():
         check_bind(host, Access([Token("word")]), public=False)
 
 
-def test_a_public_server_wants_a_token(codec):
+def test_a_public_server_needs_a_token(codec):
     with pytest.raises(ServeError, match="--allow-anyone"):
         serve(codec, host="0.0.0.0", port=0, max_sessions=1)
     logging.getLogger("xyt_stream.server").handlers.clear()
 
 
-async def test_refusals_over_the_wire_and_in_the_log(codec, caplog):
+async def test_refusals_reach_client_and_log(codec, caplog):
     async with running(codec, max_sessions=1, access=Access(read_tokens(TOKENS))) as server:
         with caplog.at_level(logging.INFO, "xyt_stream.server"):
             for token, name in (("mic-word", "forbidden"), ("nothing", "unauthorized")):
@@ -207,7 +207,7 @@ def certificate(tmp_path_factory):
     return folder
 
 
-async def test_tls(codec, certificate, clip):
+async def test_tls_carries_a_session(codec, certificate, clip):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
     trust = ssl.create_default_context(cafile=certificate / "cert.pem")
@@ -232,7 +232,7 @@ async def test_a_half_open_tls_handshake_is_closed(codec, certificate):
         writer.close()
 
 
-def test_a_certificate_that_is_none_is_named(codec, tmp_path):
+def test_a_bad_certificate_is_named(codec, tmp_path):
     path = tmp_path / "cert.pem"
     path.write_text("no certificate")
     with pytest.raises(ServeError, match=r"cannot use the certificate.*is no PEM file"):
@@ -242,6 +242,6 @@ def test_a_certificate_that_is_none_is_named(codec, tmp_path):
         serve(codec, host="127.0.0.1", port=0, max_sessions=1, tls_cert=missing)
 
 
-def test_a_key_without_a_certificate_does_not_serve_in_the_clear(codec, certificate):
+def test_a_key_without_a_certificate_is_refused(codec, certificate):
     with pytest.raises(ServeError, match="give --tls-cert"):
         serve(codec, host="127.0.0.1", port=0, max_sessions=1, tls_key=certificate / "key.pem")

@@ -39,7 +39,7 @@ def test_joins_are_counted_by_address(clock):
     assert came == 4 * [False] + 16 * [True]  # a refused connection costs nothing
 
 
-def test_sessions_are_counted_by_address_and_given_back(clock):
+def test_sessions_are_counted_by_address(clock):
     gate = Gate(2, 0, clock)
     one, two = gate.session("a"), gate.session("a")
     one.__enter__()
@@ -52,7 +52,7 @@ def test_sessions_are_counted_by_address_and_given_back(clock):
     one.__exit__(None, None, None)
 
 
-def test_addresses_that_are_gone_are_forgotten(clock):
+def test_unused_addresses_are_forgotten(clock):
     gate = Gate(2, 5.0, clock)
     for number in range(1000):
         gate.admit(str(number))
@@ -62,7 +62,7 @@ def test_addresses_that_are_gone_are_forgotten(clock):
         assert set(gate._addresses) == {"staying", "new"}
 
 
-def test_they_are_forgotten_where_joins_are_not_counted_too(clock):
+def test_unused_addresses_are_forgotten_without_a_join_limit(clock):
     gate = Gate(2, 0, clock)
     for number in range(1000):
         with gate.session(str(number)):
@@ -88,7 +88,7 @@ def test_ipv6_addresses_count_by_their_network(clock, one, other, same):
         assert refused(lambda: gate.session(other).__enter__()) == same
 
 
-def test_without_limits_everybody_comes(clock):
+def test_without_limits_everybody_is_admitted(clock):
     gate = Gate(0, 0, clock)
     for _ in range(1000):
         gate.admit("a")

@@ -35,24 +35,24 @@ PROXIES = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"]
         ("fe80::1%eth0", ["192.0.2.1"], "fe80::1%eth0"),
     ],
 )
-def test_whom_a_connection_is_for(peer, said, client):
+def test_the_client_behind_proxies_is_found(peer, said, client):
     headers = Headers([("X-Forwarded-For", line) for line in said])
     assert Proxies(PROXIES).client(peer, headers) == client
 
 
-def test_without_proxies_nobody_is_believed():
+def test_without_proxies_no_header_is_believed():
     headers = Headers({"X-Forwarded-For": "192.0.2.1"})
     assert Proxies().client("127.0.0.1", headers) == "127.0.0.1"
 
 
 @pytest.mark.parametrize("network", ["proxy.example", "10.0.0.1/8", ""])
-def test_a_slip_is_named(network):
+def test_a_bad_network_is_named(network):
     with pytest.raises(ServeError, match="--proxy"):
         Proxies([network])
 
 
 async def hello(server, client):
-    """The server's answer to somebody who says to come from there."""
+    """The server's answer to a client behind this X-Forwarded-For header."""
     async with raw_connect(
         server.url, subprotocols=[SUBPROTOCOL], additional_headers={"X-Forwarded-For": client}
     ) as websocket:
@@ -76,7 +76,7 @@ async def answers(server, clients):
         ([], ["ready", "ready", "refused", "refused"]),
     ],
 )
-async def test_limits_are_each_client_s_own_behind_a_proxy(codec, proxies, expected):
+async def test_limits_apply_to_each_client_behind_a_proxy(codec, proxies, expected):
     limits = Limits(address_sessions=2)
     async with running(codec, max_sessions=1, limits=limits, proxies=proxies) as server:
         clients = ["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"]

@@ -22,7 +22,7 @@ async def cut_off(writer, data, times):
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_who_pings_and_does_not_read_is_let_go(server, dial):
+async def test_unread_pongs_end_the_connection(server, dial):
     reader, writer = await dial(server.port)
     reader._transport.pause_reading()
 
@@ -30,7 +30,7 @@ async def test_who_pings_and_does_not_read_is_let_go(server, dial):
     await cut_off(writer, 200 * PING, 2_000)
 
 
-async def test_who_pings_and_reads_is_answered(server, dial):
+async def test_pings_are_answered(server, dial):
     reader, writer = await dial(server.port)
     for _ in range(200):
         writer.write(200 * PING)
@@ -40,13 +40,13 @@ async def test_who_pings_and_reads_is_answered(server, dial):
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_a_message_without_end_is_cut_off(server, dial):
+async def test_endless_fragments_end_the_connection(server, dial):
     _, writer = await dial(server.port)
     writer.write(bytes([0x02, 0x80]) + bytes(4))  # binary, empty, and more is to come
     await cut_off(writer, 100 * (bytes([0x00, 0x80]) + bytes(4)), 10_000)
 
 
-async def test_a_message_in_pieces_is_read(server, dial):
+async def test_a_fragmented_message_is_read(server, dial):
     reader, writer = await dial(server.port)
     for place, letter in enumerate(HELLO):
         first, last = place == 0, place == len(HELLO) - 1

@@ -1,4 +1,4 @@
-"""A user and a model in a room, on real sockets: who hears what, and when."""
+"""A user and a model in a room, on real sockets: which frames each hears, and when."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ def frame(clip, index):
     return clip[index * FRAME : (index + 1) * FRAME]
 
 
-async def test_a_model_that_answers_at_once_is_heard_in_the_same_frame(
-    server, clip, direct, listen, until
-):
+async def test_an_immediate_answer_is_heard_in_the_same_frame(server, clip, direct, listen, until):
     async with (
         connect(server.url, "model", room="a") as model,
         connect(server.url, "speaker", room="a", voice="user", receive=("codes",)) as of_user,
@@ -102,7 +100,7 @@ async def test_a_model_that_answers_at_once_is_heard_in_the_same_frame(
         assert sum(len(event.samples) for event in each.all(Pcm)) == 12 * FRAME
 
 
-async def test_what_is_said_at_once_is_heard_at_the_pace_of_speech(
+async def test_a_burst_is_heard_at_the_pace_of_speech(
     server, clip, direct, hear, listen, until, codec
 ):
     """Even what was said before the user came; `playing` tells when."""
@@ -128,9 +126,7 @@ async def test_what_is_said_at_once_is_heard_at_the_pace_of_speech(
     ]
 
 
-async def test_what_still_waits_when_the_user_ends_is_heard_to_its_end(
-    server, clip, direct, hear, until
-):
+async def test_queued_speech_is_heard_after_the_user_ends(server, clip, direct, hear, until):
     async with (
         connect(server.url, "model", room="a") as model,
         connect(server.url, "user", room="a", receive=("pcm", "codes")) as user,
@@ -146,9 +142,9 @@ async def test_what_still_waits_when_the_user_ends_is_heard_to_its_end(
 
 
 @pytest.mark.parametrize("answers", [True, False])
-@pytest.mark.parametrize("who", ["model", "user"])
-async def test_clear_drops_what_waits_and_tells_what_was_heard(
-    server, clip, direct, listen, until, who, answers, monkeypatch
+@pytest.mark.parametrize("by", ["model", "user"])
+async def test_clear_drops_queued_speech_and_reports_what_was_heard(
+    server, clip, direct, listen, until, by, answers, monkeypatch
 ):
     monkeypatch.setattr(interruption, "REPORT_TIMEOUT", 3600.0 if answers else 0.1)
     async with (
@@ -161,7 +157,7 @@ async def test_clear_drops_what_waits_and_tells_what_was_heard(
         total = 4 * direct.codes.shape[1]
         await user.send_pcm(clip[: 5 * FRAME])
         await until(lambda: len(ears.all(Pcm)) == 5)
-        await {"model": model, "user": user}[who].clear()
+        await {"model": model, "user": user}[by].clear()
         await until(lambda: ears.all(Clear) != [] and watcher.all(Clear) != [])
         if answers:  # that it had two frames and a bit in its jitter buffer
             await user.cleared(2 * FRAME + 1)
@@ -179,7 +175,7 @@ async def test_clear_drops_what_waits_and_tells_what_was_heard(
         np.testing.assert_array_equal(ears.codes[:, 5:], direct.codes[:, :2])
 
 
-async def test_clear_reaches_what_the_server_has_not_taken_in(server, clip, listen, until, codec):
+async def test_clear_drops_speech_not_taken_in_yet(server, clip, listen, until, codec):
     """More than may wait lies before it; what is said after it is heard at once."""
     async with (
         connect(server.url, "model", room="a") as model,
@@ -198,7 +194,7 @@ async def test_clear_reaches_what_the_server_has_not_taken_in(server, clip, list
         assert ears.codes.tolist() == 8 * [[1]]
 
 
-async def test_a_model_in_the_process_is_told_to_be_quiet(codec, clip, listen, until):
+async def test_clear_reaches_a_local_model(codec, clip, listen, until):
     models.Sometimes.cleared.clear()
     async with (
         running(codec, max_sessions=2, duplex=models.Sometimes, limits=Limits(load=0)) as server,
@@ -215,7 +211,7 @@ async def test_a_model_in_the_process_is_told_to_be_quiet(codec, clip, listen, u
         assert models.Sometimes.cleared == [2]
 
 
-async def test_models_come_and_go_and_the_user_is_told(server, clip, direct, listen, until):
+async def test_the_user_is_notified_of_models(server, clip, direct, listen, until):
     async with connect(server.url, "user", room="a", receive=("pcm", "codes")) as user:
         ears = listen(user)
         for index in range(2):
@@ -231,7 +227,7 @@ async def test_models_come_and_go_and_the_user_is_told(server, clip, direct, lis
         np.testing.assert_array_equal(ears.codes, direct.codes[:, :2])
 
 
-async def test_a_user_who_has_said_all_is_not_told_of_models(server, clip, direct, listen, until):
+async def test_a_user_whose_input_ended_is_not_notified(server, clip, direct, listen, until):
     async with connect(server.url, "user", room="a") as user:
         ears = listen(user)
         async with connect(server.url, "model", room="a") as model:
@@ -244,7 +240,7 @@ async def test_a_user_who_has_said_all_is_not_told_of_models(server, clip, direc
         assert [each.name for each in ears.all(Notice)] == ["model_joined"]
 
 
-async def test_a_user_who_leaves_ends_it_for_all(server, clip, direct, hear, until):
+async def test_a_leaving_user_ends_the_conversation(server, clip, direct, hear, until):
     async with (
         connect(server.url, "model", room="a") as model,
         connect(server.url, "speaker", room="a") as speaker,
@@ -258,7 +254,7 @@ async def test_a_user_who_leaves_ends_it_for_all(server, clip, direct, hear, unt
     await until(lambda: server.engine.free_slots == 4)
 
 
-async def test_what_a_model_says_when_its_user_has_ended_is_no_fault(server, clip, until):
+async def test_speech_after_the_user_s_end_is_no_error(server, clip, until):
     """The few lines of the documentation end of themselves, however late they are."""
     async with connect(server.url, "model", room="a") as model:
         async with connect(server.url, "user", room="a") as user:
@@ -283,7 +279,7 @@ async def refused(url, role, **options):
     return caught.value.name
 
 
-async def test_each_part_is_played_by_one(server, codec):
+async def test_a_room_has_one_user_and_one_model(server, codec):
     async with connect(server.url, "model", room="a"), connect(server.url, "user", room="a"):
         assert await refused(server.url, "model", room="a") == "room_has_model"
         assert await refused(server.url, "user", room="a") == "room_has_user"
@@ -302,7 +298,7 @@ async def test_each_part_is_played_by_one(server, codec):
         assert await refused(own.url, "model", room="a") == "room_has_model"
 
 
-async def test_a_room_s_own_model_comes_before_the_server_s(codec, clip, listen, until):
+async def test_a_remote_model_takes_precedence(codec, clip, listen, until):
     async with (
         running(codec, max_sessions=4, duplex=models.Echo) as server,
         connect(server.url, "model", room="a") as model,
@@ -315,13 +311,13 @@ async def test_a_room_s_own_model_comes_before_the_server_s(codec, clip, listen,
         assert ears.codes.tolist() == 8 * [[7]]
 
 
-async def test_only_who_talks_may_clear(server):
+async def test_listeners_may_not_clear(server):
     async with connect(server.url, "loopback") as connection:
         with pytest.raises(ProtocolError, match="Only a user or a model"):
             await connection.clear()
 
 
-async def test_both_take_up_again_what_a_bad_network_cut_off(server, clip, direct, listen, until):
+async def test_user_and_model_both_resume(server, clip, direct, listen, until):
     async with (
         Proxy(server.port) as proxy,
         connect(proxy.url, "model", room="a") as model,

@@ -1,4 +1,4 @@
-"""A user who talks with a model in the server's process, on real sockets."""
+"""A user talks with a model in the server's process, on real sockets."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def talking(codec):
     return talking
 
 
-async def test_the_model_hears_the_user_and_the_user_the_model(
-    talking, clip, direct, hear, until, codec
-):
+async def test_user_and_model_hear_each_other(talking, clip, direct, hear, until, codec):
     models.Echo.log.clear()
     async with talking(models.Echo) as server:
         async with connect(server.url, "user", receive=("pcm", "codes")) as user:
@@ -58,7 +56,7 @@ async def test_the_model_hears_the_user_and_the_user_the_model(
     assert models.Echo.threads == {"xyt-duplex"}
 
 
-async def test_where_it_says_nothing_the_user_hears_silence(talking, clip, direct, hear):
+async def test_a_silent_model_is_silence(talking, clip, direct, hear):
     async with (
         talking(models.Sometimes) as server,
         connect(server.url, "user", receive=("pcm", "codes")) as user,
@@ -109,7 +107,9 @@ async def test_a_batched_model_steps_all_at_once(talking, clip, direct, hear, un
     assert sum(models.Together.sizes) == 2 * direct.codes.shape[1]
 
 
-async def test_a_failing_model_costs_its_own_user_only(talking, clip, direct, hear, until, caplog):
+async def test_a_failing_model_ends_only_its_conversation(
+    talking, clip, direct, hear, until, caplog
+):
     models.FailsOnce.failed = False
     async with talking(models.FailsOnce) as server:
         async with (
@@ -129,9 +129,7 @@ async def test_a_failing_model_costs_its_own_user_only(talking, clip, direct, he
         await until(lambda: server.engine.free_slots == 4)
 
 
-async def test_a_model_that_thinks_long_keeps_nobody_else_waiting(
-    talking, clip, direct, hear, until
-):
+async def test_a_slow_model_delays_no_other_session(talking, clip, direct, hear, until):
     """Its own user is read no further than fits, and hears all of it in the end."""
     models.Stuck.go_on.clear()
     async with talking(models.Stuck) as server:
@@ -152,7 +150,7 @@ async def test_a_model_that_thinks_long_keeps_nobody_else_waiting(
     assert "xyt_duplex_failures_total 0.0" in page
 
 
-async def test_a_model_that_never_answers_does_not_keep_the_server_from_going(talking, clip):
+async def test_a_hanging_model_does_not_block_shutdown(talking, clip):
     models.Stuck.go_on.clear()
     async with talking(models.Stuck, limits=Limits(drain_time=0.2, load=0)) as server:
         user = await raw_connect(server.url, subprotocols=[SUBPROTOCOL])
@@ -164,7 +162,7 @@ async def test_a_model_that_never_answers_does_not_keep_the_server_from_going(ta
     await user.close()
 
 
-async def test_with_a_lookahead_it_is_the_same_only_later(published, clip, hear):
+async def test_a_lookahead_only_adds_delay(published, clip, hear):
     codec = published
     encoder = codec.stream_encoder(lookahead=2)
     sound = to_float32(clip)
@@ -183,7 +181,7 @@ async def test_with_a_lookahead_it_is_the_same_only_later(published, clip, hear)
 
 
 @pytest.mark.parametrize("factory", [models.CannotOpen, models.OutOfRange, models.WrongShape])
-async def test_what_a_model_does_wrong_ends_its_conversation(talking, clip, hear, until, factory):
+async def test_invalid_answers_end_the_conversation(talking, clip, hear, until, factory):
     async with talking(factory) as server:
         async with connect(server.url, "user") as user:
             await user.send_pcm(clip)
@@ -197,7 +195,7 @@ async def test_what_a_model_does_wrong_ends_its_conversation(talking, clip, hear
             assert len((await hear(other)).sound) == len(clip)
 
 
-async def test_a_user_who_leaves_gives_everything_back(talking, clip, until):
+async def test_a_leaving_user_frees_everything(talking, clip, until):
     models.Echo.log.clear()
     async with talking(models.Echo) as server:
         for _ in range(3):
@@ -207,7 +205,7 @@ async def test_a_user_who_leaves_gives_everything_back(talking, clip, until):
         await until(lambda: len(models.Echo.log) == 6)
 
 
-async def test_more_users_than_slots_are_told_to_wait(talking, until):
+async def test_more_users_than_slots_are_refused(talking, until):
     async with talking(models.Echo) as server:
         async with connect(server.url, "user"), connect(server.url, "user"):
             with pytest.raises(ProtocolError) as caught:
@@ -245,7 +243,7 @@ async def test_without_a_model_a_user_must_name_a_room(server, clip, hear):
         ("duplex_models:NOTHING", "cannot be called"),
     ],
 )
-def test_what_cannot_be_found_is_one_line(name, message):
+def test_a_missing_factory_is_one_line(name, message):
     with pytest.raises(ServeError, match=message) as caught:
         load(name)
     assert "\n" not in str(caught.value)
@@ -255,7 +253,7 @@ def test_what_cannot_be_found_is_one_line(name, message):
     ("name", "message"),
     [("Unmakable", "OSError: no weights anywhere"), ("Unfinished", "no open and no step and no")],
 )
-def test_serve_says_in_one_line_why_there_is_no_model(name, message):
+def test_serve_reports_a_failing_factory_in_one_line(name, message):
     """The module is found in the current directory."""
     command = [sys.executable, "-m", "xyt_stream.cli", "serve", "--port", "0"]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Real speech, told to the parrot in the server and to the one outside."""
+"""Real speech for the parrot in the server and for the demo in a process of its own."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def is_said_again(said, heard, codes):
     return length >= heard and bool(starts)
 
 
-async def test_it_says_again_what_it_was_told(codec, clip, pause, direct):
+async def test_the_parrot_repeats_a_turn(codec, clip, pause, direct):
     async with (
         running(codec, max_sessions=4, duplex=Parrot, limits=Limits(load=0)) as server,
         connect(server.url, "user", receive=("pcm", "codes")) as user,
@@ -66,7 +66,7 @@ async def test_it_says_again_what_it_was_told(codec, clip, pause, direct):
     assert np.abs(sound[min(said) * FRAME :]).max() > 5000
 
 
-async def test_interrupted_it_falls_silent_and_says_the_new_turn(codec, clip, pause):
+async def test_an_interrupted_parrot_repeats_the_new_turn(codec, clip, pause):
     long = np.tile(clip, 4)
     async with (
         running(codec, max_sessions=4, duplex=Parrot, limits=Limits(load=0)) as server,
@@ -86,7 +86,7 @@ async def test_interrupted_it_falls_silent_and_says_the_new_turn(codec, clip, pa
     assert second[0] > interrupted + len(clip) // FRAME
 
 
-def test_the_one_outside_says_in_one_line_what_is_wrong():
+def test_the_demo_reports_an_error_in_one_line():
     words = [sys.executable, DEMO, "--url", "nowhere"]
     said = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert said.returncode == 1
@@ -95,7 +95,7 @@ def test_the_one_outside_says_in_one_line_what_is_wrong():
 
 
 class Caller:
-    """A user who speaks in real time, and all that it hears."""
+    """A user that speaks in real time, and keeps all that it hears."""
 
     def __init__(self, user):
         self.user = user
@@ -135,7 +135,7 @@ class Caller:
         await asyncio.wait_for(self._listening, 120)
 
 
-async def test_the_one_outside_does_the_same(server, clip, until):
+async def test_the_demo_repeats_turns_and_is_interrupted(server, clip, until):
     """As a user runs it: two conversations, one after the other, the second one interrupted."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, DEMO, "--url", server.url, "--room", "p"), stdout=subprocess.PIPE

@@ -49,7 +49,7 @@ def push_all(engine, slot, frames):
     engine.end(slot)
 
 
-async def test_a_slot_gives_the_codec_frame_by_frame(engine, frames, direct, until):
+async def test_a_slot_equals_the_codec_frame_by_frame(engine, frames, direct, until):
     owner = Owner()
     slot = engine.open_slot(owner, from_codes=False)
     engine.set_decoding(slot, True)
@@ -63,7 +63,7 @@ async def test_a_slot_gives_the_codec_frame_by_frame(engine, frames, direct, unt
     assert owner.starts == [True] + 11 * [False]
 
 
-async def test_only_what_is_wanted_is_decoded_and_it_starts_afresh(engine, frames, until):
+async def test_decoding_is_optional_and_starts_afresh(engine, frames, until):
     owner = Owner()
     slot = engine.open_slot(owner, from_codes=False)
     for step, wanted in enumerate((False, True, True, False, True), start=1):
@@ -87,7 +87,7 @@ async def test_a_slot_remembers_nothing_of_its_last_owner(engine, frames, until)
         np.testing.assert_array_equal(codes, heard[0])
 
 
-async def test_who_has_left_hears_nothing_and_the_next_hears_only_itself(engine, frames, until):
+async def test_a_closed_slot_delivers_nothing_to_either_owner(engine, frames, until):
     gone = Owner()
     slot = engine.open_slot(gone, from_codes=False)
     for frame in frames:
@@ -111,7 +111,7 @@ async def test_more_owners_than_slots_are_refused(engine):
     assert engine.open_slot(Owner(), from_codes=True) == slots[1]
 
 
-async def test_a_step_that_fails_fails_who_was_in_it_and_no_more(engine, frames, until):
+async def test_a_failed_step_fails_only_its_slots(engine, frames, until):
     bad, good = Owner(), Owner()
     slot = engine.open_slot(bad, from_codes=True)
     engine.set_decoding(slot, True)
@@ -136,7 +136,7 @@ async def test_an_idle_engine_makes_no_steps(engine, frames, until):
     assert before.median > 0
 
 
-async def test_it_tells_encoding_and_decoding_apart(engine, frames, until):
+async def test_encoding_and_decoding_are_timed_apart(engine, frames, until):
     assert engine.timings.coding_ms() is None
     owner = Owner()
     slot = engine.open_slot(owner, from_codes=False)

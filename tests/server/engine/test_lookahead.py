@@ -75,15 +75,13 @@ async def test_encode_then_decode(server, published, lookahead, clip, hear):
     close_to(sound[: len(direct.sound)], direct.sound)
 
 
-async def test_ready_tells_the_delay(server, lookahead):
+async def test_ready_contains_the_delay(server, lookahead):
     async with connect(server.url, "encode") as connection:
         assert connection.ready.delay_ms.encode == pytest.approx(80 * (1 + lookahead) + 12.5)
         assert connection.ready.delay_ms.decode == pytest.approx(80 * lookahead + 15)
 
 
-async def test_sessions_that_come_and_go_leave_the_others_alone(
-    server, published, lookahead, clip, hear
-):
+async def test_other_sessions_do_not_disturb_a_session(server, published, lookahead, clip, hear):
     async def one(start, pause):
         await asyncio.sleep(pause)
         async with connect(server.url, "loopback", receive=("pcm", "codes")) as connection:
@@ -101,7 +99,7 @@ async def test_sessions_that_come_and_go_leave_the_others_alone(
         close_to(heard.sound, direct.sound)
 
 
-async def test_a_lost_mic_is_heard_to_its_last_whole_frame(server, lookahead, clip, hear, until):
+async def test_a_lost_mic_keeps_its_last_whole_frame(server, lookahead, clip, hear, until):
     async with connect(server.url, "speaker", room="a", receive=("pcm", "codes")) as speaker:
         async with connect(server.url, "mic", room="a") as mic:
             await mic.send_pcm(clip[: 8 * 1280 + 200])

@@ -1,4 +1,4 @@
-"""Who may come in at /v1/realtime, and how sessions end that must."""
+"""Admission at /v1/realtime, and the ends of sessions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_tokens_in_a_header_or_among_subprotocols(talking):
                         assert socket.subprotocol == "realtime"
 
 
-async def test_a_wrong_token(talking, sdk):
+async def test_a_wrong_token_is_refused(talking, sdk):
     async with talking(Mute, access=Access(read_tokens(TOKENS))) as server:
         async with sdk(server, token="nothing") as connection:
             event = await connection.recv()
@@ -64,13 +64,13 @@ async def test_a_wrong_token(talking, sdk):
             assert (await events_of(socket))[1] == 4401
 
 
-async def test_strange_pages_are_refused(talking):
+async def test_foreign_pages_are_refused(talking):
     async with talking(Mute) as server:
         with pytest.raises(InvalidStatus):
             await dial(server, origin="https://evil.example", subprotocols=["realtime"])
 
 
-async def test_without_a_model_it_says_so(codec):
+async def test_without_a_model_it_is_refused(codec):
     async with running(codec, max_sessions=2) as server, dial(server) as socket:
         (event,), code = await events_of(socket)
         assert code == 4405
@@ -117,7 +117,7 @@ async def test_large_events_are_read_and_too_large_ones_are_not(talking):
                     assert (await events_of(socket))[1] == 1009
 
 
-async def test_a_model_that_fails_harms_nobody_else(talking, until_free, caplog):
+async def test_a_failing_model_ends_its_own_session_only(talking, until_free, caplog):
     async with talking(Fails) as server:
         async with dial(server) as socket:
             await socket.recv()
@@ -131,13 +131,13 @@ async def test_a_model_that_fails_harms_nobody_else(talking, until_free, caplog)
     assert "a bug in somebody's model" in caplog.text
 
 
-async def test_who_says_nothing_for_long_is_sent_away(talking, until):
+async def test_idle_clients_are_ended(talking, until):
     async with talking(Mute, limits=Limits(idle_time=0.5)) as server, dial(server) as socket:
         events, code = await events_of(socket)
         assert (events[-1]["error"]["code"], code) == ("idle", 4430)
 
 
-async def test_a_server_that_goes_away_says_so(talking):
+async def test_shutdown_is_announced(talking):
     async with talking(Mute) as server:
         socket = await dial(server)
         await socket.recv()

@@ -30,6 +30,14 @@ def begin():
     return begin
 
 
+async def settled(value):
+    """Waits until a value has stayed the same for a while: frames follow each other quickly."""
+    last, same = value(), 0
+    while same < 50:
+        await asyncio.sleep(0.01)
+        last, same = (last, same + 1) if value() == last else (value(), 0)
+
+
 async def drained(session, kind):
     async def drain():
         while json.loads(await session.next())["type"] != kind:
@@ -45,7 +53,7 @@ async def test_a_client_that_does_not_read_gets_no_more_output(talking, begin, u
         await session.receive(append(5))
         await until(lambda: session.queued >= 8)
         reading = asyncio.create_task(session.receive(append(0.1)))
-        await asyncio.sleep(1)
+        await settled(lambda: server.engine.timings.last_step)
         most = session.queued
         assert most < 50  # of 63: what was in flight when the queue was full still came
         assert not reading.done()  # it is not read either
@@ -85,7 +93,7 @@ async def test_events_queued_behind_sound_are_limited(talking, begin, until):
 
         flooding = asyncio.create_task(flood())
         await until(lambda: len(session._input._queue) > MAX_QUEUED)
-        await asyncio.sleep(0.2)
+        await settled(lambda: len(session._input._queue))
         assert len(session._input._queue) <= MAX_QUEUED + 1
         assert not flooding.done()
         flooding.cancel()

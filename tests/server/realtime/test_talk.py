@@ -79,7 +79,7 @@ def likeness(codec):
     return likeness
 
 
-async def test_it_hears_a_turn_and_gives_it_back(talking, sdk, speech, likeness, until_free):
+async def test_a_turn_is_repeated(talking, sdk, speech, likeness, until_free):
     async with talking(Parrot) as server:
         async with sdk(server) as connection:
             said = np.concatenate([QUIET[:12_000], speech, QUIET])
@@ -108,7 +108,7 @@ async def test_it_hears_a_turn_and_gives_it_back(talking, sdk, speech, likeness,
     assert likeness(said.tobytes(), heard) > 0.9
 
 
-async def test_turn_by_turn(talking, sdk, speech, likeness):
+async def test_manual_turns_are_repeated(talking, sdk, speech, likeness):
     async with talking(Parrot) as server, sdk(server) as connection:
         await connection.session.update(
             session={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
@@ -133,7 +133,7 @@ async def test_turn_by_turn(talking, sdk, speech, likeness):
         assert error.error.code == "input_audio_buffer_commit_empty"
 
 
-async def test_a_turn_as_an_item(talking, sdk, speech, likeness):
+async def test_an_item_is_repeated(talking, sdk, speech, likeness):
     async with talking(Parrot) as server, sdk(server) as connection:
         content = [{"type": "input_audio", "audio": base64_of(speech)}]
         await connection.conversation.item.create(
@@ -148,7 +148,7 @@ async def test_a_turn_as_an_item(talking, sdk, speech, likeness):
 @pytest.mark.parametrize(
     ("form", "kind"), [(UlawFormat(), "audio/pcmu"), (AlawFormat(), "audio/pcma")]
 )
-async def test_as_on_the_telephone(talking, sdk, clip, likeness, form, kind):
+async def test_g711_works_in_both_directions(talking, sdk, clip, likeness, form, kind):
     narrow = resample(to_float32(clip), 16_000, 8_000)
     said = AudioEncoder(form, 8_000).encode(np.concatenate([narrow, np.zeros(8_000, np.float32)]))
     chosen = {"format": {"type": kind}}
@@ -162,7 +162,7 @@ async def test_as_on_the_telephone(talking, sdk, clip, likeness, form, kind):
     assert likeness(said, sound(events), form) > 0.8
 
 
-async def test_who_speaks_cuts_it_off(talking, sdk, speech):
+async def test_speech_interrupts_the_response(talking, sdk, speech):
     async with talking(Parrot) as server, sdk(server) as connection:
         await say(connection, np.concatenate([speech, QUIET]))
         await until(connection, "response.output_audio.delta")
@@ -181,7 +181,7 @@ async def test_who_speaks_cuts_it_off(talking, sdk, speech):
         assert events[-1].response.status == "completed"
 
 
-async def test_the_model_is_told_how_much_was_played(talking, sdk, until_told):
+async def test_truncation_reports_the_frames_played(talking, sdk, until_told):
     async with talking(Told) as server, sdk(server) as connection:
         await say(connection, QUIET)
         events = await until(connection, "response.done")
@@ -195,7 +195,7 @@ async def test_the_model_is_told_how_much_was_played(talking, sdk, until_told):
             await until_told(frames)
 
 
-async def test_the_client_cuts_it_off(talking, sdk, speech):
+async def test_the_client_cancels_a_response(talking, sdk, speech):
     async with talking(Stubborn) as server, sdk(server) as connection:
         await say(connection, QUIET)
         events = await until(connection, "response.output_audio.delta")
@@ -213,7 +213,7 @@ async def test_the_client_cuts_it_off(talking, sdk, speech):
         assert events[0].type == "response.created"
 
 
-async def test_one_that_says_nothing(talking, sdk):
+async def test_a_silent_response_completes(talking, sdk):
     async with talking(Mute) as server, sdk(server) as connection:
         await connection.session.update(
             session={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
@@ -226,9 +226,7 @@ async def test_one_that_says_nothing(talking, sdk):
         assert events[-1].response.output == []
 
 
-async def test_the_model_is_not_made_to_wait_for_a_client_that_only_listens(
-    talking, sdk, speech, likeness
-):
+async def test_a_muted_client_hears_the_response_to_its_end(talking, sdk, speech, likeness):
     """A client that mutes its microphone while the model speaks hears it to its end."""
     async with talking(Parrot) as server, sdk(server) as connection:
         await say(connection, np.concatenate([speech, QUIET[:16_000]]))
@@ -236,7 +234,7 @@ async def test_the_model_is_not_made_to_wait_for_a_client_that_only_listens(
         assert likeness(speech.tobytes(), sound(events)) > 0.9
 
 
-async def test_text_is_answered_truthfully(talking, sdk):
+async def test_text_is_refused_with_a_reason(talking, sdk):
     async with talking(Parrot) as server, sdk(server) as connection:
         content = [{"type": "input_text", "text": "Hello"}]
         await connection.conversation.item.create(

@@ -10,8 +10,8 @@ import pytest
 from xyt_stream.audio import StreamResampler, fit_length, resample, to_float32, to_int16
 from xyt_stream.client import connect
 from xyt_stream.errors import CodeError, ProtocolError
-from xyt_stream.protocol.machine import Pcm
-from xyt_stream.protocol.messages import RATES, Pong
+from xyt_stream.protocol.machine import ClientMachine, Pcm
+from xyt_stream.protocol.messages import RATES, End, Hello, Pong
 from xyt_stream.server.admission.access import Access, Token
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
@@ -179,6 +179,22 @@ async def test_frames_without_an_answer_are_not_timed(server, clip, hear):
         await connection.end()
         await hear(connection)
         assert not session._frames._full_at
+
+
+async def test_frames_queued_behind_others_are_not_timed(server, clip):
+    """All but the first of a burst wait for their turn, which says nothing of the server."""
+    service = server.service
+    machine = ClientMachine()
+    session = service.open(Hello(role="loopback"), "here")
+    with session.attach():
+        machine.receive(await session.next())
+        for frame in range(5):
+            await session.receive(machine.pcm(0, clip[frame * 1280 : (frame + 1) * 1280]))
+        await session.receive(machine.end())
+        while not isinstance(machine.receive(await asyncio.wait_for(session.next(), 120)), End):
+            pass
+    session.close("ended")
+    assert len(service.engine.timings._answer_ms) == 1
 
 
 async def test_bad_codes_never_leave_the_client(server):
