@@ -37,6 +37,16 @@ def test_mimi_is_compared_or_its_installation_is_named(comparison: Comparison) -
         assert any(GET_MOSHI in note for note in comparison.notes)
 
 
+def test_one_stream_is_compared_in_onnxruntime(comparison: Comparison, codec: Codec) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra edge")
+    (result,) = (r for r in comparison.results if r.key == "edge_")
+    assert result.streams == 1
+    figures = comparison.flat()
+    assert figures["edge_ratio"] == result.both["median"] / figures["step_ms"]["median"]
+    assert "edge_ratio_3" not in figures
+    assert 0.1 < result.stream_mib < 4
+
+
 def test_matrix_products_are_timed_on_a_cpu(comparison: Comparison) -> None:
     one, three = (r for r in comparison.results if not r.key)
     for result in (one, three):

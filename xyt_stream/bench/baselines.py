@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
 from xyt_stream.bench.profile import tensor_bytes
+from xyt_stream.edge import EdgeDecoder, EdgeEncoder
+from xyt_stream.errors import MissingExtraError
 from xyt_stream.model.overlapped import decode as decode_clips
 from xyt_stream.model.overlapped import encode as encode_clips
 from xyt_stream.model.tokenizer import Tokenizer
@@ -97,6 +100,33 @@ def _hold_windows(half: StreamCoder, windows: int | None) -> None:
     if half.lanes and windows:
         half.lanes.given.fill_(half.lanes.period if windows == 2 else 0)
         half.stream.all.frames.fill_(0)
+
+
+def edge(codec: Codec, streams: int) -> LiveCodec | None:
+    """Returns the exported default model in onnxruntime, as clients without torch run it.
+
+    Returns:
+        None for another model, more streams than one, or without onnxruntime.
+    """
+    if streams > 1:
+        return None
+    try:
+        encoder, decoder = (
+            half(threads=torch.get_num_threads()) for half in (EdgeEncoder, EdgeDecoder)
+        )
+    except MissingExtraError:
+        return None
+    if encoder.hash != codec.hash:
+        return None
+    noise = np.random.default_rng(0).normal(0, 0.1, codec.frame_samples_in)
+    return LiveCodec(
+        name=f"{codec.name}, onnxruntime",
+        key="edge_",
+        encode=lambda: torch.from_numpy(encoder.push(noise)),
+        decode=lambda codes: torch.from_numpy(decoder.push(codes)),
+        model_bytes=tensor_bytes(*codec.network.state_dict().values()),
+        stream_bytes=len(encoder.state()) + len(decoder.state()),
+    )
 
 
 def mimi(device: torch.device, streams: int) -> LiveCodec | None:

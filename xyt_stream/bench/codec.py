@@ -201,6 +201,7 @@ def _builders(
     """Returns functions that build each codec for a number of streams, by the codec's name."""
     build: dict[str, Callable[[int], LiveCodec | None]] = {
         codec.name: partial(baselines.ours, codec, lookahead=lookahead),
+        f"{codec.name}, onnxruntime": partial(baselines.edge, codec),
         "Mimi": partial(baselines.mimi, codec.device),
     }
     if full:
