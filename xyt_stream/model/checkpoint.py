@@ -98,14 +98,14 @@ def load(source: Source, device: str = "cpu", dtype: torch.dtype = torch.float32
         raise ModelError(
             f"{weights} has no config inside, and its tensors have other names than a codec's"
         )
-    read_from = {name: places[name] for name in called}
-    tensors = read(read_from)
+    held = read({name: places[name] for name in called})
     if own:
+        tensors = dict(held)
         rename_codebooks(tensors, "quantizer.")
         config = _own_config(header[CONFIG_KEY], weights)
         check_sizes(config.to_dict(), sizes(tensors, weights), weights)
     else:
-        tensors = translate_weights({called[name]: tensor for name, tensor in tensors.items()})
+        tensors = translate_weights({called[name]: tensor for name, tensor in held.items()})
         config = _published_config(source, tensors)
     config = msgspec.structs.replace(config, name=printable(config.name, LONGEST_NAME))
     network = build(config)
@@ -114,7 +114,7 @@ def load(source: Source, device: str = "cpu", dtype: torch.dtype = torch.float32
     network.cast(dtype)
     hash = header.get(HASH_KEY, "")
     known = own and re.fullmatch("[0-9a-f]{64}", hash)
-    return Checkpoint(network, hash if known else digest(dict.fromkeys(read_from.values())))
+    return Checkpoint(network, hash if known else digest(weights, held))
 
 
 def build(config: ModelConfig) -> Tokenizer:

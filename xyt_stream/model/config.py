@@ -86,7 +86,7 @@ class ModelConfig(Config, frozen=True):
 
     name: str
     causal: bool
-    context: Annotated[int, Meta(ge=0, le=65_536)]
+    context: Annotated[int, Meta(ge=0, le=4_096)]  # a live stream remembers as many
     output_rate: Annotated[int, Meta(ge=1, le=768_000)]
     semantic_encoder: StackConfig
     semantic_adapter: StackConfig

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ STATES = (
     *("generator", "state_dict", "model_state_dict", "model", "module", "network", "net"),
     *("codec_model", "codec", "xy_tokenizer"),
 )
+_MOST_TENSORS = 1 << 16
 _DEEPEST = 4  # states within states
 _LONGEST_CONFIG = 1 << 18  # bytes
 _LONGEST_INDEX = 1 << 26  # bytes
@@ -47,12 +48,17 @@ def contents(path: Path) -> Contents:
         ModelError: the file is damaged, holds no weights, or could run code.
     """
     kind = container(path)
+    header: dict[str, str] = {}
     if kind == "index":
-        return Contents({}, _shards(path))
-    if kind == "safetensors":
+        places = _shards(path)
+    elif kind == "safetensors":
         with _opened(path) as file:
-            return Contents(file.metadata() or {}, dict.fromkeys(file.keys(), path))
-    return Contents({}, dict.fromkeys(_torch_state(path), path))
+            header, places = file.metadata() or {}, dict.fromkeys(file.keys(), path)
+    else:
+        places = dict.fromkeys(_torch_state(path), path)
+    if len(places) > _MOST_TENSORS:
+        raise ModelError(f"{path} is refused: it holds {len(places)} tensors")
+    return Contents(header, places)
 
 
 def read(places: Mapping[str, Path]) -> dict[str, Tensor]:
@@ -90,13 +96,21 @@ def read_config(path: Path) -> dict[str, Any]:
     return values
 
 
-def digest(paths: Iterable[Path]) -> str:
-    """The hex SHA-256 of files, one after the other."""
+def digest(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """The hex SHA-256 of a file; of shards, that of the tensors read from them.
+
+    Shards may hold much else, such as a language model.
+    """
     hashed = hashlib.sha256()
-    for path in paths:
+    if container(path) != "index":
         with path.open("rb") as file:
             while block := file.read(1 << 22):
                 hashed.update(block)
+        return hashed.hexdigest()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        hashed.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        hashed.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return hashed.hexdigest()
 
 
