@@ -126,6 +126,19 @@ def test_a_bad_piece_leaves_the_grid_as_it_was():
     np.testing.assert_array_equal(np.concatenate(heard, axis=1), codes)
 
 
+def test_a_model_steps_a_row_for_a_row():
+    """One that says again what it hears, 80 ms at a time, is heard as late as its last codebook."""
+    delayer, undelayer = Delayer(MOSS_TTSD), Undelayer(MOSS_TTSD)
+    codes = np.random.default_rng(3).integers(0, 1024, (8, 20))
+    said = []
+    for frame in codes.T:
+        row = delayer.push(frame[:, None])[0]
+        assert row.shape == (8,)
+        said.append(undelayer.push(row[None]))
+    assert [part.shape[1] for part in said] == [0] * 7 + [1] * 13
+    np.testing.assert_array_equal(np.concatenate(said, axis=1), codes[:, :13])
+
+
 @pytest.mark.parametrize("begin_anew", ["end", "reset"])
 def test_one_grid_after_another(begin_anew):
     codes = np.random.default_rng(2).integers(0, 9, (3, 6))
