@@ -18,15 +18,15 @@ class ErrorRow:
 
 _ROWS = (
     ErrorRow("bad_message", 4400, "The message is not one of xyt.v1."),
-    ErrorRow("unauthorized", 4401, "The server wants a token, and this is not it."),
-    ErrorRow("forbidden", 4403, "This token opens other roles, not this one."),
+    ErrorRow("unauthorized", 4401, "The server requires a valid token."),
+    ErrorRow("forbidden", 4403, "This token does not allow this role."),
     ErrorRow("unknown_role", 4404, "There is no such role."),
     ErrorRow("not_allowed", 4405, "The message is not allowed here and now."),
     ErrorRow("wrong_subprotocol", 4406, "Ask for the websocket subprotocol xyt.v1."),
     ErrorRow("hello_timeout", 4408, "No hello came in time."),
     ErrorRow("room_has_mic", 4409, "The room already has a mic."),
     ErrorRow("cannot_resume", 4410, "There is no session to resume: start a new one."),
-    ErrorRow("superseded", 4411, "The session goes on on a newer connection."),
+    ErrorRow("superseded", 4411, "The session continues on a newer connection."),
     ErrorRow("bad_sequence", 4412, "A message was lost, repeated or numbered wrongly."),
     ErrorRow("room_full", 4413, "The room is full, or there are too many rooms."),
     ErrorRow("unsupported_format", 4415, "The server does not speak this sample rate or format."),
@@ -40,9 +40,9 @@ _ROWS = (
     ErrorRow("time_over", 4431, "The session has lasted as long as the server allows."),
     ErrorRow("internal", 4500, "The server failed: it is not your fault."),
     ErrorRow("busy", 4503, "Every slot is taken: try again later."),
-    ErrorRow("going_away", 1012, "The server goes away: come back in a moment."),
+    ErrorRow("going_away", 1012, "The server is shutting down: try again in a moment."),
     # The websocket library itself closes with 1009 before the message is read; no `error` precedes.
-    ErrorRow("too_large", 1009, "The message is larger than the server reads."),
+    ErrorRow("too_large", 1009, "The message is larger than the server accepts."),
 )
 
 ERRORS = {row.name: row for row in _ROWS}
