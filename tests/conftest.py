@@ -16,11 +16,11 @@ from xyt_stream.client import Connection
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import End, Notice
 
-# On a busy machine torch's threads wait for each other far longer than they help. This must be set
-# before torch is loaded, here and in the processes that tests start.
+# On a busy machine torch's threads mostly wait for each other. This must be set before torch is
+# loaded, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# The same examples in every run, however long one takes: a gate must not fail by luck.
+# The same examples in every run, without a time limit: the gate must not depend on chance.
 settings.register_profile(
     "gate", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -70,7 +70,7 @@ def same_codes(device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], b
 
 @pytest.fixture(autouse=True)
 def same_numbers() -> None:
-    """What a test draws at random depends on no test before it."""
+    """Seeds torch, so that random numbers do not depend on the tests before."""
     if "torch" in sys.modules:
         import torch
 
@@ -79,13 +79,13 @@ def same_numbers() -> None:
 
 @pytest.fixture(scope="session")
 def fixtures() -> Path:
-    """Short recordings of real speech; fixtures/README.md says where they come from."""
+    """The folder of short recordings; its README.md names their sources."""
     return Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture(scope="session")
 def codec(device: torch.device) -> Codec:
-    """The default model, as it ships. Streams made from it are each test's own."""
+    """The default model on `device`; each test makes streams of its own from it."""
     from xyt_stream import Codec
 
     return Codec.load(device=str(device))
@@ -93,7 +93,7 @@ def codec(device: torch.device) -> Codec:
 
 @pytest.fixture(scope="session")
 def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the default's shape with random weights: another model."""
+    """A checkpoint with the default's shape and random weights."""
     import torch
 
     from xyt_stream.model import checkpoint
@@ -168,12 +168,12 @@ def published(published_weights: Path) -> Codec:
 
 @pytest.fixture(scope="session")
 def clip(fixtures: Path) -> Pcm16:
-    """Two seconds of real speech at 16 kHz, no whole number of frames."""
+    """Two seconds of speech at 16 kHz, int16; the last frame is partial."""
     return to_int16(read_audio(fixtures / "speech.flac")[0])
 
 
 class Through:
-    """What a clip becomes in the codec, without any server."""
+    """The codes and the sound that the codec makes of a clip, without a server."""
 
     def __init__(self, codec: Codec, pcm: Pcm16) -> None:
         encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
@@ -194,13 +194,13 @@ async def server(codec: Codec) -> AsyncIterator[Running]:
     from xyt_stream.server.admission.limits import Limits
     from xyt_stream.server.app import running
 
-    # A machine that is busy with other things may be too slow for four, and no test is about that.
+    # load=0: a busy machine may be too slow for four, which these tests are not about.
     async with running(codec, max_sessions=4, limits=Limits(load=0)) as server:
         yield server
 
 
 class Heard:
-    """All that a session was sent, up to its end."""
+    """Everything that a session was sent, up to its end."""
 
     def __init__(self, events: list[object]) -> None:
         pcm = [event for event in events if isinstance(event, Pcm)]
@@ -225,17 +225,17 @@ async def _hear(connection: Connection, timeout: float = 180.0) -> Heard:
 
 @pytest.fixture
 def hear() -> Callable[..., Awaitable[Heard]]:
-    """Everything that comes until the end, which must come in time."""
+    """Receives everything up to the end, which must come in time."""
     return _hear
 
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
-    """Waits for a condition; the test fails if it does not come."""
+    """Waits for a condition; the test fails if it is not met."""
 
     async def until(condition: Callable[[], bool]) -> None:
         async def poll() -> None:
-            while not condition():  # noqa: ASYNC110 - whatever it is, it tells nobody
+            while not condition():  # noqa: ASYNC110 - a condition has no event to wait for
                 await asyncio.sleep(0.005)
 
         await asyncio.wait_for(poll(), 120)

@@ -1,7 +1,7 @@
-"""What docs/deploy holds works with this package as it is: the image's steps, the unit's command.
+"""The files in docs/deploy work with this package: the image's steps and the unit's command.
 
-There is no container engine in most test environments. So what the Dockerfile says is taken word by
-word and done here: its files are copied, they are installed, its command and its health check run.
+Most test environments have no container engine. So the Dockerfile is read and its steps are done
+here: its files are copied and installed, its command and its health check are run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROGRAM = [sys.executable, "-m", "xyt_stream.cli"]
 
 
 def instructions():
-    """(name, words) of each of the Dockerfile's."""
+    """Yields (name, arguments) of each instruction of the Dockerfile."""
     text = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", DOCKERFILE.read_text()))
     for line in filter(str.strip, text.splitlines()):
         name, _, rest = line.partition(" ")
@@ -40,13 +40,13 @@ def instructions():
 
 
 def only(name):
-    """What follows the one instruction of this name."""
+    """Returns the arguments of the only instruction of this name."""
     (found,) = [rest for each, rest in instructions() if each == name]
     return found
 
 
 def unit():
-    """The unit's settings; several of one name in a list."""
+    """Returns the unit's settings: name -> values."""
     settings = {}
     for line in UNIT.read_text().splitlines():
         if "=" in line and not line.startswith("#"):
@@ -57,7 +57,7 @@ def unit():
 
 @contextmanager
 def started(command, **env):
-    """The server that a command starts, which SIGTERM must end cleanly, and its port."""
+    """Starts a server, yields its port and checks that SIGTERM ends it cleanly."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -79,7 +79,7 @@ def started(command, **env):
         process.communicate()
 
 
-async def lets_in(port, token):
+async def accepts(port, token):
     try:
         async with connect(f"ws://127.0.0.1:{port}", "encode", token=token):
             return True
@@ -90,7 +90,7 @@ async def lets_in(port, token):
 
 
 def with_free_port(command):
-    """The command's own port may be taken here; its words must name it, or leave it out."""
+    """Replaces the command's port, which must be the default and may be taken here."""
     if "--port" in command:
         place = command.index("--port") + 1
         assert command[place] == str(DEFAULT_PORT)
@@ -98,8 +98,8 @@ def with_free_port(command):
     return [*command, "--port", "0"]
 
 
-def test_the_image_s_files_are_all_that_an_install_needs(tmp_path):
-    """Built out of what the Dockerfile copies, and nothing else, the package holds its model."""
+def test_the_copied_files_are_enough_to_install(tmp_path):
+    """Installed from the files that the Dockerfile copies, the package contains its model."""
     pytest.importorskip("setuptools", "77")
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
@@ -126,7 +126,7 @@ def test_the_image_s_files_are_all_that_an_install_needs(tmp_path):
     assert (target / "bin" / json.loads(only("ENTRYPOINT"))[0]).is_file()
 
 
-async def test_the_image_s_command_serves_and_its_health_check_knows():
+async def test_the_image_serves_and_its_health_check_notices():
     program, *words = json.loads(only("ENTRYPOINT"))
     assert program == "xyt-stream"
     kind, health = re.fullmatch(r".*\b(CMD) (\[.*\])", only("HEALTHCHECK")).groups()
@@ -143,12 +143,12 @@ async def test_the_image_s_command_serves_and_its_health_check_knows():
     env = dict(word.split("=") for word in shlex.split(only("ENV")))
     with started([*PROGRAM, *with_free_port(words)], XYT_TOKEN="word", **env) as port:
         assert await asyncio.to_thread(healthy, port)
-        assert await lets_in(port, "word")
-        assert not await lets_in(port, "another")
+        assert await accepts(port, "word")
+        assert not await accepts(port, "another")
     assert not healthy(port)
 
 
-def test_the_image_does_not_start_without_a_token():
+def test_the_image_refuses_to_start_without_a_token():
     env = {name: value for name, value in os.environ.items() if not name.startswith("XYT_TOKEN")}
     _, *words = json.loads(only("ENTRYPOINT"))
     done = subprocess.run(
@@ -159,12 +159,12 @@ def test_the_image_does_not_start_without_a_token():
     assert "Traceback" not in done.stderr
 
 
-def test_the_image_is_not_root_s():
+def test_the_image_does_not_run_as_root():
     assert only("USER").isdigit()
     assert f"--uid {only('USER')} " in dict(instructions())["RUN"]
 
 
-def test_a_linter_of_dockerfiles_has_nothing_to_say():
+def test_the_dockerfile_passes_its_linter():
     places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     linter = shutil.which("hadolint", path=places)
     if linter is None:
@@ -173,16 +173,16 @@ def test_a_linter_of_dockerfiles_has_nothing_to_say():
     assert (done.returncode, done.stdout) == (0, "")
 
 
-async def test_the_unit_s_command_serves_with_its_tokens(tmp_path):
-    """With systemd's %d, where credentials lie, a folder of ours."""
+async def test_the_unit_serves_with_its_tokens(tmp_path):
+    """systemd's %d, the folder of credentials, is a temporary folder here."""
     (tmp_path / "tokens").write_text("speaks mic\nall\n")
     (command,) = unit()["ExecStart"]
     program, *words = shlex.split(command.replace("%d", str(tmp_path)))
     assert Path(program).name == "xyt-stream"
     assert unit()["LoadCredential"] == ["tokens:/etc/xyt-stream.tokens"]
     with started([*PROGRAM, *with_free_port(words)]) as port:
-        assert await lets_in(port, "all")
-        assert not await lets_in(port, "word")
+        assert await accepts(port, "all")
+        assert not await accepts(port, "word")
 
 
 def test_the_unit_waits_longer_than_the_server_drains():
@@ -197,11 +197,11 @@ def test_the_unit_waits_longer_than_the_server_drains():
     assert float(drain) < float(unit()["TimeoutStopSec"][0])
 
 
-def test_systemd_understands_the_unit(tmp_path):
+def test_systemd_accepts_the_unit(tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd is not installed")
     (command,) = unit()["ExecStart"]
-    copy = tmp_path / UNIT.name  # systemd looks whether the program is there
+    copy = tmp_path / UNIT.name  # systemd checks that the program exists
     copy.write_text(UNIT.read_text().replace(shlex.split(command)[0], sys.executable))
     done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

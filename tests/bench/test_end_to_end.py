@@ -5,32 +5,15 @@ import asyncio
 import numpy as np
 import pytest
 
-from xyt_stream.audio import resample, to_float32
+from xyt_stream.audio import to_float32
 from xyt_stream.bench import end_to_end
-from xyt_stream.bench.end_to_end import FrameTimes, ServerTotals
+from xyt_stream.bench.lag import clicks
+from xyt_stream.bench.latency_parts import FrameTimes, ServerTotals, parts_ms, step_times
 from xyt_stream.protocol.messages import Delay, Model, Ready
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 
 STEPS = ({"median": 10.0, "p99": 0.0}, {"median": 20.0, "p99": 0.0})
-
-
-@pytest.mark.parametrize("rate", [16_000, 24_000])
-@pytest.mark.parametrize("seconds", [0.0, 0.137, 0.5])
-def test_lag_is_found_to_the_resolution(rate, seconds):
-    sent = to_float32(end_to_end.clicks(3.0))
-    late = np.concatenate([np.zeros(round(seconds * rate)), resample(sent, 16_000, rate)])
-    noise = np.random.default_rng(0).normal(0, 0.003, len(late))
-    found = end_to_end.lag(sent, (late + noise).astype(np.float32), 16_000, rate)
-    assert found == pytest.approx(seconds, abs=end_to_end.RESOLUTION)
-
-
-def test_the_codec_moves_clicks_by_less_than_10_ms(codec):
-    """So far can the lag of decoded clicks be trusted."""
-    sent = to_float32(end_to_end.clicks(3.5))
-    decoded = codec.decode(codec.encode(sent)).numpy()
-    late = np.concatenate([np.zeros(2000, np.float32), decoded])
-    assert end_to_end.lag(sent, late, 16_000, 16_000) == pytest.approx(0.125, abs=0.01)
 
 
 def ready(encode_ms, decode_ms):
@@ -60,7 +43,7 @@ def test_lookahead_is_a_part_of_the_turnaround():
     """Both halves look two frames ahead, the encoder 12.5 ms more: one more block of 20 ms."""
     frames = [FrameTimes(0.0, 0.39, 0.1, 0.01), FrameTimes(0.002, 0.41, 0.1, 0.01)]
     server = ServerTotals(11, 0.4, 12, 0.5) - ServerTotals(1, 0.1, 2, 0.1)
-    parts = end_to_end.parts_ms(ready(252.5, 170.0), frames, server, STEPS)
+    parts = parts_ms(ready(252.5, 170.0), frames, server, STEPS)
     assert parts == pytest.approx(
         {
             "frame": 80,
@@ -84,7 +67,7 @@ def test_a_negative_part_is_a_fault():
         recorded = end_to_end._Recorded(
             ready(80.0, 10.0), frames, server, 0, end_to_end.JitterBuffer(16_000), np.zeros(9)
         )
-        parts = end_to_end.parts_ms(recorded.ready, frames, server, STEPS)
+        parts = parts_ms(recorded.ready, frames, server, STEPS)
         found = end_to_end._fault(recorded, parts)
         assert found == fault if fault is None else fault in found
 
@@ -102,15 +85,15 @@ async def url(request, published):
 async def test_the_parts_add_up_to_the_latency_of_the_sound(url, published, request):
     """Through a real server, for each lookahead."""
     lookahead = request.node.callspec.params["url"]
-    clicks = end_to_end.clicks(1.5)
+    sent = clicks(1.5)
     encoder = published.stream_encoder(lookahead=lookahead)
     decoder = published.stream_decoder(lookahead=lookahead)
-    codes = np.concatenate([encoder.push(to_float32(clicks)), encoder.flush()], axis=1)
+    codes = np.concatenate([encoder.push(to_float32(sent)), encoder.flush()], axis=1)
     expected = np.concatenate([decoder.push(codes), decoder.flush()])
     faults = []
     for _ in range(5):  # a jitter buffer that runs dry on a busy machine changes the latency
         run = await asyncio.to_thread(
-            end_to_end.measure, url, clicks, STEPS, expected=expected, target=0.5, tries=1
+            end_to_end.measure, url, sent, STEPS, expected=expected, target=0.5, tries=1
         )
         assert run.parts["lookahead"] == 20 + 160 * lookahead
         if "jitter buffer" not in (run.fault or ""):
@@ -126,7 +109,7 @@ async def test_invalid_runs_are_repeated_and_marked(url):
     run = await asyncio.to_thread(
         end_to_end.measure,
         url,
-        end_to_end.clicks(0.3),
+        clicks(0.3),
         STEPS,
         target=0.01,
         tries=2,
@@ -138,5 +121,5 @@ async def test_invalid_runs_are_repeated_and_marked(url):
 
 
 def test_step_times_are_of_both_halves(codec):
-    for times in end_to_end.step_times(codec, steps=3):
+    for times in step_times(codec, steps=3):
         assert 0 < times["median"] <= times["p99"]

@@ -8,107 +8,26 @@ whole is the shift at which the received sound fits best over the sound that was
 from __future__ import annotations
 
 import asyncio
-import math
-import re
 import time
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from xyt_stream.audio import FRAME_SECONDS, INPUT_RATE, Pcm16, Samples, to_float32, to_int16
+from xyt_stream.audio import FRAME_SECONDS, INPUT_RATE, Pcm16, Samples, to_float32
+from xyt_stream.bench.lag import envelope_lag, shift
+from xyt_stream.bench.latency_parts import FrameTimes, ServerTotals, parts_ms, server_totals
 from xyt_stream.bench.speech import BLOCK_SECONDS, in_real_time
 from xyt_stream.client import Connection, connect
 from xyt_stream.client.jitter import JitterBuffer
 from xyt_stream.errors import ProtocolError, ServeError
-from xyt_stream.evaluate.timing import Times, summary, timed, warm_up
+from xyt_stream.evaluate.timing import Times
 from xyt_stream.protocol.frame_clock import FrameClock
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import Ready
-from xyt_stream.streaming.codec import Codec
 
-RESOLUTION = 0.001  # s, of `lag`
-_SMOOTH = 0.01  # s over which a codec smears a click
 _AFTER = 1.0  # s of silence after the recording, in which its end comes back
-
-
-def clicks(seconds: float, every: float = 0.7, *, seed: int = 0) -> Pcm16:
-    """Makes clicks of 30 ms at uneven distances in a quiet tone, int16 [samples] at 16 kHz."""
-    random = np.random.default_rng(seed)
-    time_of = np.arange(round(seconds * INPUT_RATE)) / INPUT_RATE
-    sound = 0.01 * np.sin(2 * np.pi * 220 * time_of)
-    click = np.zeros(480)
-    click[::80] = 0.6  # pulses at 200 Hz, as of a voice, which the codec is trained for
-    for at in np.arange(0.4, seconds - 0.2, every):
-        start = round((at + random.uniform(0, every / 3)) * INPUT_RATE)
-        sound[start : start + len(click)] += np.convolve(click, np.hanning(24), "same")
-    return to_int16(sound)
-
-
-def lag(sent: Samples, received: Samples, sent_rate: int, received_rate: int) -> float:
-    """Returns the seconds, to RESOLUTION, by which `received` is later than `sent`.
-
-    Their envelopes are compared, because a codec does not keep the waveform.
-
-    Args:
-        sent, received: float32 [samples], each at its rate; both start at the same time.
-    """
-    return RESOLUTION * _shift(_envelope(sent, sent_rate), _envelope(received, received_rate))
-
-
-def _shift(first: Samples, second: Samples) -> int:
-    """Returns the shift, 0 or more, at which `second` correlates best with `first`."""
-    size = len(first) + len(second)
-    spectrum = np.fft.rfft(second, size) * np.conj(np.fft.rfft(first, size))
-    return int(np.fft.irfft(spectrum, size)[: len(second)].argmax())
-
-
-def _envelope(samples: Samples, rate: int) -> Samples:
-    step = round(rate * RESOLUTION)
-    power = np.square(samples[: len(samples) // step * step]).reshape(-1, step).mean(axis=1)
-    window = np.hanning(round(_SMOOTH / RESOLUTION) + 2)
-    smooth: Samples = np.sqrt(np.convolve(power, window / window.sum(), "same"))
-    centred: Samples = smooth - smooth.mean()
-    return centred
-
-
-class FrameTimes(NamedTuple):
-    """The times of one frame whose sound arrived while the ear was playing, seconds.
-
-    Attributes:
-        capture: from its last sample's time until that sample was sent.
-        turnaround: from then until its sound arrived, lookahead included.
-        buffered: sound that was waiting in the jitter buffer then.
-        device: what was still to be played of the block in the sound card then.
-    """
-
-    capture: float
-    turnaround: float
-    buffered: float
-    device: float
-
-
-@dataclass(frozen=True)
-class ServerTotals:
-    """Counters of a server: the steps, frames and seconds so far."""
-
-    steps: int
-    step_seconds: float
-    frames: int
-    turnaround_seconds: float
-
-    def __sub__(self, other: ServerTotals) -> ServerTotals:
-        return ServerTotals(
-            self.steps - other.steps,
-            self.step_seconds - other.step_seconds,
-            self.frames - other.frames,
-            self.turnaround_seconds - other.turnaround_seconds,
-        )
 
 
 @dataclass(frozen=True)
@@ -289,47 +208,11 @@ def _result(
 ) -> Run:
     rate = run.ready.receive_rate
     if expected is None:
-        shift = lag(to_float32(pcm), run.received, INPUT_RATE, rate)
+        seconds = envelope_lag(to_float32(pcm), run.received, INPUT_RATE, rate)
     else:
-        shift = _shift(expected, run.received) / rate  # one codec made both: compare waveforms
+        seconds = shift(expected, run.received) / rate  # one codec made both: compare waveforms
     parts = parts_ms(run.ready, run.frames, run.server, steps)
-    return Run(run.ready, run.frames, parts, 1e3 * shift, run.received, _fault(run, parts))
-
-
-def parts_ms(
-    ready: Ready, frames: list[FrameTimes], server: ServerTotals, steps: tuple[Times, Times]
-) -> dict[str, float]:
-    """Splits the latency into its parts, ms, in the order of the way.
-
-    A frame's turnaround holds the lookahead of encoder and decoder, for its sound cannot come
-    before the frames ahead of it were sent. What is left of it beyond the server's own turnaround
-    is the network.
-
-    Args:
-        frames: at least one.
-        server: the server's counters during the run.
-        steps: times of encoder and decoder alone; they divide the server's step in proportion.
-    """
-    capture, turnaround, buffered, device = 1e3 * np.mean(frames, axis=0)
-    overlap = ready.delay_ms.decode % ready.frame_ms
-    block = 1e3 * BLOCK_SECONDS
-    ahead = ready.delay_ms.encode - ready.frame_ms  # it comes in whole blocks
-    lookahead = math.ceil(ahead / block - 1e-9) * block + ready.delay_ms.decode - overlap
-    step = 1e3 * server.step_seconds / server.steps
-    in_server = 1e3 * server.turnaround_seconds / server.frames
-    encode, decode = (times["median"] for times in steps)
-    return {
-        "frame": ready.frame_ms,
-        "capture": float(capture),
-        "lookahead": lookahead,
-        "network": float(turnaround) - in_server - lookahead,
-        "queue": in_server - step,
-        "encode": step * encode / (encode + decode),
-        "decode": step * decode / (encode + decode),
-        "overlap-add": overlap,
-        "jitter buffer": float(buffered),
-        "device": float(device),
-    }
+    return Run(run.ready, run.frames, parts, 1e3 * seconds, run.received, _fault(run, parts))
 
 
 def _fault(run: _Recorded, parts: dict[str, float]) -> str | None:
@@ -348,35 +231,3 @@ def _fault(run: _Recorded, parts: dict[str, float]) -> str | None:
     if negative := [name for name, ms in parts.items() if ms < 0]:
         return f"the times contradict each other ({', '.join(negative)})"
     return None
-
-
-def server_totals(url: str) -> ServerTotals:
-    """Reads a server's counters from its /metrics page."""
-    with urllib.request.urlopen(f"{url.replace('ws', 'http', 1)}/metrics", timeout=30) as page:
-        text = page.read().decode()
-
-    def counter(name: str) -> float:
-        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-        assert found is not None, name
-        return float(found[1])
-
-    return ServerTotals(
-        int(counter("xyt_step_seconds_count")),
-        counter("xyt_step_seconds_sum"),
-        int(counter("xyt_frame_turnaround_seconds_count")),
-        counter("xyt_frame_turnaround_seconds_sum"),
-    )
-
-
-def step_times(codec: Codec, *, steps: int = 50, lookahead: int = 0) -> tuple[Times, Times]:
-    """Times steps of the encoder and of the decoder alone, on the codec's device."""
-    encoder = codec.stream_encoder(lookahead=lookahead)
-    decoder = codec.stream_decoder(lookahead=lookahead)
-    noise = torch.randn(codec.frame_samples_in, generator=torch.Generator().manual_seed(0)) / 10
-    encoding, decoding = [], []
-    for _ in range(warm_up(lookahead) + steps):
-        codes, seconds = timed(lambda: encoder.push(noise), codec.device)
-        encoding.append(seconds)
-        _, seconds = timed(partial(decoder.push, codes), codec.device)
-        decoding.append(seconds)
-    return summary(encoding[-steps:]), summary(decoding[-steps:])
