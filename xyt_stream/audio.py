@@ -1,4 +1,4 @@
-"""Sound as arrays: the rates everything else is counted in, sound files, and resampling.
+"""Sound as arrays: sample rates and frame sizes, sound files, and resampling.
 
 Inside the package sound is mono float32, full scale at +-1, in arrays of shape [samples]. Files and
 wires hold 16-bit integers; `to_int16` and `to_float32` are the one mapping between the two.
@@ -19,11 +19,11 @@ import soxr
 
 from xyt_stream.errors import AudioError
 
-INPUT_RATE = 16_000  # Hz, what every encoder hears
+INPUT_RATE = 16_000  # Hz, of every encoder's input
 FRAME_SAMPLES = 1_280  # samples at INPUT_RATE in one code frame
 FRAME_SECONDS = FRAME_SAMPLES / INPUT_RATE  # 0.08 s
 
-FILE_RATES = range(1_000, 768_001)  # Hz, of recordings; beyond, it is no sound or a trap
+FILE_RATES = range(1_000, 768_001)  # Hz; other rates are refused, as they could fill the memory
 FULL_SCALE = 32_768  # the int16 step that stands for 1.0
 _SYSTEM_ERROR = 2  # libsndfile's code
 _WRITE_BLOCK = 65_536  # samples; libsndfile's Vorbis encoder overflows its stack on long writes
@@ -39,7 +39,7 @@ def to_float32(pcm: npt.NDArray[Any]) -> Samples:
 
 
 def to_int16(samples: npt.NDArray[Any]) -> Pcm16:
-    """Finite float samples as 16-bit, rounded to the nearest step; what is too loud is clipped.
+    """Finite float samples as 16-bit, rounded to the nearest step and clipped at full scale.
 
     `to_int16(to_float32(pcm))` is `pcm` again.
     """
@@ -49,7 +49,10 @@ def to_int16(samples: npt.NDArray[Any]) -> Pcm16:
 
 
 def scaled_length(samples: int, rate_in: int, rate_out: int) -> int:
-    """How many samples at `rate_out` last as long as `samples` at `rate_in`; halves round up."""
+    """The number of samples at `rate_out` that last as long as `samples` at `rate_in`.
+
+    Halves round up.
+    """
     return (2 * samples * rate_out + rate_in) // (2 * rate_in)
 
 
@@ -60,7 +63,7 @@ def fit_length(samples: Samples, length: int) -> Samples:
 
 @dataclass(frozen=True)
 class SoundInfo:
-    """What a sound file held before it was mixed down and resampled."""
+    """Rate, channels and length of a sound file before mixing down and resampling."""
 
     rate: int  # Hz
     channels: int
@@ -76,7 +79,7 @@ class SoundInfo:
 
 
 def read_audio(path: str | Path, rate: int = INPUT_RATE) -> tuple[Samples, SoundInfo]:
-    """The sound of a wav, flac, ogg or mp3 file, mixed down to mono and resampled.
+    """Read a wav, flac, ogg or mp3 file, mixed down to mono and resampled.
 
     Returns:
         samples: float32 [scaled_length(info.samples, info.rate, rate)] at `rate` Hz.
@@ -108,7 +111,10 @@ def read_audio(path: str | Path, rate: int = INPUT_RATE) -> tuple[Samples, Sound
 
 
 def write_audio(path: str | Path, samples: Samples, rate: int) -> None:
-    """Writes mono samples at `rate` Hz; the name's ending chooses wav, flac, ogg or mp3.
+    """Write mono samples at `rate` Hz; the name's ending chooses wav, flac, ogg or mp3.
+
+    Args:
+        samples: float32 [n].
 
     Raises:
         AudioError: the ending is unknown, the format lacks this rate, or the place is not writable.
@@ -120,37 +126,40 @@ def write_audio(path: str | Path, samples: Samples, rate: int) -> None:
 
 
 def create_audio(path: str | Path, rate: int) -> soundfile.SoundFile:
-    """A mono sound file to write to, as `write_audio` has it.
+    """Open a mono sound file for writing, in the format of its name's ending.
 
     Raises:
         AudioError: as `write_audio`.
     """
     check_target(path)
     with writing(f"{path} at {rate} Hz"):
-        open(path, "ab").close()  # libsndfile does not tell why a system says no
+        open(path, "ab").close()  # libsndfile does not report the system's reason
         return soundfile.SoundFile(path, "w", samplerate=rate, channels=1)
 
 
 @contextmanager
-def writing(what: str | Path) -> Iterator[None]:
-    """What a sound file or the system under it refuses, as one sentence.
+def writing(target: str | Path) -> Iterator[None]:
+    """Turn refusals of libsndfile and the system into one sentence.
+
+    Args:
+        target: the file, as the sentence names it.
 
     Raises:
-        AudioError: "cannot write" so and so.
+        AudioError: "cannot write" the target, and the reason.
     """
     try:
         yield
     except OSError as error:
-        raise AudioError(f"cannot write {what}: {error.strerror}") from None
+        raise AudioError(f"cannot write {target}: {error.strerror}") from None
     except soundfile.LibsndfileError as error:
         reason = error.error_string.removeprefix("Error : ").rstrip(".")
         if error.code == _SYSTEM_ERROR:
             reason = "the disk may be full"
-        raise AudioError(f"cannot write {what}: {reason}") from None
+        raise AudioError(f"cannot write {target}: {reason}") from None
 
 
 def check_target(path: str | Path) -> None:
-    """Sees whether sound can be written there, before anybody waits for it.
+    """Check that sound can be written to a path, before any work is done for it.
 
     Raises:
         AudioError: the ending is unknown, the folder missing, or it is a folder itself.
@@ -176,17 +185,17 @@ def resample(samples: Samples, rate_in: int, rate_out: int) -> Samples:
 
 
 class StreamResampler:
-    """Resampling in pieces of any size: the pieces do not show in the result.
+    """Resamples a stream in chunks of any size; the result does not depend on their sizes.
 
-    What `push` and `flush` return, joined, has `scaled_length(n, rate_in, rate_out)` samples for n
-    pushed, and lies within 0.25 ms of `resample` of the whole. Equal rates pass through untouched.
+    The results of `push` and `flush`, joined, are `scaled_length(n, rate_in, rate_out)` samples for
+    n pushed, and lie within 0.25 ms of `resample` of the whole. At equal rates they are the input.
 
-    soxr's variable-rate engine does the work, at a fixed rate: its lag is 8 to 15 ms (30 ms up from
+    It is soxr's variable-rate engine, at a fixed rate: its lag is 8 to 15 ms (30 ms up from
     8 kHz), where the block filters of its usual engine hold back 37 to 115 ms.
 
     Args:
-        rate_in: Hz of what is pushed.
-        rate_out: Hz of what comes back.
+        rate_in: Hz of the input.
+        rate_out: Hz of the output.
     """
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
@@ -201,17 +210,17 @@ class StreamResampler:
         )
 
     def push(self, samples: Samples) -> Samples:
-        """[n] more samples at `rate_in`: gives what is ready at `rate_out`, maybe nothing yet."""
+        """Take float32 [n] at `rate_in`; returns float32 [ready] at `rate_out`, maybe none yet."""
         self._taken += len(samples)
         if self._stream is None:
             return samples
         return self._give(self._stream.resample_chunk(samples))
 
     def flush(self) -> Samples:
-        """The rest. The stream has ended: push nothing after it."""
+        """End the stream; returns the rest of its samples. Push nothing afterwards."""
         if self._stream is None:
             return np.zeros(0, np.float32)
-        # The engine's own end falls up to three samples short, so silence pushes the last ones out.
+        # The engine ends up to three samples early, so silence pushes the last ones out.
         silence = np.zeros(self.rate_in // 100 + 1, np.float32)
         return self._give(self._stream.resample_chunk(silence, last=True))
 

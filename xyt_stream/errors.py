@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose.
+"""Defines every error that this package raises on purpose.
 
     XYTError                    catch this to catch them all
     ├── AudioError              a sound file or samples that cannot be used
@@ -9,9 +9,9 @@
     ├── ModelError              a checkpoint or config that cannot be loaded
     ├── DeviceError             no usable microphone, loudspeaker or compute device
     ├── MissingExtraError       an optional dependency is not installed
-    ├── ProtocolError           a message that breaks the wire protocol; has a name and a close code
+    ├── ProtocolError           a message that breaks the wire protocol; with name and close code
     ├── EventError              a Realtime event that is refused; the session goes on
-    ├── ConnectionFailedError   the server cannot be reached, refused us or went away
+    ├── ConnectionFailedError   the server cannot be reached, refuses the session or goes away
     └── ServeError              the server cannot start
 
 A message is one sentence that says what is wrong and, where it can, what to do. The command line
@@ -24,7 +24,7 @@ LONGEST = 1_000  # characters of a message
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
-    """`text` without what a terminal could take for commands, cut to `longest` characters."""
+    """`text` with control characters escaped for a terminal, cut to `longest` characters."""
     safe = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:longest])
     return "".join(safe)[:longest] + ("…" if len(text) > longest else "")
 
@@ -68,8 +68,8 @@ class MissingExtraError(XYTError, ImportError):
     """An optional dependency is not installed.
 
     Args:
-        feature: what the user asked for, as it starts the sentence ("Sound devices").
-        extra: the extra of this distribution that brings it ("audio").
+        feature: the feature that is missing, as the sentence begins ("Sound devices").
+        extra: the extra of this distribution that installs it ("audio").
     """
 
     def __init__(self, feature: str, extra: str) -> None:
@@ -100,9 +100,9 @@ class EventError(XYTError, ValueError):
     """An event of the OpenAI Realtime protocol is refused; the session goes on.
 
     Args:
-        code: what is wrong, in a word ("invalid_value").
+        code: the error's name on the wire ("invalid_value").
         message: one sentence for the person at the other end.
-        param: the field that it is about ("session.type").
+        param: the field that is wrong ("session.type").
     """
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
@@ -112,7 +112,7 @@ class EventError(XYTError, ValueError):
 
 
 class ConnectionFailedError(XYTError, ConnectionError):
-    """The server cannot be reached, refused the session or went away."""
+    """The server cannot be reached, refuses the session or goes away."""
 
 
 class ServeError(XYTError, RuntimeError):

@@ -1,1 +1,1 @@
-"""The network, offline: one set of modules for the causal and the published models."""
+"""The network: one set of modules for the causal and the published models."""

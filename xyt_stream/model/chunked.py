@@ -1,4 +1,4 @@
-"""Whole clips through a causal encoder, in pieces and constant memory, with a stream's codes."""
+"""Encodes whole clips with a causal network, in chunks and constant memory, as a stream does."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ CHUNK = 250  # frames (20 s)
 
 
 def encode(network: Tokenizer, wav: Tensor) -> Tensor:
-    """Code a batch of clips.
+    """Code a batch of clips; the codes are those of a live stream, to the bit.
 
-    A piece runs in over the past that its first frame can feel; those frames are thrown away.
+    Each chunk is computed with the frames before it that its first code depends on. For clips over
+    20 s that is 40 % more work with the default model, and memory stays constant.
 
     Args:
         wav: float32 [batch, samples].
@@ -30,15 +31,15 @@ def encode(network: Tokenizer, wav: Tensor) -> Tensor:
     for start in range(0, total, CHUNK):
         first = max(0, start - reach(config))
         end = min(start + CHUNK, total)
-        piece = wav[:, first * FRAME_SAMPLES : end * FRAME_SAMPLES]
+        chunk = wav[:, first * FRAME_SAMPLES : end * FRAME_SAMPLES]
         frames = end - first
         timeline = Framewise(frames, first, context=config.context, device=wav.device)
-        parts.append(network.encode(piece, timeline)[:, :, start - first :])
+        parts.append(network.encode(chunk, timeline)[:, :, start - first :])
     return torch.cat(parts, dim=2)
 
 
 def reach(config: ModelConfig) -> int:
-    """Frames of the past that a code depends on: what the layers in a row see, one by one."""
+    """The number of past frames that a code depends on, through all layers in a row."""
     semantic = config.semantic_encoder.layers + config.semantic_adapter.layers
     longest = max(semantic, config.acoustic_encoder.layers) + config.pre_rvq_adapter.layers
     return longest * config.context + 1  # and the mels' and convolutions' left edges

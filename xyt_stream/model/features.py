@@ -1,4 +1,4 @@
-"""Log-mel features, the encoder's ear."""
+"""Log-mel features, the input of the encoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xyt_stream.model.precision import full_precision
 from xyt_stream.model.timeline import Tailed, Timeline
 
 CAUSAL_FLOOR = 1e-7  # mel power below this is silence; about the noise of 16-bit sound
-CENTRED_FLOOR = 1e-10  # the published model's, before its floor below the loudest value
+CENTRED_FLOOR = 1e-10  # the published model's; its floor below the loudest value follows
 RANGE = 8.0  # decades of power between the loudest value and that floor
 
 
@@ -40,9 +40,9 @@ class LogMel(Tailed):
     """80 log-mel bins at 100 Hz, scaled to about -1 to 1.5 as Whisper does.
 
     Causal: each window ends where its hop ends, and silence has a fixed floor. Centred, as
-    published: each window is centred on its hop's first sample, which takes 200 samples ahead and
-    gives one mel frame more for the convolution that follows; the floor lies 80 dB below the
-    loudest value.
+    published: each window is centred on its hop's first sample, which takes 200 samples of the
+    future and gives one mel frame more for the convolution that follows; the floor lies 80 dB below
+    the loudest value.
     """
 
     channels = 1

@@ -1,4 +1,4 @@
-"""Convolutions in time. Each says how far it reads; its timeline brings what lies there."""
+"""Convolutions in time; each declares its left context, and its timeline provides it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from xyt_stream.model.linear import Linear, Prepackable
 from xyt_stream.model.timeline import Tailed, Timeline
 
-SHORT = 16  # positions
+SHORT = 16  # positions; up to here DepthwiseConv adds up products
 
 
 class Convolution(Tailed):
-    """What a 1-D convolution reads around each position.
+    """Base of the 1-D convolutions: how many positions they read around each.
 
-    A causal one reads only the past. A centred one, as in the published model, sees zeros beyond
-    its last position, or, if it does not pad, is handed the positions ahead.
+    A causal one reads only the past. A centred one, as in the published model, reads zeros beyond
+    its last position, or, if it does not pad, positions of the future that are part of its input.
     """
 
-    def reach(self, channels: int, others: int, *, causal: bool, pads: bool = True) -> None:
-        """Each position reads so many others."""
+    def set_context(self, channels: int, others: int, *, causal: bool, pads: bool = True) -> None:
+        """Declare that each position reads `others` positions of `channels` beside itself."""
         self.channels = channels
         self.left = others if causal else (others + 1) // 2
         right = others - self.left
@@ -29,10 +29,10 @@ class Convolution(Tailed):
 
 
 class Conv(Convolution, Prepackable):
-    """1-D convolution whose output has length / stride positions: a linear map of windows.
+    """1-D convolution with length / stride outputs, as a linear map of its windows.
 
     Args:
-        causal, pads: see Convolution.
+        causal, pads: as of Convolution.
         gelu: whether F.gelu follows.
     """
 
@@ -48,7 +48,7 @@ class Conv(Convolution, Prepackable):
         gelu: bool = False,
     ) -> None:
         super().__init__(gelu=gelu)
-        self.reach(channels, kernel - stride, causal=causal, pads=pads)
+        self.set_context(channels, kernel - stride, causal=causal, pads=pads)
         self.stride = stride
         conv = nn.Conv1d(channels, out_channels, kernel)
         self.weight, self.bias = conv.weight, conv.bias
@@ -63,11 +63,11 @@ class Conv(Convolution, Prepackable):
 
 
 class DepthwiseConv(Convolution):
-    """1-D convolution of each channel by itself."""
+    """1-D convolution of each channel alone."""
 
     def __init__(self, channels: int, kernel: int, *, causal: bool) -> None:
         super().__init__()
-        self.reach(channels, kernel - 1, causal=causal)
+        self.set_context(channels, kernel - 1, causal=causal)
         conv = nn.Conv1d(channels, channels, kernel, groups=channels)
         assert conv.bias is not None
         self.weight, self.bias = conv.weight, conv.bias
@@ -78,8 +78,8 @@ class DepthwiseConv(Convolution):
         if long > SHORT:
             x = F.conv1d(x.transpose(1, 2), self.weight, self.bias, groups=self.channels)
             return x.transpose(1, 2)
-        # For a frame or two it is quicker to add up one product for each place in the kernel; in
-        # float32, as conv1d does, whatever is added up.
+        # For a frame or two it is quicker to add up one product for each place in the kernel, in
+        # float32 as conv1d does.
         out, wide = self.bias.float(), x.float()
         for place, weight in enumerate(self.weight[:, 0].float().unbind(1)):
             out = torch.addcmul(out, wide[:, place : place + long], weight)
@@ -89,7 +89,7 @@ class DepthwiseConv(Convolution):
 class Deconv(Tailed, Prepackable):
     """Transposed 1-D convolution, cut on the right to length * stride positions.
 
-    What it gives depends on the past only: output n sums inputs n // stride and before. So it is a
+    Its output depends on the past only: output n sums inputs n // stride and before. So it is a
     linear map of a window of inputs to `stride` outputs.
     """
 

@@ -1,8 +1,8 @@
-"""Whole clips through a bidirectional network, in the published overlapping 30 s windows.
+"""Codes and decodes whole clips with a bidirectional network, in overlapping 30 s windows.
 
 A window of 375 frames starts every 250, as long as anything of the clip is left; the first 250
 frames of each window are kept. Nothing is padded further than to the longest clip of the batch,
-which changes no result: what lies beyond a clip's end is masked or cut in every layer.
+which changes no result: every layer masks or cuts positions beyond a clip's end.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _decode_window(network: Tokenizer, codes: Tensor, lengths: Tensor) -> Tensor
 
 
 def _clip(network: Tokenizer, frames: int, ends: Tensor) -> Clip:
-    """A timeline; one without ends, so without masks, when every clip fills all positions."""
+    """A timeline; without ends, and so without masks, if every clip fills all positions."""
     full = bool((ends == frames * STEPS_PER_FRAME).all())
     return Clip(
         frames,

@@ -1,4 +1,4 @@
-"""Half precision where it does little harm: in the stacks of encoder, decoder and vocoder."""
+"""Half precision in the stacks of encoder, decoder and vocoder; float32 everywhere else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
-WEIGHTS = (torch.float32, torch.bfloat16)  # that a network may be loaded in
+WEIGHTS = (torch.float32, torch.bfloat16)  # in which a network may be loaded
 
 
 def precision(device: torch.device, dtype: torch.dtype) -> torch.autocast:
@@ -31,7 +31,7 @@ def precision(device: torch.device, dtype: torch.dtype) -> torch.autocast:
 
 
 def names(dtypes: tuple[torch.dtype, ...]) -> str:
-    """For errors: "float32, bfloat16 or float16"."""
+    """The dtypes as text for errors: "float32, bfloat16 or float16"."""
     *others, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
     return f"{', '.join(others)} or {last}"
 
@@ -39,7 +39,7 @@ def names(dtypes: tuple[torch.dtype, ...]) -> str:
 def full_precision(
     method: Callable[Concatenate[S, Tensor, P], R],
 ) -> Callable[Concatenate[S, Tensor, P], R]:
-    """For a method that computes in float32 whatever surrounds it: mels, codes, waveforms."""
+    """Make a method compute in float32 under any autocast: mels, codes, waveforms."""
 
     @wraps(method)
     def run(self: S, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> R:

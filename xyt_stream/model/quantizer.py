@@ -1,4 +1,4 @@
-"""Residual vector quantization: each codebook codes what the codebooks before it left over."""
+"""Residual vector quantization: each codebook codes the residual of those before it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from xyt_stream.model.torch_internals import packed_linear
 
 
 class Quantized(NamedTuple):
-    """What `ResidualQuantizer.quantize` found.
+    """The result of `ResidualQuantizer.quantize`.
 
     Args:
         codes: int64 [codebooks, batch, frames].
         total: sum of the chosen vectors, float32 [batch, frames, dim].
-        residuals: what each codebook was given to code, float32 [codebooks, batch, frames, dim].
+        residuals: the input of each codebook, float32 [codebooks, batch, frames, dim].
     """
 
     codes: Tensor
@@ -29,7 +29,7 @@ class Quantized(NamedTuple):
 
 
 def rename_codebooks(state: dict[str, Any], prefix: str) -> None:
-    """Give the codebooks in `state` their present name; older files say "books"."""
+    """Rename the codebooks in `state`, which older files call "books"."""
     if f"{prefix}books" in state:
         state[f"{prefix}codebooks"] = state.pop(f"{prefix}books")
 
@@ -37,8 +37,8 @@ def rename_codebooks(state: dict[str, Any], prefix: str) -> None:
 class ResidualQuantizer(nn.Module):
     """Euclidean codebooks between two linear projections; float32 throughout.
 
-    The codebooks are a buffer, [codebooks, codebook_size, dim]: whoever trains them moves them by
-    averages, not by gradients, and calls `refresh` after.
+    The codebooks are a buffer, [codebooks, codebook_size, dim]: training moves them by averages,
+    not by gradients, and calls `refresh` afterwards.
     """
 
     codebooks: Tensor
@@ -76,11 +76,11 @@ class ResidualQuantizer(nn.Module):
             self.prepack()
 
     def prepack(self) -> None:
-        """Lay the codebooks out for speed; they may not change any more."""
+        """Lay the codebooks out for speed; they must not change any more."""
         self.prepacked = [prepack_weight(-codebook) for codebook in self.codebooks]
 
     def refresh(self) -> None:
-        """Take note of changed codebooks."""
+        """Recompute the squared lengths of codebooks that have changed."""
         self.offsets = self.codebooks.square().sum(2) / 2
 
     def quantize(self, latent: Tensor) -> Quantized:

@@ -1,10 +1,11 @@
 """Timelines give layers their left context, their positions and their KV cache.
 
-The network is written once. Where a layer must know what came before (a convolution its left edge,
-attention its past keys, the overlap-add its tail) or what time it is, it asks its timeline:
+The network is written once. Where a layer depends on the past (a convolution on its left context,
+attention on past keys and values, the overlap-add on its tail) or on its position in time, it calls
+its timeline:
 
-- `Clip` answers for a whole clip, offline and in training: before the clip there is silence.
-- `xyt_stream.streaming.stream.Stream` answers for one step of live streams, out of cached state.
+- `Clip` is the timeline of whole clips, offline and in training: silence comes before a clip.
+- `xyt_stream.streaming.stream.Stream` is that of one step of live streams, with cached state.
 
 Time is counted in code frames; a layer at a higher rate has `length // frames` positions in each.
 """
@@ -21,14 +22,14 @@ from xyt_stream.model.config import STEPS_PER_FRAME
 
 
 class Tailed(nn.Module):
-    """A layer that reads positions before and after the ones it answers for.
+    """A layer that reads positions before and after those of its output.
 
     Attributes:
         channels: of its input.
-        left: positions it reads before the first.
-        pad: positions it reads after the last, where it is shown silence.
-        ahead: positions after the last that it is handed.
-        reflects: whether a clip starts with its own mirror image instead of silence.
+        left: positions that it reads before the first.
+        pad: positions that it reads after the last; they are silence.
+        ahead: positions after the last that are part of its input.
+        reflects: whether a clip is preceded by its own mirror image instead of silence.
     """
 
     channels: int
@@ -39,7 +40,7 @@ class Tailed(nn.Module):
 
 
 class Cached(nn.Module):
-    """An attention, whose keys and values a live stream keeps for later steps.
+    """An attention; a live stream keeps its keys and values for later steps.
 
     Attributes:
         heads, head_dim: number of heads, channels of each.
@@ -60,20 +61,23 @@ class Overlapping(nn.Module):
 
 
 class Timeline(Protocol):
-    """The questions a layer may ask."""
+    """The interface that layers call; its methods run in the thread that runs the network."""
 
-    frames: int  # code frames at hand
+    frames: int  # code frames in this call of the network
 
     def extend(self, layer: Tailed, x: Tensor) -> Tensor:
         """[batch, length, channels] -> [batch, left + length + pad, channels]."""
         ...
 
     def positions(self, length: int) -> Tensor:
-        """Where the `length` positions at hand stand: int64 [batch or 1, length]."""
+        """The numbers of the `length` positions in their clip: int64 [batch or 1, length]."""
         ...
 
     def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """What each query finds in the values it may see: [batch, heads, length, head_dim] all."""
+        """Attention of queries to the keys that each may see.
+
+        Arguments and result are [batch, heads, length, head_dim].
+        """
         ...
 
     def valid(self, x: Tensor) -> Tensor:
@@ -81,14 +85,14 @@ class Timeline(Protocol):
         ...
 
     def loudest(self, mel: Tensor) -> Tensor:
-        """The greatest value of [batch, length, bins] that each clip has shown: [batch, 1, 1]."""
+        """The maximum of each clip up to here: [batch, length, bins] -> [batch, 1, 1]."""
         ...
 
     def overlap_add(self, layer: Overlapping, windows: Tensor) -> Tensor:
         """[batch, windows, n_fft] -> samples [batch, windows * hop], window envelope divided out.
 
-        The first sample that comes out lies (n_fft - hop) / 2 samples into the first window
-        ("same" padding).
+        The first sample of the result lies (n_fft - hop) / 2 samples into the first window ("same"
+        padding).
         """
         ...
 
@@ -96,15 +100,15 @@ class Timeline(Protocol):
 def overlap(windows: Tensor, hop: int) -> Tensor:
     """Add windows laid `hop` apart: [batch, count, n_fft] -> [batch, (count - 1) * hop + n_fft]."""
     batch, count, n_fft = windows.shape
-    parts = n_fft // hop
-    out = windows.new_zeros(batch, count + parts - 1, hop)
-    for i in range(parts):
+    hops = n_fft // hop
+    out = windows.new_zeros(batch, count + hops - 1, hop)
+    for i in range(hops):
         out[:, i : i + count] += windows[:, :, i * hop : (i + 1) * hop]
     return out.flatten(1)
 
 
 def envelope(layer: Overlapping, count: int) -> Tensor:
-    """What `count` overlapped windows sum to: [(count - 1) * hop + n_fft]."""
+    """The sum of `count` overlapped squared windows: [(count - 1) * hop + n_fft]."""
     squared = layer.window.square().expand(1, count, layer.n_fft)
     return overlap(squared, layer.hop)[0]
 
@@ -187,13 +191,12 @@ class Clip:
 class Framewise(Clip):
     """A causal clip, computed to the bit as a stream computes it.
 
-    A code is the nearest of 1024, and now and then two are as near: then the last bit decides. So
-    every frame attends to its own window of keys, laid out as a stream's ring lays them, instead
-    of all frames to all keys under a mask.
+    A code is the nearest of 1024 vectors, and sometimes two are equally near: then the last bit
+    decides. So every frame attends to its own window of keys, in the order of a stream's ring,
+    instead of all frames to all keys under a mask.
 
     Args:
-        first: number of the first frame in its stream. What it and others see of earlier frames is
-            missing, as if there were none.
+        first: number of the first frame in its stream; keys before it are masked.
     """
 
     def __init__(self, frames: int, first: int, *, context: int, device: torch.device) -> None:
@@ -222,7 +225,7 @@ class Framewise(Clip):
         return out.reshape(batch, heads, length, width)
 
     def _window(self, rate: int) -> tuple[Tensor, Tensor]:
-        """For each frame the keys in its ring, and which of them are there: [frames, capacity]."""
+        """For each frame the keys in its ring, and whether they exist: [frames, capacity] both."""
         capacity = (self.context + 1) * rate
         frame = torch.arange(self.first, self.first + self.frames, device=self.device)
         last = (frame[:, None] + 1) * rate - 1

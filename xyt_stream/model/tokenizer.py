@@ -1,4 +1,4 @@
-"""XY-Tokenizer (arXiv 2506.23325, section 3): sound to codes to sound, on any timeline."""
+"""The whole network, XY-Tokenizer (arXiv 2506.23325, section 3), on any timeline."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Tower(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Mel features to what the quantizer codes."""
+    """Mel features to the latents that the quantizer codes."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Decoder(nn.Module):
         self.vocoder = Vocoder(config.vocoder, config.mels, causal=config.causal)
 
     def features(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """[batch, frames, 4 * width] -> what the vocoder hears, [batch, 8 * frames, mels]."""
+        """[batch, frames, 4 * width] -> input of the vocoder, [batch, 8 * frames, mels]."""
         x = x.to(self.deconv1.weight.dtype)
         x = self.stack(self.upsample(self.post_rvq_adapter(x, timeline)), timeline)
         out: Tensor = self.deconv2(self.deconv1(x, timeline), timeline)
@@ -99,11 +99,7 @@ class Decoder(nn.Module):
 
 
 class Tokenizer(nn.Module):
-    """The whole network.
-
-    Its two halves take a timeline, so that the same weights serve whole clips, training and live
-    streams.
-    """
+    """The whole network; both halves take a timeline, for whole clips, training or live streams."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -129,10 +125,10 @@ class Tokenizer(nn.Module):
         return out
 
     def cast(self, dtype: torch.dtype) -> None:
-        """Weights and activations of the stacks in `dtype` from now on; before `prepack`.
+        """Convert the stacks to compute in `dtype`; call it before `prepack`.
 
-        Mels, the quantizer and the inverse FFT stay float32, as under `precision`. Weights take
-        half the memory, and half the time to be read, which is what a step of few rows waits for.
+        Mels, the quantizer and the inverse FFT stay float32, as under `precision`. In bfloat16,
+        weights take half the memory and half the time to read, which limits a step of few rows.
         """
         head = set(self.decoder.vocoder.head.modules())
         for module in (*self.encoder.modules(), *self.decoder.modules()):
@@ -142,17 +138,17 @@ class Tokenizer(nn.Module):
                         tensor.data = tensor.data.to(dtype)
 
     def prepack(self) -> None:
-        """Lay weights out for speed on a CPU; they may not be trained or moved any more."""
+        """Lay weights out for speed on a CPU; they must not be trained or moved any more."""
         for module in self.modules():
             if isinstance(module, Prepackable | ResidualQuantizer):
                 module.prepack()
 
     @property
     def samples_ahead(self) -> int:
-        """Samples that `encode` is handed beyond its last frame."""
+        """Samples beyond the last frame that are part of the input of `encode`."""
         return self.mel.ahead
 
 
 def window(config: ModelConfig, positions_per_frame: int) -> int | None:
-    """Absolute positions a published stack has; None for rotary ones."""
+    """The number of absolute positions of a published stack; None for rotary ones."""
     return None if config.causal else config.context * positions_per_frame

@@ -1,8 +1,8 @@
-"""The private parts of torch that a live step on a CPU runs on: oneDNN's products and TorchScript.
+"""Wraps the private parts of torch that make a live step on a CPU fast: oneDNN and TorchScript.
 
-Together they halve the time of a step. torch documents neither, and each release may drop or change
-them, so every use is in this file and `supported` says whether they work. Without them weights keep
-their plain layout and steps run eagerly: the same codes, later.
+Together they halve the time of a step. torch documents neither, and any release may drop or change
+them, so every use is in this file, and `supported` tests whether they work. Without them weights
+keep their plain layout and steps run eagerly: the same codes in twice the time.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ def _scripted() -> tuple[Trace, Trace]:
 def trace(function: Trace, inputs: tuple[Tensor, ...]) -> Trace:
     """Run `function` once on `inputs` and keep its operations, for `run_trace`."""
     with warnings.catch_warnings():
-        # Deprecated since torch 2.11. What torch names in its place compiles a step for minutes and
-        # needs a C++ compiler (torch.compile), or forbids state that changes in place
-        # (torch.export). `supported` finds out when it is gone.
+        # Deprecated since torch 2.11. The replacements that torch names compile a step for minutes
+        # and need a C++ compiler (torch.compile), or forbid state that changes in place
+        # (torch.export). `supported` notices when it is gone.
         warnings.filterwarnings("ignore", r"`torch\.jit\.trace` is deprecated", DeprecationWarning)
         # Sizes become constants of the trace, as they should: one trace is for one shape of step.
         named = torch.jit.TracerWarning  # type: ignore[attr-defined]

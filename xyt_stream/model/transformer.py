@@ -108,7 +108,7 @@ class Stack(nn.Module):
         if self.rotary:
             phasors = rotary_phasors(self.phasors, positions)
         else:
-            # Positions past the window's end belong to frames past the clip's end: any will do.
+            # Positions past the window's end are of frames past the clip's end: any will do.
             x = x + self.sinusoids[positions.clamp(max=len(self.sinusoids) - 1)]
         for layer in self.layers:
             x = layer(x, timeline, phasors)

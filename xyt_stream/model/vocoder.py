@@ -1,4 +1,4 @@
-"""Vocos (arXiv 2306.00814): ConvNeXt blocks at 100 Hz, then one inverse FFT a frame."""
+"""The vocoder, Vocos (arXiv 2306.00814): ConvNeXt blocks at 100 Hz and an inverse STFT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips of any length through a codec: whole, or as a live stream."""
+"""Codes and decodes clips of any length, whole or as a live stream would."""
 
 from __future__ import annotations
 

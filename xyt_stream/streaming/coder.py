@@ -1,4 +1,4 @@
-"""The base of live encoder and decoder: slots, lookahead, the end of a stream, push and flush."""
+"""The base of the live encoder and decoder: slots, lookahead, ends, and compiled steps."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class StreamCoder:
 
         Args:
             x, active, chosen: as for `step`.
-            lane: the only lane that runs, as `sole_lane` says; None: both, or there are none.
+            lane: the only lane that runs, the result of `sole_lane`; None: both, or there are none.
         """
         raise NotImplementedError
 
@@ -143,12 +143,12 @@ class StreamCoder:
     def sole_lane(self, active: Tensor) -> int | None:
         """The only lane that a step must run, on a CPU; None: both, or there are no lanes.
 
-        A GPU is not asked: it would have to finish all else first.
+        On a GPU it is None: reading the answer back would wait for all earlier work.
         """
         return self.lanes.sole(active) if self.lanes and self.device.type == "cpu" else None
 
     def _begin(self, x: Tensor, active: Tensor, chosen: Tensor | None, lane: int | None) -> Tensor:
-        """Start a step; returns what the network is to see, [rows or 2 * rows, ...].
+        """Start a step; returns the input of the network, [rows or 2 * rows, ...].
 
         Args:
             x: [rows, ..., hop]; of a causal network, of `chosen` slots if there are any.
@@ -168,16 +168,16 @@ class StreamCoder:
             self.lanes.finish(active)
 
     def end(self, mask: Tensor, frames: Tensor) -> None:
-        """Say that slots of `mask` (bool [slots]) have `frames` (int64 [slots]) left to give out.
+        """Note that slots of `mask` (bool [slots]) have `frames` (int64 [slots]) left to give out.
 
-        Call it before the first step whose input holds anything beyond the stream's end; fill that
-        with zeros. A causal network need not know.
+        Call it before the first step whose input reaches beyond the stream's end, and fill that
+        input up with zeros. A causal network ignores it.
         """
         if self.lanes:
             self.lanes.end(mask, frames)
 
     def move(self, source: int, target: int) -> None:
-        """Put the stream of slot `source` into slot `target`."""
+        """Copy the stream of slot `source` into slot `target`."""
         self.stream.all.move(source, target)
         if self.history:
             self.history.held[target].copy_(self.history.held[source])

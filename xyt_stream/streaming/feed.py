@@ -1,4 +1,4 @@
-"""The input of one stream, in chunks of any size, cut into the inputs of steps."""
+"""Cuts the input of one stream, in chunks of any size, into the inputs of steps."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Steps captured as CUDA graphs: one launch for what would be hundreds.
+"""Captures live steps as CUDA graphs: one launch in place of hundreds.
 
 A graph replays the very kernels of the step it was captured from, on the same memory: the network's
-weights, the streams' state, and buffers for what goes in and comes out. So a step may ask the host
-nothing, and its shapes are fixed: there is a graph for each bucket, a number of slots that is a
+weights, the streams' state, and buffers for input and output. So a step must not read values back
+to the host, and its shapes are fixed: there is a graph for each bucket, a number of slots that is a
 power of two (or all), and a step of fewer slots runs in the next bucket with the rest inactive.
 """
 
@@ -20,14 +20,14 @@ UNCAPTURED = 2  # steps before a capture: libraries choose kernels, layers make 
 
 
 class Captured(NamedTuple):
-    """A step that can be run again on the buffers it was captured with."""
+    """A captured step: `replay` runs it again on the buffers it was captured with."""
 
     replay: Callable[[], None]
-    out: Tensor  # what the latest replay gave
+    out: Tensor  # the result of the latest replay
 
 
 class Capture(Protocol):
-    """How steps are captured."""
+    """Captures steps: `CudaCapture`, or a stand-in in tests without a GPU."""
 
     def __call__(self, step: Step, x: Tensor, active: Tensor) -> Captured:
         """Capture `step(x, active)`; no slot is active meanwhile, so no stream moves."""
@@ -35,7 +35,7 @@ class Capture(Protocol):
 
 
 def bucket(rows: int, slots: int) -> int:
-    """The slots that a step of the first `rows` runs: the next power of two, or all."""
+    """The number of slots in which a step of the first `rows` runs: a power of two, or all."""
     return min(slots, 1 << (rows - 1).bit_length())
 
 
@@ -65,7 +65,7 @@ class CudaCapture:
                 step(x, active)
         current.wait_stream(self.stream)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use the device meanwhile: they are not this capture's business.
+        # Other threads may use the device meanwhile; thread_local leaves them out of the capture.
         with torch.cuda.graph(
             graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
         ):
@@ -79,8 +79,8 @@ class Graphs:
     Args:
         step: rows [n, ...] and active, bool [n], to results [n, ...].
         x: a buffer for the rows of all slots.
-        capture: how; on a GPU a CudaCapture.
-        counts: the buckets that will be needed, if not all; the largest first.
+        capture: captures the step; on a GPU a CudaCapture.
+        counts: the buckets to capture, the largest first; None: all.
     """
 
     def __init__(
@@ -90,18 +90,18 @@ class Graphs:
         self._x = x
         self._active = torch.zeros(self.slots, dtype=torch.bool, device=x.device)
         with torch.inference_mode():
-            # The largest first: its pool has room for the others, and its scratch serves them.
+            # The largest first: its memory pool and its scratch then serve the others.
             self._captured = {
                 count: capture(step, x[:count], self._active[:count])
                 for count in counts or buckets(self.slots)
             }
 
     def serves(self, active: Tensor, chosen: Tensor | None) -> bool:
-        """Whether there is a graph of such a step: one of the first slots."""
+        """Whether there is a graph of this step: one of the first slots."""
         return chosen is None and len(active) <= self.slots
 
     def __call__(self, x: Tensor, active: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """As the step itself, of as many slots as there are rows; waits for nothing."""
+        """As the step itself, of as many slots as there are rows; it does not wait for the GPU."""
         assert chosen is None
         rows = len(active)
         count = bucket(rows, self.slots)

@@ -1,4 +1,4 @@
-"""Checks of the samples, codes and lengths that a user hands in, before they reach any state."""
+"""Checks the samples, codes and lengths of callers before they reach any state."""
 
 from __future__ import annotations
 

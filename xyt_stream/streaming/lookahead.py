@@ -1,9 +1,9 @@
-"""Waiting for the future, and going on when a window of absolute positions is full.
+"""Lookahead, and the change of windows, for live streams of a bidirectional network.
 
-A bidirectional network gives out a frame once it has seen R frames more. Its positions end with its
-window (30 s), as the published code's windows do; there a new window starts 10 s before the old one
-is left. So does a stream: each slot has two lanes. While one speaks, the other starts afresh 10 s
-ahead of the change and warms up in silence; then they change places.
+A bidirectional network gives out a frame once it has seen R frames more. Its absolute positions end
+with its window (30 s), so a long stream must change to a new window, which it begins 10 s before
+the change. So each slot has two lanes: while one is current, whose results are given out, the
+other one starts with empty state and computes 10 s without output; then they change places.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ OVERLAP = 125  # frames (10 s) by which the published windows overlap
 
 
 class History:
-    """The newest `length` items of each slot, moved on one step at a time.
+    """The newest items (samples or latents) of each slot, the input of a step.
 
     Args:
-        shape: of what one slot holds, time last.
-        hop: items a step brings.
+        shape: of one slot's items, time last.
+        hop: items that each step adds.
     """
 
     def __init__(self, slots: int, shape: tuple[int, ...], hop: int, device: torch.device) -> None:
@@ -31,11 +31,18 @@ class History:
         self._next = torch.zeros_like(self.held)
 
     def prime(self, x: Tensor, mask: Tensor) -> None:
-        """Give the slots of `mask` all but the first step's items: [slots, ..., length - hop]."""
+        """Set all items of the slots of `mask` but the first step's.
+
+        Args:
+            x: [slots, ..., length - hop].
+        """
         self.held[..., self.hop :] = torch.where(_over(mask, x), x, self.held[..., self.hop :])
 
     def push(self, x: Tensor, active: Tensor) -> Tensor:
-        """Move active slots, of the first len(x), on by [slots, ..., hop]; what they hold now."""
+        """Add [slots, ..., hop] items to active slots; returns [slots, ..., length].
+
+        Only the first len(x) slots are meant.
+        """
         held, moved = self.held[: len(x)], self._next[: len(x)]
         moved[..., : -self.hop] = held[..., self.hop :]
         moved[..., -self.hop :] = x
@@ -43,14 +50,17 @@ class History:
 
 
 class Lanes:
-    """Which of each slot's two lanes speaks, and which one warms up.
+    """Counts frames to decide which of each slot's two lanes run, and which one is current.
 
     A slot's lanes are rows 2 * slot and 2 * slot + 1. Its lane number k, in row k % 2, starts at
-    frame k * period and speaks from `warm` frames after that; the first speaks at once.
+    frame k * period and is current from `warm` frames after that; the first is current at once.
 
     Args:
         window: frames that have positions.
-        lookahead: frames each step sees beyond the one it gives out.
+        lookahead: frames that each step sees beyond the one it gives out.
+
+    Raises:
+        ModelError: the lookahead leaves no frame of the window.
     """
 
     def __init__(self, slots: int, window: int, lookahead: int, device: torch.device) -> None:
@@ -62,29 +72,29 @@ class Lanes:
         self.lookahead = lookahead
         self.warm = min(OVERLAP, usable // 2)
         self.period = usable - self.warm
-        # Frames that two lanes in turn can share: one is over when the other has `warm` frames and
-        # what it looks ahead to. A stream's last frames may look past the window.
+        # Frames that successive lanes share: one is over when the other has `warm` frames and its
+        # lookahead. A stream's last frames may look past the window.
         self.capacity = window + max(1, self.warm) + lookahead
         self.given = torch.zeros(slots, dtype=torch.int64, device=device)
         self.ends = torch.full((slots,), OPEN, device=device)
         self.last_lane = torch.full((slots,), OPEN, device=device)
         self._row = torch.arange(2, device=device)
 
-    def speaking(self, slots: int) -> Tensor:
-        """The number of the speaking lane of each of the first `slots` slots: int64 [slots]."""
+    def current(self, slots: int) -> Tensor:
+        """The number of the current lane of each of the first `slots` slots: int64 [slots]."""
         ahead = self.given[:slots] - self.warm
         lane = ahead.div(self.period, rounding_mode="floor").clamp(min=0)
         return torch.minimum(lane, self.last_lane[:slots])
 
     def begin(self, state: State, active: Tensor, lane: int | None = None) -> tuple[Tensor, Tensor]:
-        """Start lanes that are due in the first len(active) slots.
+        """Start the lanes that are due in the first len(active) slots.
 
         Args:
-            state: of these slots' rows: both of each, or those of `lane`.
+            state: of these slots' rows: both of each, or only those of `lane`.
 
         Returns:
-            Which rows run in this step, bool [rows], and where in its slot's ring the lane of each
-            begins, in frames: int64 [rows].
+            The rows that run in this step, bool [rows], and the frame of its slot's ring at which
+            the lane of each begins, int64 [rows].
         """
         given = self.given[: len(active), None]
         number, runs = self._running(active)
@@ -96,62 +106,62 @@ class Lanes:
         return runs.flatten(), (number * self.window % self.capacity).flatten()
 
     def _running(self, active: Tensor) -> tuple[Tensor, Tensor]:
-        """The number of the lane in each row, and whether it runs: [slots, 2]."""
+        """The number of the lane in each row, and whether it runs: [slots, 2] both."""
         slots = len(active)
-        speaking = self.speaking(slots)[:, None]
-        number = speaking + (speaking + self._row) % 2  # this one or the next
+        current = self.current(slots)[:, None]
+        number = current + (current + self._row) % 2  # this one or the next
         due = number * self.period <= self.given[:slots, None]
         return number, active[:, None] & due & (number <= self.last_lane[:slots, None])
 
     def sole(self, active: Tensor) -> int | None:
-        """The lane (0 or 1) that is the only one to run in every active slot, if there is one.
+        """The lane, 0 or 1, that is the only one to run in every active slot; None: both run.
 
-        It asks what the numbers are, so it is for a CPU only.
+        It reads values back to the host, so it is for a CPU only.
         """
         first, second = self._running(active)[1].any(0).tolist()
         return None if first and second else int(second)
 
     def pick(self, rows: Tensor) -> Tensor:
-        """Each slot's speaking row: [2 * slots, ...] -> [slots, ...]."""
+        """Each slot's current row: [2 * slots, ...] -> [slots, ...]."""
         slots = len(rows) // 2
         pair = rows.view(slots, 2, *rows.shape[1:])
-        return torch.where(_over(self.speaking(slots) % 2 == 0, pair[:, 0]), pair[:, 0], pair[:, 1])
+        return torch.where(_over(self.current(slots) % 2 == 0, pair[:, 0]), pair[:, 0], pair[:, 1])
 
     def fade(self, sound: Tensor) -> Tensor:
-        """As `pick`, for sound; in a lane's last frame it fades over to the next."""
+        """As `pick`, for sound; in the last frame of a lane it cross-fades to the next lane."""
         slots = len(sound) // 2
         pair = sound.view(slots, 2, sound.shape[1])
-        lane = self.speaking(slots)
+        lane = self.current(slots)
         change = (lane + 1) * self.period + self.warm
         leaving = (self.given[:slots] == change - 1) & (lane < self.last_lane[:slots])
         leaving &= self.warm > 0
         ramp = torch.linspace(0, 1, sound.shape[1], dtype=sound.dtype, device=sound.device)
-        share = leaving[:, None] * ramp  # of the lane that does not speak yet
+        share = leaving[:, None] * ramp  # of the other lane
         share = torch.where((lane % 2 == 0)[:, None], share, 1 - share)
         return torch.lerp(pair[:, 0], pair[:, 1], share)
 
     def finish(self, active: Tensor) -> None:
-        """One frame more was given out in active slots."""
+        """Count the frame that active slots gave out."""
         self.given[: len(active)].add_(active)
 
     def end(self, mask: Tensor, frames: Tensor) -> None:
-        """The slots of `mask` have `frames` (int64 [slots]) frames left; what fits stays put."""
-        lane = self.speaking(len(mask))
+        """Note that slots of `mask` have `frames` (int64 [slots]) left, all in their lane."""
+        lane = self.current(len(mask))
         torch.where(mask, lane, self.last_lane, out=self.last_lane)
         torch.where(mask, self.given + frames, self.ends, out=self.ends)
 
     def move(self, source: int, target: int) -> None:
-        """Put one slot's count into another."""
+        """Copy one slot's counts into another slot."""
         for tensor in (self.given, self.ends, self.last_lane):
             tensor[target].copy_(tensor[source])
 
     def reset(self, mask: Tensor) -> None:
-        """Fresh streams in the slots of `mask`."""
+        """Set the slots of `mask` to the start of a stream."""
         self.given.masked_fill_(mask, 0)
         self.ends.masked_fill_(mask, OPEN)
         self.last_lane.masked_fill_(mask, OPEN)
 
 
 def _over(mask: Tensor, x: Tensor) -> Tensor:
-    """[slots] shaped to broadcast over [slots, ...]."""
+    """`mask`, [slots], in a shape that broadcasts over [slots, ...]."""
     return mask.view(-1, *[1] * (x.ndim - 1))

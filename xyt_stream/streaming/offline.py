@@ -1,4 +1,4 @@
-"""Whole clips through a network, in constant memory: one way for each kind of model and half.
+"""Codes and decodes whole clips in constant memory, one way for each kind of model and half.
 
 - A bidirectional model codes and decodes overlapping 30 s windows, as published.
 - A causal model codes chunks of 20 s, each with the past that its first frame depends on.

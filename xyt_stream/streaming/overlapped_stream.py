@@ -1,4 +1,4 @@
-"""The timeline of a bidirectional network's live streams: windows of positions that overlap."""
+"""The timeline of live streams of a bidirectional network, in overlapping windows."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from xyt_stream.streaming.stream import Stream, View
 class OverlappedStream(Stream):
     """One step after another of `slots` streams, each in one window of positions or in two.
 
-    Rows are lanes, 2 * slot and 2 * slot + 1. What convolutions and overlap-adds remember is theirs
-    alone; keys and values of a slot's lanes lie in one ring, each lane's after those of the lane
-    before. When a lane comes round to where another began, that other one is over: so a ring holds
-    four thirds of a window where two rings would hold two.
+    Rows are lanes, 2 * slot and 2 * slot + 1. Each lane has its own convolution and overlap-add
+    state; the keys and values of a slot's lanes lie in one ring, each lane's after those of the one
+    before. When a lane reaches the place where another began, that other one is over: so a ring
+    holds four thirds of a window where two rings would hold two.
 
     Args:
-        lanes: of the same slots.
+        lanes: the lanes of the same slots.
     """
 
     def __init__(
         self, config: ModelConfig, modules: list[nn.Module], lanes: Lanes, device: torch.device
     ) -> None:
         frames = 1 + lanes.lookahead
-        # Behind the ring lies what lanes write that do not run: shapes must not change.
+        # Lanes that do not run write behind the ring: shapes must not change.
         super().__init__(
             config,
             modules,
@@ -88,9 +88,9 @@ class _LaneView(View):
 
     Attributes:
         positions: in the row's window, int64 [rows, length].
-        ring: where their keys and values go, int64 [rows, length].
-        inside: which of them lie before their stream's end, bool [rows, length].
-        mask: which ring entries they see, bool [slots, 1, 1 or lanes * length, capacity].
+        ring: the ring entries of their keys and values, int64 [rows, length].
+        inside: whether they lie before their stream's end, bool [rows, length].
+        mask: the ring entries that they attend to, bool [slots, 1, 1 or lanes * length, capacity].
     """
 
     def __init__(self, stream: OverlappedStream, length: int) -> None:

@@ -1,4 +1,4 @@
-"""What live streams remember."""
+"""The state of live streams, in preallocated tensors."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ OPEN = 1 << 40  # the end, in frames, of a stream whose end is not known
 
 @dataclass(frozen=True)
 class State:
-    """All that `slots` streams remember: preallocated, never growing, each tensor slot first.
+    """The state of `slots` streams: preallocated, never growing, each tensor with slots first.
 
     Streams of several lanes have a row for each, slot * lanes + lane, and one ring for a slot.
 
     Args:
         frames: frames each slot has given out since its reset, int64 [slots].
         ends: frames after which a slot's stream is over, int64 [slots]; OPEN while it goes on.
-        loudest: greatest log mel each slot has heard, float32 [slots].
-        tails: for each convolution, [slots, left, channels].
+        loudest: maximum log mel of each slot's stream, float32 [slots].
+        tails: left context of each convolution, [slots, left, channels].
         keys, values: for each attention a ring, [slots, heads, capacity, head_dim].
-        carries: for each overlap-add what later windows add to, [slots, n_fft - hop].
+        carries: for each overlap-add the sum that later windows add to, [slots, n_fft - hop].
     """
 
     frames: Tensor
@@ -37,11 +37,11 @@ class State:
     lanes: int = 1
 
     def first(self, rows: int) -> State:
-        """The state of the first `rows` rows: views, so that writing there writes here."""
+        """The state of the first `rows` rows, as views of this one."""
         return self._views(slice(rows), slice(rows // self.lanes), self.lanes)
 
     def lane(self, lane: int) -> State:
-        """The state of one lane of every slot: views."""
+        """The state of one lane of every slot, as views of this one."""
         return self._views(slice(lane, None, self.lanes), slice(None), 1)
 
     def _views(self, rows: slice, slots: slice, lanes: int) -> State:
@@ -60,7 +60,7 @@ class State:
         )
 
     def gather(self, slots: Tensor) -> State:
-        """A copy of what some slots (int64 [rows]) remember; of keys and values these very ones."""
+        """A copy of the state of some slots (int64 [rows]), but with the keys and values shared."""
 
         def chosen(group: dict[nn.Module, Tensor]) -> dict[nn.Module, Tensor]:
             return {layer: tensor.index_select(0, slots) for layer, tensor in group.items()}
@@ -76,17 +76,17 @@ class State:
         )
 
     def scatter(self, slots: Tensor, rows: State) -> None:
-        """Undo `gather`: what the rows remember goes back into their slots."""
+        """Undo `gather`: copy the state of `rows` back into their slots."""
         for tensor, changed in zip(self._light(), rows._light(), strict=True):
             tensor.index_copy_(0, slots, changed)
 
     def _light(self) -> list[Tensor]:
-        """Every tensor but keys and values, of which a step changes a small part."""
+        """Every tensor but keys and values, of which a step changes only a small part."""
         layers = (*self.tails.values(), *self.carries.values())
         return [self.frames, self.ends, self.loudest, *layers]
 
     def move(self, source: int, target: int) -> None:
-        """Put what one slot remembers into another."""
+        """Copy the state of one slot into another."""
         slots = len(self.frames) // self.lanes
         for tensor in self.tensors():
             by_slot = tensor.view(slots, len(tensor) // slots, *tensor.shape[1:])
@@ -99,9 +99,9 @@ class State:
         return [self.frames, self.ends, self.loudest, *layers]
 
     def reset(self, mask: Tensor) -> None:
-        """Forget what the rows of `mask` (bool [rows]) heard.
+        """Set the rows of `mask` (bool [rows]) to the start of a stream.
 
-        Keys and values may stay: until they are written again no mask shows them.
+        Keys and values stay: no attention mask shows them until they are written again.
         """
         self.frames.masked_fill_(mask, 0)
         self.ends.masked_fill_(mask, OPEN)
@@ -114,7 +114,7 @@ class State:
 def init_state(
     modules: list[nn.Module], slots: int, capacity: int, device: torch.device, lanes: int = 1
 ) -> State:
-    """A state for everything below `modules` that remembers.
+    """The state of every layer below `modules` that needs one, for fresh streams.
 
     Args:
         slots: rows, as many as there are lanes.
@@ -155,5 +155,5 @@ def init_state(
 
 
 def _dtype(layer: nn.Module) -> torch.dtype:
-    """What a layer computes in."""
+    """The dtype that a layer computes in."""
     return next((p.dtype for p in layer.parameters()), torch.float32)

@@ -1,4 +1,4 @@
-"""The timeline of live streams: it answers a layer out of cached state."""
+"""The timeline of live streams, with cached state."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ class Stream:
     provisional, computed again next step with more of the future known. For a causal network the
     two are equal.
 
-    An inactive slot computes along with the others, for shapes must not change, but what it
-    remembers stays: tails and carries are kept by a mask, and the ring entries it writes are those
-    its next step writes again, outside every window until then. Provisional keys and values are
+    An inactive slot computes along with the others, because shapes must not change, but its state
+    stays: a mask keeps tails and carries, and the ring entries it writes are those that its next
+    step writes again, outside every attention mask until then. Provisional keys and values are
     overwritten in the same way.
 
-    A step may run the first slots only, as many as `begin` is told of: they are worked on in place.
-    Or it may run any slots: what those remember is copied into the rows of the step and back, which
-    is worth while when few of many are active.
+    A step may run the first slots only, as many as `begin` is given, in place. Or it may run any
+    slots: their state is copied into the rows of the step and back, which is quicker when few of
+    many are active.
 
     Args:
         config: of the network.
         modules: the parts of the network that will be run.
         slots: streams side by side.
         frames: code frames in the longest step.
-        capacity: frames that a ring holds, if not the context and a step; and rows that share one.
+        capacity: frames that a ring holds; None: the context and a step.
+        lanes: rows that share a ring.
     """
 
     def __init__(
@@ -54,18 +55,20 @@ class Stream:
         self.all = init_state(modules, slots, self.capacity, device, lanes)
         self.state = self.all
         self.active = torch.ones(slots, dtype=torch.bool, device=device)
-        self._everybody = torch.arange(slots, device=device)
-        self._rows = self._everybody  # which slots the rows of this step are
-        self._picks = False  # whether they may be any, and not only the first ones
+        self._every_slot = torch.arange(slots, device=device)
+        self._rows = self._every_slot  # the slots of this step's rows
+        self._picks = False  # whether they are chosen ones, not the first
         self._states: dict[int, State] = {slots: self.all}
         self._views: dict[int, View] = {}
         self._envelopes: dict[tuple[nn.Module, int], Tensor] = {}
 
     def begin(self, active: Tensor, frames: int, given: int, chosen: Tensor | None = None) -> None:
-        """Start a step of the first len(active) slots, for those that are True.
+        """Start a step of the first len(active) slots; those that are False stay as they are.
 
         Args:
-            chosen: int64 [rows]: instead of the first slots these, each at most once.
+            frames: code frames that the step sees.
+            given: of these, the frames that it gives out.
+            chosen: int64 [rows]: these slots instead of the first ones, each at most once.
         """
         self._picks = chosen is not None
         if chosen is None:
@@ -73,7 +76,7 @@ class Stream:
             if count not in self._states:
                 self._states[count] = self.all.first(count)
             self.state = self._states[count]
-            self._rows = self._everybody[:count]
+            self._rows = self._every_slot[:count]
         else:
             self.state = self.all.gather(chosen)
             self._rows = chosen
@@ -102,8 +105,8 @@ class Stream:
         return F.pad(out, (0, 0, 0, layer.pad)) if layer.pad else out
 
     def view(self, length: int) -> View:
-        """Where this step stands at a rate of length / frames positions a frame."""
-        length = int(length)  # in a trace it is a tensor, which no dictionary finds again
+        """Positions, ring and mask of this step at a rate of length / frames positions a frame."""
+        length = int(length)  # in a trace it is a tensor, which is no key of a dictionary
         if length not in self._views:
             self._views[length] = View(self, length)
         return self._views[length]
@@ -129,9 +132,9 @@ class Stream:
         return x if self.causal else x * self.view(x.shape[1]).inside[:, :, None]
 
     def loudest(self, mel: Tensor) -> Tensor:
-        heard = torch.maximum(self.state.loudest, mel.amax(dim=(1, 2)))
-        torch.where(self.active, heard, self.state.loudest, out=self.state.loudest)
-        return heard[:, None, None]
+        loudest = torch.maximum(self.state.loudest, mel.amax(dim=(1, 2)))
+        torch.where(self.active, loudest, self.state.loudest, out=self.state.loudest)
+        return loudest[:, None, None]
 
     def overlap_add(self, layer: Overlapping, windows: Tensor) -> Tensor:
         carry = self.state.carries[layer]
@@ -148,7 +151,7 @@ class Stream:
         return total[:, :ready] / self._envelopes[layer, count][(self.state.frames > 0).long()]
 
     def rest(self, layer: Overlapping) -> Tensor:
-        """What the overlap-add still holds when a stream ends: [slots, (n_fft - hop) / 2]."""
+        """The samples left in the overlap-add when streams end: [slots, (n_fft - hop) / 2]."""
         cut = (layer.n_fft - layer.hop) // 2
         windows = layer.n_fft // layer.hop
         left = envelope(layer, windows)[-(layer.n_fft - layer.hop) :][:cut]
@@ -160,9 +163,9 @@ class View:
 
     Attributes:
         positions: int64 [slots, length].
-        ring: where their keys and values go, int64 [slots, length].
-        inside: which of them lie before their stream's end, bool [slots, length].
-        mask: which ring entries they see, bool [slots, 1, 1 or length, capacity].
+        ring: the ring entries of their keys and values, int64 [slots, length].
+        inside: whether they lie before their stream's end, bool [slots, length].
+        mask: the ring entries that they attend to, bool [slots, 1, 1 or length, capacity].
     """
 
     def __init__(self, stream: Stream, length: int) -> None:

@@ -1,4 +1,4 @@
-"""What a model is, in figures: sizes, rates, and what each lookahead costs. No weights needed."""
+"""Summarises a model from its config: sizes, rates, and delay and memory at each lookahead."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Live:
 
 @dataclass(frozen=True)
 class Summary:
-    """Of one model.
+    """The figures of one model.
 
     Args:
         parts: parameters of each, the codebooks' entries among them.
@@ -49,7 +49,7 @@ class Summary:
 
     parts: dict[str, int]
     causal: bool
-    context_seconds: float  # what attention reaches over
+    context_seconds: float  # over which attention reaches
     input_rate: int  # Hz
     output_rate: int
     frame_ms: float
@@ -68,7 +68,7 @@ class Summary:
 
 
 def default_lookaheads(config: ModelConfig) -> list[int]:
-    """Those worth a look: 0 for a causal model, LOOKAHEADS that fit the window for another."""
+    """0 for a causal model; for another those LOOKAHEADS that its window has frames for."""
     return [n for n in LOOKAHEADS if n == 0 or (not config.causal and n < config.context)]
 
 
@@ -119,8 +119,8 @@ def _parts(network: Tokenizer) -> dict[str, list[nn.Module]]:
 
 def _parameters(modules: list[nn.Module]) -> int:
     # Codebooks are no parameters to torch, but they are learned.
-    books = [module.codebooks for module in modules if isinstance(module, ResidualQuantizer)]
-    return sum(p.numel() for p in [*books, *(p for m in modules for p in m.parameters())])
+    codebooks = [module.codebooks for module in modules if isinstance(module, ResidualQuantizer)]
+    return sum(p.numel() for p in [*codebooks, *(p for m in modules for p in m.parameters())])
 
 
 def _live(network: Tokenizer, lookahead: int) -> Live:

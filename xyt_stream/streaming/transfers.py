@@ -1,4 +1,4 @@
-"""Rows to the device and results back, beside the computing and without waiting."""
+"""Copies rows to the device and results back, while the device computes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class Arrival:
     event: torch.cuda.Event | None
 
     def wait(self) -> Tensor:
-        """The rows, once they are here."""
+        """Wait for the copy; returns its rows, in the staging buffer."""
         if self.event is not None:
             self.event.synchronize()
         return self.rows
 
 
 class Transfers:
-    """Transfers on a stream of their own, so that the next step's rows travel while this one runs.
+    """Copies on a CUDA stream of its own, so that the next step's rows travel while this one runs.
 
-    On a CPU there is nothing to copy, and all of it is at once.
+    On a CPU `up` copies nothing, and `down` copies at once. One thread uses it: the one that steps.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -35,14 +35,14 @@ class Transfers:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def staging(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """A buffer on the host that the device can read and write by itself."""
+        """A buffer on the host, page-locked so that the device reads and writes it by itself."""
         return torch.zeros(*shape, dtype=dtype, pin_memory=self._stream is not None)
 
     def up(self, rows: Tensor) -> Tensor:
-        """To the device, before what is computed from now on; leave `rows` alone until then.
+        """Copy to the device; later work there waits for it.
 
         Args:
-            rows: in a staging buffer.
+            rows: in a staging buffer; do not change them until that work has begun.
         """
         if self._stream is None:
             return rows
@@ -54,7 +54,12 @@ class Transfers:
         return arrived
 
     def down(self, rows: Tensor, staging: Tensor) -> Arrival:
-        """Back to the host, once it is computed."""
+        """Copy back to the host, once `rows` are computed.
+
+        Args:
+            rows: on the device.
+            staging: the buffer that receives them, of the same shape.
+        """
         if self._stream is None:
             staging.copy_(rows)
             return Arrival(staging, None)

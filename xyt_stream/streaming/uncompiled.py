@@ -1,4 +1,4 @@
-"""Public methods as `torch.compile` and `torch.inference_mode` of a caller must find them."""
+"""Keeps public methods out of a caller's `torch.compile`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def uncompiled(method: Callable[P, R]) -> Callable[P, R]:
-    """Keep `torch.compile` of code that calls `method` out of it: it has its own compiled steps.
+    """Wrap a method so that `torch.compile` of its callers runs it as it is.
 
     Prepacked weights are opaque to torch's compiler. `torch.compiler.disable` alone would load that
     compiler, which takes seconds, into every program.
