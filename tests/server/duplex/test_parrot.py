@@ -16,6 +16,7 @@ from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Clear
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
+from xyt_stream.server.duplex.models import load
 from xyt_stream.server.duplex.parrot import Parrot
 
 FRAME = 1280
@@ -42,6 +43,11 @@ def is_said_again(said, heard, codes):
         if (codes[:, start : start + length] == reply).all()
     ]
     return length >= heard and bool(starts)
+
+
+def test_the_older_path_still_names_the_parrot():
+    assert load("xyt_stream.server.parrot:Parrot") is Parrot
+    assert load("xyt_stream.server.duplex.parrot:Parrot") is Parrot
 
 
 async def test_the_parrot_repeats_a_turn(codec, clip, pause, direct):
