@@ -1,4 +1,4 @@
-"""What tests of whole programs ask of their processes."""
+"""Waits for processes and reads what they print."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def finish(process, status=0):
 
 
 def one_line(process):
-    """What a program that failed has told its user."""
+    """The one line that a failed program prints."""
     _, err = finish(process, 1)
     lines = err.strip().splitlines()
     assert len(lines) == 1, err

@@ -1,4 +1,4 @@
-"""The programs while their server is killed and started again."""
+"""The commands while their server is killed and started again."""
 
 from __future__ import annotations
 
@@ -19,70 +19,47 @@ ANEW = "The server was restarted or dropped the session: a new session begins."
 
 
 def told(err):
-    """What the user was told of the connection."""
+    """The lines about the connection."""
     return [line.strip() for line in err.splitlines() if line.strip() in (LOST, ANEW)]
 
 
-def serve(launch, clip, tmp_path):
-    """A server, its address, and where its sound is written that is said to it in long.wav."""
-    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
-    server = launch("server.py", "--port", 0, "--max-load", 0)
-    return server, server.stdout.readline().split()[-1], tmp_path / "out.wav"
-
-
-def loopback(launch, url, tmp_path, wait):
-    """A client that has begun to hear itself."""
-    out = tmp_path / "out.wav"
-    client = launch(
+def loopback(launch, url, tmp_path, out):
+    return launch(
         "client/loopback.py", *("--url", url, "--input", tmp_path / "long.wav", "--output", out)
     )
-    wait(lambda: size(out) > 32_000, client)
-    return client
 
 
-def start_again(launch, server, url):
-    """A server's successor on the same port, after it was killed."""
+def test_commands_survive_a_server_restart(launch, clip, tmp_path, wait):
+    """The files keep what came before, and what the new session sends is written behind it.
+
+    Meanwhile, Ctrl-C ends a command at once, long before it would give the server up.
+    """
+    soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
+    server = launch("server.py", "--port", 0, "--max-load", 0)
+    url = server.stdout.readline().split()[-1]
+    outs = [tmp_path / f"{name}.wav" for name in ("loopback", "play", "impatient")]
+    play = launch("client/playback.py", "--url", url, "--output", outs[1])
+    wait(outs[1].exists, play)
+    mic = launch("client/mic.py", "--url", url, "--input", tmp_path / "long.wav")
+    client = loopback(launch, url, tmp_path, outs[0])
+    impatient = loopback(launch, url, tmp_path, outs[2])
+    wait(lambda: all(size(out) > 32_000 for out in outs), client)
+
     server.kill()
     server.communicate()
+    impatient.stderr.readline()  # it says that the connection was lost
+    impatient.send_signal(signal.SIGINT)
+    _, err = finish(impatient, 130)
+    assert "Traceback" not in err
+
     again = launch("server.py", "--port", url.rpartition(":")[2], "--max-load", 0)
     assert again.stdout.readline().split()[-1] == url
-
-
-def test_loopback_survives_a_server_restart(launch, clip, tmp_path, wait):
-    """What came before is kept; what the new session says is written behind it."""
-    server, url, out = serve(launch, clip, tmp_path)
-    client = loopback(launch, url, tmp_path, wait)
-    start_again(launch, server, url)
-    before = size(out)
-    wait(lambda: size(out) > before + 32_000, client)
-    client.send_signal(signal.SIGINT)
-    text, err = finish(client)
-    assert told(err) == [LOST, ANEW]
-    assert "latency" in text
-    assert soundfile.info(out).frames >= (before + 32_000) // 2 - 22
-
-
-def test_room_survives_a_server_restart(launch, clip, tmp_path, wait):
-    server, url, out = serve(launch, clip, tmp_path)
-    speaker = launch("client/playback.py", "--url", url, "--output", out)
-    wait(out.exists, speaker)
-    mic = launch("client/mic.py", "--url", url, "--input", tmp_path / "long.wav")
-    wait(lambda: size(out) > 32_000, mic)
-    start_again(launch, server, url)
-    before = size(out)
-    wait(lambda: size(out) > before + 32_000, mic)
-    mic.send_signal(signal.SIGINT)
-    for process in (mic, speaker):
-        _, err = finish(process)
+    before = [size(out) for out in outs]
+    wait(lambda: all(size(out) > old + 32_000 for out, old in zip(outs[:2], before, strict=False)))
+    for process in (mic, client):
+        process.send_signal(signal.SIGINT)
+    for process in (mic, client, play):
+        text, err = finish(process)
         assert told(err) == [LOST, ANEW]
-
-
-def test_ctrl_c_ends_without_a_reachable_server(launch, clip, tmp_path, wait):
-    """Long before it would give the server up."""
-    server, url, _ = serve(launch, clip, tmp_path)
-    client = loopback(launch, url, tmp_path, wait)
-    server.kill()
-    client.stderr.readline()  # it says that the connection was lost
-    client.send_signal(signal.SIGINT)
-    _, err = finish(client, 130)
-    assert "Traceback" not in err
+        assert ("latency" in text) == (process is client)
+    assert soundfile.info(outs[0]).frames >= (before[0] + 32_000) // 2 - 22
