@@ -18,7 +18,8 @@ from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ServerMachine
 from xyt_stream.protocol.messages import Hello
-from xyt_stream.protocol.realtime.server_events import error_event
+from xyt_stream.protocol.realtime.error_events import error_event
+from xyt_stream.server.realtime.handshake import check_handshake
 from xyt_stream.server.realtime.session import RealtimeSession
 from xyt_stream.server.service import CLOSE_TIMEOUT, Service
 from xyt_stream.server.sessions.resources import AnySession
@@ -94,6 +95,7 @@ async def _open_realtime(service: Service, socket: ServerConnection) -> Realtime
     service.gate.admit(address)
     token = _offered_token(headers.get_all("Sec-WebSocket-Protocol"))
     service.access.check(_REALTIME_ROLE, token, headers)
+    check_handshake(socket.request.path, headers)
     if service.runner is None:
         raise protocol_error("not_allowed", "This server has no model to talk with: see --duplex.")
     detector = await asyncio.to_thread(service.detectors.take)

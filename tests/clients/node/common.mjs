@@ -8,7 +8,7 @@ export const SPEECH = readFileSync(process.env.XYT_SPEECH);
 export const PAUSE = Buffer.alloc(2 * 0.3 * RATE);
 export const SILENCE = Buffer.alloc(2 * RATE);
 const CHUNK = (2 * RATE) / 50; // bytes of 20 ms
-const SPEED = 2; // times real time that microphones run at here
+const SPEED = 1; // times real time that microphones run at here
 const PATIENCE = 1000 * (process.env.XYT_PATIENCE ?? 60); // ms until a reply must have come
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -18,7 +18,7 @@ SPEECH = Path(os.environ["XYT_SPEECH"]).read_bytes()
 PAUSE = bytes(2 * int(0.3 * RATE))  # in the middle of an utterance
 SILENCE = bytes(2 * RATE)  # a second, which ends a turn
 CHUNK = 2 * RATE // 50  # bytes of 20 ms
-SPEED = 2.0  # times real time that microphones run at here
+SPEED = 1.0  # times real time that microphones run at here
 PATIENCE = float(os.environ.get("XYT_PATIENCE", 60))  # seconds until a reply must have come
 
 

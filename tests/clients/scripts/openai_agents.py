@@ -49,8 +49,10 @@ async def talk(session: RealtimeSession, report: Report, step: str) -> None:
 
     listening = asyncio.create_task(listen())
 
-    async def reply(before: int) -> None:
-        await until(lambda: came["response.done"] > before, "response.done")
+    async def quiet(least: float) -> None:
+        """Waits until so much was heard, and all responses are over."""
+        await until(lambda: report.seconds > least, f"{least} s of a reply")
+        await until(lambda: came["response.created"] == came["response.done"], "response.done")
         assert not listening.done(), listening.exception()
 
     if step == "voice":
@@ -61,33 +63,32 @@ async def talk(session: RealtimeSession, report: Report, step: str) -> None:
         for turn in ("first turn", "second turn"):
             report.begin(turn)
             await say(SPEECH, SILENCE)
-            await until(lambda: report.seconds > 1.5, "a reply")
+            await quiet(1.5)
             await say(SILENCE)
         report.begin("interruption")
         await say(SPEECH, SILENCE)
         await until(lambda: report.seconds > 0.2, "a reply to interrupt")
         interrupted = came["audio_interrupted"]
-        await say(SPEECH, SILENCE[:9600])
+        await say(SPEECH)
         await until(lambda: came["audio_interrupted"] > interrupted, "audio_interrupted")
         report.begin("interruption")
         await say(SILENCE)
-        await until(lambda: report.seconds > 1.5, "a reply")
+        await quiet(1.5)
         report.begin("truncation")
+        truncated = came["conversation.item.truncated"]
         await say(SPEECH, SILENCE)
         await until(lambda: report.seconds > 0.2, "a reply to interrupt")
         await session.interrupt()
-        await say(SILENCE)
-        await until(lambda: came["conversation.item.truncated"] > 1, "truncated")
+        await until(lambda: came["conversation.item.truncated"] > truncated, "truncated")
     else:
         for _ in range(2):
             report.begin(step)
-            done = came["response.done"]
             await say(SPEECH, PAUSE, SPEECH)
             await session.send_audio(b"", commit=True)
             await session.model.send_event(
                 RealtimeModelSendRawMessage(message={"type": "response.create"})
             )
-            await reply(done)
+            await quiet(3.5)
     listening.cancel()
 
 

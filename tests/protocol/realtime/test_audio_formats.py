@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 
 import numpy as np
@@ -8,7 +9,12 @@ import soundfile
 
 from xyt_stream.audio import resample, scaled_length, to_float32
 from xyt_stream.errors import EventError
-from xyt_stream.protocol.realtime.audio_formats import AudioDecoder, AudioEncoder
+from xyt_stream.protocol.realtime.audio_formats import (
+    AudioDecoder,
+    AudioEncoder,
+    decode_base64,
+    seconds_of,
+)
 from xyt_stream.protocol.realtime.settings import AlawFormat, PcmFormat, UlawFormat
 
 
@@ -39,8 +45,29 @@ def test_flush_begins_a_new_recording():
 
 def test_half_a_sample_is_refused():
     with pytest.raises(EventError, match="Half a 16-bit sample"):
-        AudioDecoder(PcmFormat(), 16_000).decode(b"abc")
-    assert len(AudioDecoder(UlawFormat(), 8_000).decode(b"abc")) == 3
+        AudioDecoder(PcmFormat(), 16_000).check(b"abc")
+    decoder = AudioDecoder(UlawFormat(), 8_000)
+    decoder.check(b"abc")
+    assert len(decoder.decode(b"abc")) == 3
+
+
+@pytest.mark.parametrize("data", [b"", b"a", b"ab", b"abc", b"abcd", bytes(range(256))])
+def test_base64_needs_no_padding(data):
+    text = base64.b64encode(data).decode()
+    assert decode_base64(text, "audio") == decode_base64(text.rstrip("="), "audio") == data
+
+
+@pytest.mark.parametrize("text", ["?", "A", "AAAAA", "AA=A", "\u00e9", "AA A"])
+def test_what_is_no_base64_is_refused_with_its_field(text):
+    with pytest.raises(EventError) as caught:
+        decode_base64(text, "audio")
+    assert (caught.value.code, caught.value.param) == ("invalid_value", "audio")
+
+
+def test_length_is_known_before_decoding():
+    for form, size in ((PcmFormat(), 48_000), (UlawFormat(), 8_000)):
+        text = base64.b64encode(bytes(2 * size)).decode()
+        assert seconds_of(text, form) == pytest.approx(2, abs=1e-3)
 
 
 @pytest.mark.parametrize(("form", "law"), [(UlawFormat(), "ULAW"), (AlawFormat(), "ALAW")])

@@ -14,7 +14,9 @@ from pydantic import TypeAdapter
 from xyt_stream.errors import EventError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.realtime.client_events import parse_event
-from xyt_stream.protocol.realtime.server_events import ServerEvents, error_event
+from xyt_stream.protocol.realtime.error_events import error_event
+from xyt_stream.protocol.realtime.items import new_item
+from xyt_stream.protocol.realtime.server_events import ServerEvents
 
 SERVER_EVENT = TypeAdapter(RealtimeServerEvent)
 FRAME = np.full(1280, 0.1, np.float32)
@@ -38,7 +40,7 @@ class Recorded(ServerEvents):
     """Keeps what it sends, every event proved to be one of the SDK's."""
 
     def __init__(self):
-        self.sent, self.cancelled, self.played = [], [], 0
+        self.sent, self.cancelled, self.played, self.frame = [], [], 0, 0
         super().__init__(
             model="Parrot",
             rate=16_000,
@@ -49,7 +51,24 @@ class Recorded(ServerEvents):
 
     def on_speech(self, samples):
         self.played += 1
-        super().on_speech(samples)
+        self._next(True, samples)
+
+    def on_silence(self, samples):
+        self._next(False, samples)
+
+    def _next(self, speaks, samples):
+        self.responses.on_output(self.frame, speaks, samples)
+        self.frame += 1
+
+    def hears(self, frames, *, speech=False):
+        """The model gets frames of the user's; it answers each at once."""
+        for index in range(self.frame, self.frame + frames):
+            self.responses.heard_frame(index, speech)
+
+    def _create_item(self, event):
+        new = new_item(event.item)
+        self.check_new_item(new.id, event.previous_item_id)
+        self.add_item(new, event.previous_item_id)
 
     def _keep(self, text):
         event = json.loads(text)
@@ -72,7 +91,10 @@ class Recorded(ServerEvents):
         {
             "session.update": self.update,
             "response.create": self.create,
-            "response.cancel": self.cancel,
+            "response.cancel": lambda event: self.responses.cancel(event.response_id),
+            "conversation.item.create": self._create_item,
+            "conversation.item.retrieve": lambda event: self.retrieve(event.item_id),
+            "conversation.item.delete": lambda event: self.delete(event.item_id),
             "conversation.item.truncate": self.truncate,
         }[kind](event)
 
@@ -128,7 +150,7 @@ def test_turn_and_response_send_every_event_in_order(dialogue):
     assert {event.get("item_id") for event in (started, stopped, committed)} == {user}
     assert added["item"] == done["item"]
     assert added["item"]["id"] == user
-    assert added["item"]["content"] == [{"type": "input_audio", "transcript": None}]
+    assert added["item"]["content"] == [{"type": "input_audio"}]
     assert events[7]["previous_item_id"] == user  # the model's item comes after the user's
     final = events[-1]["response"]
     assert final["status"] == "completed"
@@ -154,8 +176,11 @@ def test_user_speech_cancels_the_response(dialogue):
     dialogue.take()
     dialogue.speech_started(0)
     events = dialogue.take()
-    assert events[0]["type"] == "input_audio_buffer.speech_started"
-    assert [event["type"] for event in events][-5:] == REPLY_ENDS
+    # Clients have stopped the sound by then: not even the resampler's rest may follow.
+    assert [event["type"] for event in events] == [
+        "input_audio_buffer.speech_started",
+        *REPLY_ENDS,
+    ]
     response = events[-1]["response"]
     assert response["status"] == "cancelled"
     assert response["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
@@ -196,9 +221,14 @@ def test_client_cancels_the_response(dialogue):
     response = dialogue.take()[0]["response"]["id"]
     with pytest.raises(EventError):
         dialogue.does("response.cancel", response_id="resp_other")
+    dialogue.take()
     dialogue.does("response.cancel", response_id=response)
-    done = dialogue.take()[-1]["response"]
+    events = dialogue.take()
+    assert [event["type"] for event in events] == REPLY_ENDS
+    done = events[-1]["response"]
     assert (done["status"], done["status_details"]["reason"]) == ("cancelled", "client_cancelled")
+    with pytest.raises(EventError, match=r"^Cancellation failed: no active response found"):
+        dialogue.does("response.cancel", response_id=response)
 
 
 @pytest.mark.parametrize("turns", [None, {"type": "server_vad", "create_response": False}])
@@ -213,46 +243,249 @@ def test_no_response_unless_created_without_live_turns(dialogue, turns):
     with pytest.raises(EventError) as caught:
         dialogue.does("response.create")
     assert caught.value.code == "conversation_already_has_active_response"
-    dialogue.on_speech(FRAME)
+    assert created["response"]["id"] in str(caught.value)
+    dialogue.responses.heard_all(dialogue.frame)
     assert dialogue.types()[:3] == REPLY_BEGINS[1:]
+
+
+def answer(dialogue):
+    """Ends the response with silence; how many frames of speech and of pauses it holds."""
+    while dialogue.response is not None:
+        dialogue.on_silence(SILENCE)
+    events = dialogue.take()
+    assert [event["type"] for event in events].count("response.done") == 1
+    audio = b"".join(base64.b64decode(event.get("delta", "")) for event in events)
+    return len(audio) / (2 * 1280 * 24 / 16)
+
+
+def test_answer_follows_the_whole_input(dialogue):
+    dialogue.turns(None)
+    dialogue.hears(10, speech=True)
+    dialogue.on_silence(SILENCE)
+    for _ in range(3):
+        dialogue.on_speech(FRAME)  # in a pause of the user's
+    dialogue.hears(5, speech=True)
+    for _ in range(5):
+        dialogue.on_silence(SILENCE)
+    dialogue.does("response.create")
+    dialogue.responses.heard_all(dialogue.frame)
+    for _ in range(6):
+        dialogue.on_silence(SILENCE)
+    for _ in range(4):
+        dialogue.on_speech(FRAME)
+    assert answer(dialogue) == 4
+
+
+def test_answer_begun_in_the_silence_after_the_last_word_is_kept(dialogue):
+    dialogue.turns(None)
+    dialogue.hears(10, speech=True)
+    for _ in range(10):
+        dialogue.on_silence(SILENCE)
+    dialogue.hears(30)
+    for _ in range(3):
+        dialogue.on_speech(FRAME)
+    assert dialogue.types() == []
+    dialogue.does("response.create")
+    dialogue.on_speech(FRAME)
+    assert dialogue.types() == ["response.created"]  # not yet: the input is not whole
+    dialogue.responses.heard_all(dialogue.frame)
+    for _ in range(2):
+        dialogue.on_speech(FRAME)
+    assert answer(dialogue) == 6
+
+
+def test_answer_that_ended_within_the_input_may_go_on(dialogue):
+    dialogue.turns(None)
+    for _ in range(3):
+        dialogue.on_speech(FRAME)
+    for _ in range(8):
+        dialogue.on_silence(SILENCE)
+    dialogue.does("response.create")
+    dialogue.responses.heard_all(dialogue.frame)
+    for _ in range(9):
+        dialogue.on_silence(SILENCE)
+    dialogue.on_speech(FRAME)
+    assert answer(dialogue) == 3 + 17 + 1
+
+
+def test_cancelled_answer_does_not_come_with_the_next_response(dialogue):
+    dialogue.turns(None)
+    dialogue.does("response.create")
+    dialogue.responses.heard_all(0)
+    dialogue.on_speech(FRAME)
+    dialogue.does("response.cancel")
+    for _ in range(3):
+        dialogue.on_speech(FRAME)  # it speaks on, whatever it is told
+    dialogue.take()
+    dialogue.on_silence(SILENCE)
+    dialogue.does("response.create")
+    dialogue.responses.heard_all(dialogue.frame)
+    dialogue.on_speech(FRAME)
+    assert answer(dialogue) == 1
+
+
+def test_usage_counts_frames(dialogue):
+    dialogue.hears(25)
+    dialogue.on_speech(FRAME)
+    dialogue.on_silence(SILENCE)
+    dialogue.on_speech(FRAME)
+    for _ in range(4):
+        dialogue.on_silence(SILENCE)
+    usage = dialogue.take()[-1]["response"]["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (25, 2, 27)
+    assert usage["input_token_details"]["audio_tokens"] == 25
+    assert usage["input_token_details"]["cached_tokens_details"]["audio_tokens"] == 0
+    assert usage["output_token_details"] == {"audio_tokens": 2, "text_tokens": 0}
+    dialogue.hears(5)
+    dialogue.does("response.create")
+    dialogue.responses.end_silent_response()
+    usage = dialogue.take()[-1]["response"]["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"]) == (5, 0)
 
 
 def test_silent_model_completes_an_empty_response(dialogue):
     dialogue.does("response.create")
-    dialogue.end_silent_response()
+    dialogue.responses.end_silent_response()
     done = dialogue.take()[-1]
     assert done["type"] == "response.done"
     assert (done["response"]["status"], done["response"]["output"]) == ("completed", [])
     dialogue.on_speech(FRAME)
     dialogue.take()
-    dialogue.end_silent_response()  # it speaks: there is nothing to give up
+    dialogue.responses.end_silent_response()  # it speaks: there is nothing to give up
     assert dialogue.types() == []
 
 
 @pytest.mark.parametrize(
-    "response",
-    [{"output_modalities": ["text"]}, {"conversation": "none"}, {"input": []}],
+    ("response", "param"),
+    [
+        ({"output_modalities": ["text"]}, "response.output_modalities"),
+        ({"conversation": "conv_other"}, "response.conversation"),
+    ],
 )
-def test_unsupported_response_options_are_refused(dialogue, response):
-    with pytest.raises(EventError):
+def test_unsupported_response_options_are_refused(dialogue, response, param):
+    with pytest.raises(EventError) as caught:
         dialogue.does("response.create", response=response)
+    assert (caught.value.code, caught.value.param) == ("invalid_value", param)
     assert dialogue.types() == []
 
 
-def test_truncation_is_checked_against_the_item(dialogue):
+def test_response_outside_the_conversation_adds_no_item(dialogue):
+    dialogue.does("response.create", response={"conversation": "none"})
+    dialogue.on_speech(FRAME)
+    for _ in range(4):
+        dialogue.on_silence(SILENCE)
+    events = dialogue.take()
+    assert not [event for event in events if event["type"].startswith("conversation.item")]
+    assert events[0]["response"]["conversation_id"] is None
+    with pytest.raises(EventError):
+        dialogue.does("conversation.item.retrieve", item_id=events[1]["item"]["id"])
+
+
+def test_response_may_have_a_format_of_its_own(dialogue):
+    audio = {"output": {"format": {"type": "audio/pcmu"}}}
+    dialogue.does("response.create", response={"audio": audio})
+    dialogue.on_speech(FRAME)
+    for _ in range(4):
+        dialogue.on_silence(SILENCE)
+    events = dialogue.take()
+    assert events[0]["response"]["audio"]["output"]["format"]["type"] == "audio/pcmu"
+    audio = b"".join(base64.b64decode(event.get("delta", "")) for event in events)
+    assert len(audio) == 640  # 80 ms at 8 kHz
+
+
+@pytest.mark.parametrize("metadata", [{"n": 1}, "word", ["a"], {"a": {}}, {"k" * 65: "v"}])
+def test_bad_metadata_is_refused_and_the_response_made(dialogue, metadata):
+    dialogue.does("response.create", event_id="mine", response={"metadata": metadata})
+    created, error = dialogue.take()
+    assert created["type"] == "response.created"
+    assert created["response"]["metadata"] is None
+    assert (error["error"]["param"], error["error"]["event_id"]) == ("response.metadata", "mine")
+
+
+def test_truncation_past_the_end_is_the_end(dialogue):
     for _ in range(5):
         dialogue.on_speech(FRAME)
     item = dialogue.take()[1]["item"]["id"]
     for _ in range(4):
         dialogue.on_silence(SILENCE)
     dialogue.take()
-    place = {"item_id": item, "content_index": 0}
-    dialogue.does("conversation.item.truncate", audio_end_ms=400, **place)
+    for asked, told in ((400, 400), (401, 400), (10**9, 400), (0, 0)):
+        dialogue.does("conversation.item.truncate", item_id=item, audio_end_ms=asked)
+        (event,) = dialogue.take()
+        assert (event["audio_end_ms"], event["content_index"]) == (told, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"item_id": "item_other"}, "item_truncate_invalid_item_id"),
+        ({"item_id": "item_text"}, "invalid_value"),
+        ({"item_id": "item_text", "content_index": 1}, "invalid_value"),
+    ],
+)
+def test_what_cannot_be_truncated_is_refused(dialogue, fields, code):
+    dialogue.does("conversation.item.create", item=text_item("assistant", id="item_text"))
+    with pytest.raises(EventError) as caught:
+        dialogue.does("conversation.item.truncate", audio_end_ms=1, **fields)
+    assert caught.value.code == code
+
+
+def text_item(role, text="Hello", **fields):
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}], **fields}
+
+
+def test_items_keep_their_ids_and_order(dialogue):
+    for number, role in enumerate(("system", "user", "assistant")):
+        dialogue.does("conversation.item.create", item=text_item(role, id=f"i{number}"))
+    dialogue.does(
+        "conversation.item.create", item=text_item("user", id="first"), previous_item_id="root"
+    )
+    dialogue.does(
+        "conversation.item.create", item=text_item("user", id="late"), previous_item_id="i0"
+    )
+    events = dialogue.take()
+    assert [event["type"] for event in events] == 5 * [
+        "conversation.item.added",
+        "conversation.item.done",
+    ]
+    placed = [(event["previous_item_id"], event["item"]["id"]) for event in events[::2]]
+    assert placed == [(None, "i0"), ("i0", "i1"), ("i1", "i2"), (None, "first"), ("i0", "late")]
+    assert [event["item"] for event in events[::2]] == [event["item"] for event in events[1::2]]
+    dialogue.on_speech(FRAME)
+    item = dialogue.take()[1]["item"]["id"]
+    dialogue.does("conversation.item.create", item=text_item("user"))
+    assert dialogue.take()[0]["previous_item_id"] == item
+
+
+def test_items_are_retrieved_and_deleted(dialogue):
+    dialogue.on_speech(FRAME)
+    item = dialogue.take()[1]["item"]["id"]
+    dialogue.does("conversation.item.retrieve", item_id=item)
+    assert dialogue.take()[0]["item"]["status"] == "in_progress"
+    dialogue.does("response.cancel")
+    dialogue.take()
+    dialogue.does("conversation.item.retrieve", item_id=item)
     (event,) = dialogue.take()
-    assert event["audio_end_ms"] == 400
-    for wrong in ({"audio_end_ms": 401}, {"audio_end_ms": 1, "item_id": "item_other"}):
-        with pytest.raises(EventError):
-            dialogue.does("conversation.item.truncate", **{**place, **wrong})
+    assert event["type"] == "conversation.item.retrieved"
+    assert event["item"]["status"] == "incomplete"
+    assert event["item"]["content"] == [{"type": "output_audio"}]
+    dialogue.does("conversation.item.delete", item_id=item)
+    (event,) = dialogue.take()
+    assert (event["type"], event["item_id"]) == ("conversation.item.deleted", item)
+    for verb, doing in (("retrieve", "retrieving"), ("delete", "deleting")):
+        with pytest.raises(EventError, match=f"Error {doing} item: the item with id") as caught:
+            dialogue.does(f"conversation.item.{verb}", item_id=item)
+        assert caught.value.code == f"item_{verb}_invalid_item_id"
+
+
+def test_no_event_says_that_a_transcript_is_null(dialogue):
+    dialogue.speech_started(0)
+    dialogue.speech_stopped(100)
+    dialogue.on_speech(FRAME)
+    for _ in range(4):
+        dialogue.on_silence(SILENCE)
+    assert "transcript" not in json.dumps(dialogue.take())
 
 
 def test_truncation_reports_the_frames_played(dialogue):

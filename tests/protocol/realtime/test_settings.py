@@ -39,13 +39,33 @@ def test_unnamed_settings_stay():
     assert settings == Settings(UlawFormat(), AlawFormat())
     turns = {"type": "server_vad", "silence_duration_ms": 200, "create_response": False}
     settings = changed({"audio": {"input": {"turn_detection": turns}}}, settings)
-    turns = {"type": "server_vad", "threshold": 0.8}
+    turns = {"threshold": 0.8, "prefix_padding_ms": None}
     settings = changed({"audio": {"input": {"turn_detection": turns}}}, settings)
     assert settings.turn_detection == ServerVad(0.8, 300, 200, False, True)
     assert not settings.live
     settings = changed({"audio": {"input": {"turn_detection": None}}}, settings)
     assert settings == Settings(UlawFormat(), AlawFormat(), None)
     assert changed({}, settings) == settings
+
+
+def test_only_null_turns_turn_detection_off():
+    def turns(turn_detection, settings):
+        update = {"audio": {"input": {"turn_detection": turn_detection}}}
+        return changed(update, settings).turn_detection
+
+    quick = Settings(turn_detection=ServerVad(silence_duration_ms=200))
+    for kept in ({}, {"type": None}, {"type": "server_vad"}, {"silence_duration_ms": None}):
+        assert turns(kept, quick) == quick.turn_detection
+    assert changed({"audio": {"input": {}}}, quick) == quick
+    assert changed({"audio": None}, quick) == quick
+    assert turns(None, quick) is None
+    assert turns({"threshold": 0.8}, Settings(turn_detection=None)) == ServerVad(0.8)
+
+
+@pytest.mark.parametrize("speed", [0.25, 1, 1.5, 9])
+def test_any_speed_is_taken_and_the_models_own_is_told(speed):
+    settings = changed({"audio": {"output": {"speed": speed}}})
+    assert settings.audio()["output"]["speed"] == 1.0
 
 
 def test_unsupported_fields_are_ignored_and_not_echoed():
@@ -73,7 +93,8 @@ def test_unsupported_fields_are_ignored_and_not_echoed():
     [
         ({"type": "transcription"}, "session.type"),
         ({"output_modalities": ["text"]}, "session.output_modalities"),
-        ({"audio": {"output": {"speed": 1.5}}}, "session.audio.output.speed"),
+        ({"audio": {"output": {"speed": "fast"}}}, "session.audio.output.speed"),
+        ({"type": ""}, "session.type"),
         ({"audio": {"input": {"format": {"type": "audio/opus"}}}}, "session.audio.input.format"),
         (
             {"audio": {"output": {"format": {"type": "audio/pcm", "rate": 16_000}}}},

@@ -70,6 +70,52 @@ async def test_foreign_pages_are_refused(talking):
             await dial(server, origin="https://evil.example", subprotocols=["realtime"])
 
 
+@pytest.mark.parametrize(
+    ("query", "options", "code", "close_code"),
+    [
+        ("intent=transcription", {}, "transcription_not_supported", 4405),
+        ("model=any&intent=transcription", {}, "transcription_not_supported", 4405),
+        ("call_id=rtc_1", {}, "call_id_not_supported", 4405),
+        (
+            "model=any",
+            {"additional_headers": {"OpenAI-Beta": "realtime=v1"}},
+            "beta_api_shape_disabled",
+            4000,
+        ),
+        (
+            "model=any",
+            {"subprotocols": ["realtime", "openai-beta.realtime-v1"]},
+            "beta_api_shape_disabled",
+            4000,
+        ),
+    ],
+)
+async def test_other_endpoints_are_refused_by_name(
+    talking, until_free, query, options, code, close_code
+):
+    async with talking(Mute) as server:
+        url = f"{server.url}/v1/realtime?{query}"
+        async with raw_connect(url, **options) as socket:
+            (event,), closed_with = await events_of(socket)
+            assert event["type"] == "error"
+            assert (event["error"]["code"], event["error"]["type"]) == (
+                code,
+                "invalid_request_error",
+            )
+            assert closed_with == close_code
+        await until_free(server)
+
+
+@pytest.mark.parametrize("query", ["", "?model=any&intent=conversation", "/?model=any"])
+async def test_conversations_come_in(talking, query):
+    async with talking(Mute) as server:
+        headers = {"OpenAI-Beta": "assistants=v2"}
+        async with raw_connect(
+            f"{server.url}/v1/realtime{query}", additional_headers=headers
+        ) as socket:
+            assert json.loads(await socket.recv())["type"] == "session.created"
+
+
 async def test_without_a_model_it_is_refused(codec):
     async with running(codec, max_sessions=2) as server, dial(server) as socket:
         (event,), code = await events_of(socket)

@@ -10,8 +10,7 @@ def test_sound_is_split_by_the_frame_it_belongs_to():
     told = []
     splitter = OutputSplitter(
         10,
-        on_speech=lambda samples: told.append(("speaks", samples.tolist())),
-        on_silence=lambda samples: told.append(("silent", samples.tolist())),
+        on_output=lambda *output: told.append(output),
         on_failure=lambda: told.append("failed"),
     )
     stream = np.arange(60, dtype=np.float32)
@@ -23,7 +22,10 @@ def test_sound_is_split_by_the_frame_it_belongs_to():
         splitter.on_audio(DecodedFrame(index, stream[start:stop], start, None))
     splitter.on_error()
     assert told.pop() == "failed"
-    spoken = [value for kind, values in told if kind == "speaks" for value in values]
-    quiet = [value for kind, values in told if kind == "silent" for value in values]
+    spoken = [value for _, speaks, values in told if speaks for value in values]
+    quiet = [value for _, speaks, values in told if not speaks for value in values]
     assert spoken == [*range(10, 30), *range(40, 47)]
     assert quiet == [*range(10), *range(30, 40)]
+    indices = [index for index, _, _ in told]
+    assert indices == sorted(indices)
+    assert set(indices) == set(range(5))

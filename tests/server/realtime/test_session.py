@@ -9,7 +9,7 @@ from realtime_models import Stubborn
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.server.admission.limits import Limits
-from xyt_stream.server.realtime.input_buffer import MAX_QUEUED, MAX_SECONDS
+from xyt_stream.server.realtime.input_buffer import MAX_SECONDS
 from xyt_stream.server.realtime.session import RealtimeSession
 
 
@@ -52,56 +52,96 @@ async def test_a_client_that_does_not_read_gets_no_more_output(talking, begin, u
         session = begin(server)
         await session.receive(append(5))
         await until(lambda: session.queued >= 8)
-        reading = asyncio.create_task(session.receive(append(0.1)))
         await settled(lambda: server.engine.timings.last_step)
-        most = session.queued
-        assert most < 50  # of 63: what was in flight when the queue was full still came
-        assert not reading.done()  # it is not read either
-        await drained(session, "response.output_audio.delta")
-        while not reading.done():
+        assert session.queued < 50  # of 63: what was in flight when the queue was full still came
+
+        async def ask():
+            for _ in range(100):
+                await session.receive('{"type": "session.update", "session": {"type": "realtime"}}')
+
+        asking = asyncio.create_task(ask())
+        await settled(lambda: session.queued)
+        assert session.queued < 50 + 16  # it is not read either
+        assert not asking.done()
+        while not asking.done():
             await session.next()
         session.close("left")
         assert server.engine.free_slots == server.engine.slots
 
 
-async def test_uncommitted_sound_is_limited(talking, begin):
+async def test_large_events_that_are_not_read_are_bounded(talking, begin):
     async with talking(Stubborn) as server:
         session = begin(server)
-        audio = {"input": {"turn_detection": None, "format": {"type": "audio/pcmu"}}}
-        settings = {"type": "realtime", "audio": audio}
-        await session.receive(json.dumps({"type": "session.update", "session": settings}))
-        for _ in range(6):
-            await session.receive(append(MAX_SECONDS / 6 / 6))  # bytes of u-law: six times as long
-        await session.receive(append(1))
-        await drained(session, "error")
-        await session.receive('{"type": "input_audio_buffer.clear"}')
-        await drained(session, "input_audio_buffer.cleared")
-        await session.receive(append(1))
-        assert session.queued == 0
-        session.close("left")
-
-
-async def test_events_queued_behind_sound_are_limited(talking, begin, until):
-    """A second of sound may be heard at once, ten are there: what comes behind has a limit."""
-    async with talking(Stubborn, limits=Limits(load=0, ahead=1.0)) as server:
-        session = begin(server)
-        await session.receive(append(10))
+        content = [{"type": "input_text", "text": "x" * 600_000}]
+        item = {"type": "message", "role": "user", "content": content}
+        create = json.dumps({"type": "conversation.item.create", "item": item})
 
         async def flood():
-            for _ in range(5000):
-                await session.receive('{"type": "input_audio_buffer.clear"}')
+            for _ in range(100):
+                await session.receive(create)
 
         flooding = asyncio.create_task(flood())
-        await until(lambda: len(session._input._queue) > MAX_QUEUED)
-        await settled(lambda: len(session._input._queue))
-        assert len(session._input._queue) <= MAX_QUEUED + 1
-        assert not flooding.done()
+        await settled(lambda: session.queued)
+        assert session.queued < 6
         flooding.cancel()
         session.close("left")
 
 
-async def test_wrong_events_are_answered_with_errors(talking, begin):
-    """None of them ends the session."""
+def update(turn_detection, form="audio/pcm"):
+    audio = {"input": {"turn_detection": turn_detection, "format": {"type": form}}}
+    session = {"type": "realtime", "audio": audio}
+    return json.dumps({"type": "session.update", "session": session})
+
+
+@pytest.mark.parametrize("turn_detection", [None, {}])
+async def test_sound_that_waits_has_a_limit(talking, begin, turn_detection):
+    async with talking(Stubborn, limits=Limits(load=0, ahead=0)) as server:
+        session = begin(server)
+        await session.receive(update(turn_detection, "audio/pcmu"))
+        for _ in range(7):
+            await session.receive(append(MAX_SECONDS / 6 / 6))  # bytes of u-law: six times as long
+        await drained(session, "error")
+        await session.receive('{"type": "input_audio_buffer.clear"}')
+        await drained(session, "input_audio_buffer.cleared")
+        await session.receive(append(1))
+        await session.receive('{"type": "session.update", "session": {"type": "realtime"}}')
+        await drained(session, "session.updated")
+        session.close("left")
+
+
+@pytest.mark.parametrize("turn_detection", [None, {}, {"create_response": False}])
+async def test_control_never_waits_behind_sound(talking, begin, turn_detection):
+    """A tenth of a second may be heard at once, and 24 s are there, in pieces of 20 ms."""
+    async with talking(Stubborn, limits=Limits(load=0, ahead=0.1)) as server:
+        session = begin(server)
+        await session.receive(update(turn_detection))
+        for _ in range(1200):
+            await session.receive(append(0.02))
+
+        async def ask():
+            for message, told in (
+                ({"type": "response.create"}, "response.created"),
+                ({"type": "response.cancel"}, "response.done"),
+                ({"type": "response.cancel"}, "error"),
+                ({"type": "session.update", "session": {"type": "realtime"}}, "session.updated"),
+                ({"type": "conversation.item.delete", "item_id": "x"}, "error"),
+                ({"type": "input_audio_buffer.commit"}, "input_audio_buffer.committed"),
+                ({"type": "input_audio_buffer.clear"}, "input_audio_buffer.cleared"),
+            ):
+                await session.receive(json.dumps(message))
+                await drained(session, told)
+
+        asking = asyncio.create_task(ask())
+        heard = session._feed._fed
+        while not asking.done():
+            await asyncio.sleep(0.01)
+            assert session._feed._fed < heard + 100  # frames, 8 s of the 24
+        await asking
+        session.close("left")
+
+
+async def test_every_event_is_refused_or_done(talking, begin):
+    """Nothing that a client sends is a fault of the server's."""
     async with talking(Stubborn) as server:
         session = begin(server)
         await drained(session, "session.created")
@@ -113,6 +153,7 @@ async def test_wrong_events_are_answered_with_errors(talking, begin):
             '{"type": "conversation.item.create", "item": {"type": "function_call_output"}}',
             '{"type": "conversation.item.truncate", "item_id": "x", "audio_end_ms": 1}',
             '{"type": "conversation.item.delete", "item_id": "x"}',
+            '{"type": "conversation.item.retrieve", "item_id": "x"}',
             '{"type": "input_audio_buffer.commit"}',
             '{"type": "response.cancel"}',
             '{"type": "session.update", "session": {}}',
@@ -125,7 +166,7 @@ async def test_wrong_events_are_answered_with_errors(talking, begin):
         session.close("left")
 
 
-async def test_without_a_free_slot_a_session_is_refused(talking, begin):
+async def test_no_room_for_two(talking, begin):
     async with talking(Stubborn, max_sessions=2) as server:
         session = begin(server)
         with pytest.raises(ProtocolError, match="slots are taken"):

@@ -17,6 +17,7 @@ from xyt_stream.server.duplex.parrot import Parrot
 
 FORM = PcmFormat()
 QUIET = np.zeros(24_000, np.int16)  # a second
+FRAME = 1920  # samples of 80 ms
 
 
 def base64_of(pcm):
@@ -133,6 +134,113 @@ async def test_manual_turns_are_repeated(talking, sdk, speech, likeness):
         assert error.error.code == "input_audio_buffer_commit_empty"
 
 
+async def push_to_talk(connection):
+    await connection.session.update(
+        session={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+    )
+    await until(connection, "session.updated")
+
+
+async def committed_turn(connection, said):
+    """The events of the response to a turn that the client commits."""
+    await say(connection, said)
+    await connection.input_audio_buffer.commit()
+    await connection.response.create()
+    return await until(connection, "response.done")
+
+
+@pytest.mark.parametrize("pause", [0.3, 1.0])
+async def test_a_pause_does_not_end_a_committed_turn(talking, sdk, speech, likeness, pause):
+    said = np.concatenate([speech, np.zeros(round(pause * 24_000), np.int16), speech])
+    async with talking(Parrot) as server, sdk(server) as connection:
+        await push_to_talk(connection)
+        for _ in range(2):
+            events = await committed_turn(connection, said)
+            assert events[-1].response.status == "completed"
+            # A parrot takes a second of silence for the end of a turn, and says the last again.
+            answered = said if pause < 0.5 else said[-(-len(speech) // FRAME) * FRAME :]
+            assert len(sound(events)) >= 2 * len(speech)
+            assert likeness(answered.tobytes(), sound(events)) > 0.9
+
+
+async def test_an_answer_in_the_silence_of_a_committed_turn_is_heard(
+    talking, sdk, speech, likeness
+):
+    """Who lets go of the button late hears the whole answer, too."""
+    async with talking(Parrot) as server, sdk(server) as connection:
+        await push_to_talk(connection)
+        events = await committed_turn(connection, np.concatenate([speech, QUIET, QUIET, QUIET]))
+        assert likeness(speech.tobytes(), sound(events)) > 0.9
+
+
+async def test_hearing_begins_before_the_answer_is_asked_for(talking, sdk, speech, until):
+    waiting = until
+    async with talking(Parrot) as server, sdk(server) as connection:
+        await push_to_talk(connection)
+        (session,) = server.service._sessions.values()
+        await say(connection, np.concatenate([speech, QUIET]))
+        await waiting(lambda: session._feed._fed >= 36)  # of 38 frames
+        assert session.queued == 0
+        await connection.input_audio_buffer.commit()
+        await connection.response.create()
+        events = [(await connection.recv()).type for _ in range(8)]
+        assert events == [
+            "input_audio_buffer.committed",
+            "conversation.item.added",
+            "conversation.item.done",
+            "response.created",
+            "response.output_item.added",
+            "conversation.item.added",
+            "response.content_part.added",
+            "response.output_audio.delta",
+        ]
+
+
+async def test_what_was_taken_back_is_not_answered(talking, sdk, speech, likeness):
+    async with talking(Parrot) as server, sdk(server) as connection:
+        await push_to_talk(connection)
+        await say(connection, np.concatenate([speech, speech]))
+        await connection.input_audio_buffer.clear()
+        await until(connection, "input_audio_buffer.cleared")
+        events = await committed_turn(connection, speech)
+        assert likeness(speech.tobytes(), sound(events)) > 0.9
+        assert len(sound(events)) < 2 * 1.5 * len(speech)
+
+
+async def test_what_is_said_during_a_response_waits_for_its_end(talking, sdk, speech, likeness):
+    async with talking(Parrot) as server, sdk(server) as connection:
+        await push_to_talk(connection)
+        await say(connection, speech)
+        await connection.input_audio_buffer.commit()
+        await connection.response.create()
+        await until(connection, "response.output_audio.delta")
+        await say(connection, np.concatenate([QUIET[: 10 * FRAME], speech]))
+        events = await until(connection, "response.done")
+        assert events[-1].response.status == "completed"
+        await connection.input_audio_buffer.commit()
+        await connection.response.create()
+        events = await until(connection, "response.done")
+        assert likeness(speech.tobytes(), sound(events)) > 0.9
+
+
+async def test_a_response_with_input_of_its_own(talking, sdk, speech, likeness):
+    async with talking(Parrot) as server, sdk(server) as connection:
+        await push_to_talk(connection)
+        content = [
+            {"type": "input_text", "text": "Say it again."},
+            {"type": "input_audio", "audio": base64_of(speech)},
+        ]
+        item = {"type": "message", "role": "user", "content": content}
+        await connection.response.create(
+            response={"conversation": "none", "input": [item], "metadata": {"topic": "aside"}}
+        )
+        events = await until(connection, "response.done")
+        assert likeness(speech.tobytes(), sound(events)) > 0.9
+        assert events[-1].response.metadata == {"topic": "aside"}
+        assert events[-1].response.conversation_id is None
+        assert not [event for event in events if event.type.startswith("conversation.item")]
+
+
 async def test_an_item_is_repeated(talking, sdk, speech, likeness):
     async with talking(Parrot) as server, sdk(server) as connection:
         content = [{"type": "input_audio", "audio": base64_of(speech)}]
@@ -234,18 +342,24 @@ async def test_a_muted_client_hears_the_response_to_its_end(talking, sdk, speech
         assert likeness(speech.tobytes(), sound(events)) > 0.9
 
 
-async def test_text_is_refused_with_a_reason(talking, sdk):
+async def test_text_is_acknowledged_and_the_conversation_goes_on(talking, sdk, speech, likeness):
     async with talking(Parrot) as server, sdk(server) as connection:
         content = [{"type": "input_text", "text": "Hello"}]
-        await connection.conversation.item.create(
-            item={"type": "message", "role": "user", "content": content}, event_id="text"
+        for role, name in (("system", "one"), ("user", "two")):
+            item = {"type": "message", "role": role, "content": content, "id": name}
+            await connection.conversation.item.create(item=item)
+            done = (await until(connection, "conversation.item.done"))[-1]
+            assert (done.item.id, done.item.content[0].text) == (name, "Hello")
+        await connection.response.create(
+            response={"output_modalities": ["text"]}, event_id="as text"
         )
-        error = (await until(connection, "error"))[-1].error
-        assert (error.code, error.event_id) == ("not_supported", "text")
-        assert "only sound" in error.message
-        await connection.response.create(response={"output_modalities": ["text"]})
-        assert "audio only" in (await until(connection, "error"))[-1].error.message
+        with pytest.raises(AssertionError, match="outputs audio only"):
+            await until(connection, "response.created")
         await connection.send({"type": "nonsense", "event_id": "n"})
         assert (await until(connection, "error"))[-1].error.event_id == "n"
-        await connection.input_audio_buffer.clear()  # and the session goes on
-        await until(connection, "input_audio_buffer.cleared")
+        await say(connection, np.concatenate([speech, QUIET]))
+        events = await until(connection, "response.done")
+        assert likeness(speech.tobytes(), sound(events)) > 0.9
+        usage = events[-1].response.usage
+        assert usage.output_tokens == pytest.approx(len(sound(events)) / 2 / 1920, abs=1)
+        assert usage.input_tokens > 20

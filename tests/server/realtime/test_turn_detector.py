@@ -51,11 +51,22 @@ def test_noise_is_not_speech():
     assert found(noise) == []
 
 
-def test_time_goes_on_without_settings(speech):
+def test_time_goes_on_while_nothing_is_heard(speech):
     turns = TurnDetector(DetectorPool().take())
-    assert turns.push(silence(1), None) == []
+    turns.skip(16_000)
     (start,) = turns.push(speech[:20_000], ServerVad())
-    assert start.ms == found(speech)[0].ms + 992  # whole windows
+    assert start.ms == found(speech)[0].ms + 1000
+
+
+def test_speech_ends_before_the_turn_does(speech, clip):
+    turns = TurnDetector(DetectorPool().take())
+    heard = []
+    for place in range(0, 16_000 // 2 + len(clip) + 16_000, 512):
+        turns.push(speech[place : place + 512], ServerVad())
+        heard.append((turns.speaking, turns.is_speech))
+    assert (True, True) in heard
+    assert (True, False) in heard  # the pause that ends the turn
+    assert heard[-1] == (False, False)
 
 
 def test_reused_detectors_are_like_new(speech):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import warnings
 
 import numpy as np
 
 from xyt_stream.audio import Samples, StreamResampler, to_float32, to_int16
 from xyt_stream.errors import EventError
-from xyt_stream.protocol.realtime.settings import AlawFormat, AudioFormat, UlawFormat
+from xyt_stream.protocol.realtime.settings import (
+    AlawFormat,
+    AudioFormat,
+    PcmFormat,
+    UlawFormat,
+)
 
 with warnings.catch_warnings():
     # Python 3.13 removed audioop; there audioop-lts (see pyproject.toml) provides the same module.
@@ -18,6 +25,30 @@ with warnings.catch_warnings():
 _WIDTH = 2  # bytes of a sample
 
 
+def decode_base64(text: str, param: str) -> bytes:
+    """Decodes base64, with or without the padding at its end.
+
+    Raises:
+        EventError: it is none; `param` is the field that holds it.
+    """
+    try:
+        return base64.b64decode(
+            text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True
+        )
+    except (binascii.Error, ValueError):
+        raise EventError(
+            "invalid_value",
+            f"Invalid '{param}'. Expected base64-encoded audio bytes, but got an invalid value.",
+            param,
+        ) from None
+
+
+def seconds_of(text: str, form: AudioFormat) -> float:
+    """How much sound there is in a base64 text, without decoding it."""
+    width = 1 if isinstance(form, UlawFormat | AlawFormat) else _WIDTH
+    return len(text) * 3 / 4 / width / form.rate
+
+
 class AudioDecoder:
     """Decodes bytes of one format into float32 [n] at `rate` Hz, in chunks of any size."""
 
@@ -25,18 +56,17 @@ class AudioDecoder:
         self.format = form
         self._resampler = StreamResampler(form.rate, rate)
 
-    def decode(self, data: bytes) -> Samples:
-        """Returns the samples that are ready; the resampler's rest comes with the next bytes.
+    def check(self, data: bytes) -> None:
+        """Raises EventError if the bytes are no whole number of samples."""
+        if isinstance(self.format, PcmFormat) and len(data) % _WIDTH:
+            raise EventError("invalid_value", "Half a 16-bit sample is missing.", "audio")
 
-        Raises:
-            EventError: the bytes are no whole number of samples.
-        """
+    def decode(self, data: bytes) -> Samples:
+        """Returns the samples that are ready; the resampler's rest comes with the next bytes."""
         if isinstance(self.format, UlawFormat):
             pcm = np.frombuffer(audioop.ulaw2lin(data, _WIDTH), np.int16)
         elif isinstance(self.format, AlawFormat):
             pcm = np.frombuffer(audioop.alaw2lin(data, _WIDTH), np.int16)
-        elif len(data) % _WIDTH:
-            raise EventError("invalid_value", "Half a 16-bit sample is missing.", "audio")
         else:
             pcm = np.frombuffer(data, "<i2")
         return self._resampler.push(to_float32(pcm))

@@ -6,19 +6,21 @@ Unknown fields are ignored: clients send many that mean nothing to an audio-only
 from __future__ import annotations
 
 import re
-from typing import TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from xyt_stream.errors import EventError
-from xyt_stream.protocol.realtime.settings import Change
+from xyt_stream.protocol.realtime.settings import AudioChange, Change
+
+_EventId = Annotated[str, Meta(max_length=512)]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Base class; errors refer to the client's `event_id`."""
 
-    event_id: str | None = None
+    event_id: _EventId | None = None
 
 
 class SessionUpdate(Event, frozen=True, kw_only=True):
@@ -28,9 +30,9 @@ class SessionUpdate(Event, frozen=True, kw_only=True):
 
 
 class InputAppend(Event, frozen=True, kw_only=True):
-    """`input_audio_buffer.append`"""
+    """`input_audio_buffer.append`; `audio` is base64."""
 
-    audio: bytes  # base64 on the wire
+    audio: str
 
 
 class InputCommit(Event, frozen=True, kw_only=True):
@@ -41,48 +43,47 @@ class InputClear(Event, frozen=True, kw_only=True):
     """`input_audio_buffer.clear`"""
 
 
-class ContentPart(msgspec.Struct, frozen=True):
-    """One part of an item's content."""
-
-    type: str = ""
-    audio: bytes | None = None
-
-
-class NewItem(msgspec.Struct, frozen=True):
-    """An item that the client adds to the conversation."""
-
-    type: str
-    role: str | None = None
-    id: str | None = None
-    content: tuple[ContentPart, ...] = ()
-
-
 class ItemCreate(Event, frozen=True, kw_only=True):
-    """`conversation.item.create`"""
+    """`conversation.item.create`; `item` is read by `items.new_item`."""
 
-    item: NewItem
+    item: dict[str, Any]
     previous_item_id: str | None = None
+
+
+class ItemRetrieve(Event, frozen=True, kw_only=True):
+    """`conversation.item.retrieve`"""
+
+    item_id: str
+
+
+class ItemDelete(Event, frozen=True, kw_only=True):
+    """`conversation.item.delete`"""
+
+    item_id: str
 
 
 class ItemTruncate(Event, frozen=True, kw_only=True):
     """`conversation.item.truncate`"""
 
     item_id: str
-    content_index: int = 0
-    audio_end_ms: int
+    content_index: Annotated[int, Meta(ge=0)] = 0
+    audio_end_ms: Annotated[int, Meta(ge=0)]
 
 
-class _ResponseOptions(msgspec.Struct, frozen=True):
+class ResponseOptions(msgspec.Struct, frozen=True):
+    """The options of one response."""
+
     output_modalities: tuple[str, ...] | UnsetType | None = UNSET
     conversation: str | None = None
-    input: list[msgspec.Raw] | None = None
-    metadata: dict[str, str] | None = None
+    input: list[dict[str, Any]] | None = None
+    audio: AudioChange | UnsetType | None = UNSET
+    metadata: Any = None
 
 
 class ResponseCreate(Event, frozen=True, kw_only=True):
     """`response.create`"""
 
-    response: _ResponseOptions | None = None
+    response: ResponseOptions | None = None
 
 
 class ResponseCancel(Event, frozen=True, kw_only=True):
@@ -97,6 +98,8 @@ ClientEvent: TypeAlias = (
     | InputCommit
     | InputClear
     | ItemCreate
+    | ItemRetrieve
+    | ItemDelete
     | ItemTruncate
     | ResponseCreate
     | ResponseCancel
@@ -108,20 +111,20 @@ _EVENTS: dict[str, type[ClientEvent]] = {
     "input_audio_buffer.commit": InputCommit,
     "input_audio_buffer.clear": InputClear,
     "conversation.item.create": ItemCreate,
+    "conversation.item.retrieve": ItemRetrieve,
+    "conversation.item.delete": ItemDelete,
     "conversation.item.truncate": ItemTruncate,
     "response.create": ResponseCreate,
     "response.cancel": ResponseCancel,
 }
 _REFUSED = {
-    "conversation.item.delete": "The model has processed the item already.",
-    "conversation.item.retrieve": "The server keeps no audio of items.",
     "output_audio_buffer.clear": "This event is for WebRTC and SIP: send response.cancel.",
 }
 
 
 class _Envelope(msgspec.Struct):
     type: str
-    event_id: str | None = None
+    event_id: _EventId | None = None
 
 
 def parse_event(data: str | bytes) -> tuple[ClientEvent | None, str | None, EventError | None]:
@@ -152,12 +155,34 @@ def _parse(text: str, shape: type[_T]) -> _T:
     try:
         return msgspec.json.decode(text, type=shape)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `")
-        missing = re.search(r"missing required field `(\w+)`", reason)
-        param = ".".join(filter(None, (path.rstrip("`").lstrip("$."), missing and missing[1])))
-        code = "missing_required_parameter" if missing else "invalid_value"
-        sentence = f"{reason}: {param}." if param else f"{reason}."
-        raise EventError(code, sentence, param or None) from None
-
+        raise invalid(error) from None
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise EventError("invalid_json", f"The event is not JSON: {error}.") from None
+
+
+# A pattern of msgspec's messages, and OpenAI's code for such an error.
+_CODES = (
+    (r"missing required field", "missing_required_parameter"),
+    (r"Expected `int` >", "integer_below_min_value"),
+    (r"Expected `int` <", "integer_above_max_value"),
+    (r"Expected `float` >", "decimal_below_min_value"),
+    (r"Expected `float` <", "decimal_above_max_value"),
+    (r"Expected `str` of length >", "string_below_min_length"),
+    (r"Expected `str` of length <", "string_above_max_length"),
+    (r"Expected `[^`]*`, got `", "invalid_type"),
+)
+
+
+def invalid(error: msgspec.ValidationError, within: str = "") -> EventError:
+    """Makes an error of msgspec's one of the protocol's.
+
+    Args:
+        within: the field of the event that was validated; empty: the whole event.
+    """
+    reason, _, path = str(error).partition(" - at `")
+    missing = re.search(r"missing required field `(\w+)`", reason)
+    path = path.rstrip("`").lstrip("$.")
+    param = ".".join(filter(None, (within, path, missing and missing[1])))
+    code = next((code for words, code in _CODES if re.search(words, reason)), "invalid_value")
+    sentence = f"{reason}: {param}." if param else f"{reason}."
+    return EventError(code, sentence, param or None)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from xyt_stream.audio import FRAME_SECONDS, Samples
 from xyt_stream.protocol.realtime.audio_formats import AudioEncoder
+from xyt_stream.protocol.realtime.items import message
 from xyt_stream.protocol.realtime.settings import AudioFormat
 
 PAUSE = 0.32  # seconds of silence that end a response; shorter pauses belong to it
@@ -24,12 +25,15 @@ class Response:
 
     Args:
         emit: called with each event.
-        names: ids of the response, of its item and of the conversation.
+        response_id: id of the response.
+        item_id: id of its item.
+        conversation_id: id of the conversation that the item belongs to; None: to no one.
         form: format of the audio that the client receives.
         rate: Hz of the model's audio.
         metadata: the client's; returned unchanged.
 
     Attributes:
+        item: the response's item so far.
         speaking: whether the response has audio.
         frames_before: model frames spoken in all before this response.
     """
@@ -38,12 +42,15 @@ class Response:
         self,
         emit: Emit,
         *,
-        names: tuple[str, str, str],
+        response_id: str,
+        item_id: str,
+        conversation_id: str | None,
         form: AudioFormat,
         rate: int,
         metadata: dict[str, str] | None = None,
     ) -> None:
-        self.id, self.item_id, self._conversation_id = names
+        self.id, self.item_id, self._conversation_id = response_id, item_id, conversation_id
+        self.item = {"id": item_id, **message("assistant", [], "in_progress")}
         self.speaking = False
         self.frames_before = 0
         self._emit = emit
@@ -51,6 +58,7 @@ class Response:
         self._metadata = metadata
         self._rate = rate
         self._encoder = AudioEncoder(form, rate)
+        self._previous: str | None = None
         self._pause: list[Samples] = []  # silence since the last speech
         self._length = 0  # samples of the item, at `rate`
         self._spoken = 0  # samples of the item without its pauses
@@ -59,6 +67,11 @@ class Response:
             maxlen=_KEPT_STRETCHES
         )
         emit("response.created", response=self._fields("in_progress"))
+
+    @property
+    def in_conversation(self) -> bool:
+        """Whether its item belongs to the conversation."""
+        return self._conversation_id is not None
 
     @property
     def audio_ms(self) -> int:
@@ -81,10 +94,11 @@ class Response:
         """Adds the response's item after `previous_item_id`; its audio follows."""
         self.speaking, self.frames_before = True, frames_before
         self._previous = previous_item_id
-        item = self._item("in_progress")
-        self._emit("response.output_item.added", response_id=self.id, output_index=0, item=item)
-        self._emit("conversation.item.added", previous_item_id=previous_item_id, item=item)
-        self._emit("response.content_part.added", **self._location(), part=_CONTENT_PART)
+        place = {"response_id": self.id, "output_index": 0}
+        self._emit("response.output_item.added", **place, item=self.item)
+        if self.in_conversation:
+            self._emit("conversation.item.added", previous_item_id=self._previous, item=self.item)
+        self._emit("response.content_part.added", **self._location(), part={"type": "audio"})
 
     def speak(self, samples: Samples) -> None:
         """Sends the model's next audio, float32 [n], and the pause before it."""
@@ -103,22 +117,33 @@ class Response:
         self._pause.append(samples)
         return sum(map(len, self._pause)) < PAUSE * self._rate
 
-    def finish(self, status: str, details: dict[str, Any] | None = None) -> None:
+    def finish(self, status: str, heard: int, details: dict[str, Any] | None = None) -> None:
         """Sends the last events.
 
         Args:
             status: "completed", "cancelled" or "failed".
+            heard: frames of the user's that the model heard for this response.
             details: fields of `status_details` for the latter two.
         """
-
+        completed = status == "completed"
         if self.speaking:
-            self._send(self._encoder.flush())
-            item = self._item("completed" if status == "completed" else "incomplete")
+            if completed:  # after a cancellation no more audio follows, not even a resampler's rest
+                self._send(self._encoder.flush())
+            content = [{"type": "output_audio"}]
+            end = "completed" if completed else "incomplete"
+            self.item = {"id": self.item_id, **message("assistant", content, end)}
+            place = {"response_id": self.id, "output_index": 0}
             self._emit("response.output_audio.done", **self._location())
-            self._emit("response.content_part.done", **self._location(), part=_CONTENT_PART)
-            self._emit("response.output_item.done", response_id=self.id, output_index=0, item=item)
-            self._emit("conversation.item.done", previous_item_id=self._previous, item=item)
-        self._emit("response.done", response=self._fields(status, details))
+            self._emit("response.content_part.done", **self._location(), part={"type": "audio"})
+            self._emit("response.output_item.done", **place, item=self.item)
+            if self.in_conversation:
+                self._emit(
+                    "conversation.item.done", previous_item_id=self._previous, item=self.item
+                )
+        fields = self._fields(status)
+        fields["status_details"] = details and {"type": status, **details}
+        fields["usage"] = _usage(heard, round(self._spoken / (FRAME_SECONDS * self._rate)))
+        self._emit("response.done", response=fields)
 
     def _send(self, data: bytes) -> None:
         if data:
@@ -132,25 +157,13 @@ class Response:
             "content_index": 0,
         }
 
-    def _item(self, status: str) -> dict[str, Any]:
-        content = [] if status == "in_progress" else [{"type": "output_audio", "transcript": None}]
-        return {
-            "id": self.item_id,
-            "object": "realtime.item",
-            "type": "message",
-            "status": status,
-            "role": "assistant",
-            "content": content,
-        }
-
-    def _fields(self, status: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
-        item = self._item("completed" if status == "completed" else "incomplete")
+    def _fields(self, status: str) -> dict[str, Any]:
         return {
             "id": self.id,
             "object": "realtime.response",
             "status": status,
-            "status_details": details and {"type": status, **details},
-            "output": [item] if self.speaking else [],
+            "status_details": None,
+            "output": [self.item] if self.speaking else [],
             "conversation_id": self._conversation_id,
             "output_modalities": ["audio"],
             "max_output_tokens": "inf",
@@ -160,4 +173,18 @@ class Response:
         }
 
 
-_CONTENT_PART = {"type": "audio", "transcript": None}
+def _usage(heard: int, spoken: int) -> dict[str, Any]:
+    """The field "usage": the frames of 80 ms that the model heard and spoke are its tokens."""
+    return {
+        "total_tokens": heard + spoken,
+        "input_tokens": heard,
+        "output_tokens": spoken,
+        "input_token_details": {
+            "audio_tokens": heard,
+            "text_tokens": 0,
+            "image_tokens": 0,
+            "cached_tokens": 0,
+            "cached_tokens_details": {"audio_tokens": 0, "text_tokens": 0, "image_tokens": 0},
+        },
+        "output_token_details": {"audio_tokens": spoken, "text_tokens": 0},
+    }

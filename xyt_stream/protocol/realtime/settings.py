@@ -58,7 +58,7 @@ class ServerVad(msgspec.Struct, frozen=True, tag_field="type", tag="server_vad")
 
 
 class _VadChange(msgspec.Struct, frozen=True):
-    type: Literal["server_vad", "semantic_vad"]
+    type: Literal["server_vad", "semantic_vad"] | UnsetType | None = UNSET
     threshold: _Share | UnsetType | None = UNSET
     prefix_padding_ms: _Ms | UnsetType | None = UNSET
     silence_duration_ms: _Ms | UnsetType | None = UNSET
@@ -73,10 +73,12 @@ class _InputChange(msgspec.Struct, frozen=True):
 
 class _OutputChange(msgspec.Struct, frozen=True):
     format: AudioFormat | UnsetType | None = UNSET
-    speed: float | UnsetType | None = UNSET
+    speed: float | UnsetType | None = UNSET  # only its type is checked: the model has one speed
 
 
-class _AudioChange(msgspec.Struct, frozen=True):
+class AudioChange(msgspec.Struct, frozen=True):
+    """The field "audio" of an update, or of a response that the client asks for."""
+
     input: _InputChange | UnsetType | None = UNSET
     output: _OutputChange | UnsetType | None = UNSET
 
@@ -86,7 +88,7 @@ class Change(msgspec.Struct, frozen=True):
 
     type: str = ""
     output_modalities: tuple[str, ...] | UnsetType | None = UNSET
-    audio: _AudioChange | UnsetType | None = UNSET
+    audio: AudioChange | UnsetType | None = UNSET
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -107,15 +109,10 @@ class Settings(msgspec.Struct, frozen=True):
         Raises:
             EventError: the update asks for something unsupported; the settings stay as they are.
         """
-        if change.type != "realtime":
-            raise EventError(
-                "invalid_value", "Sessions here are of type 'realtime'.", "session.type"
-            )
+        _check_type(change.type)
         check_modalities(change.output_modalities, "session.output_modalities")
-        audio = change.audio or _AudioChange()
+        audio = change.audio or AudioChange()
         new_input, new_output = audio.input or _InputChange(), audio.output or _OutputChange()
-        if new_output.speed not in (UNSET, None, 1):
-            raise EventError("invalid_value", "The only speed is 1.", "session.audio.output.speed")
         turns = self.turn_detection
         if new_input.turn_detection is None:
             turns = None
@@ -142,11 +139,25 @@ class Settings(msgspec.Struct, frozen=True):
         }
 
 
+def _check_type(asked: str) -> None:
+    """Raises EventError if an update is for another type of session."""
+    if not asked:
+        code, told = "missing_required_parameter", "Missing required parameter: 'session.type'."
+    elif asked == "transcription":
+        code = "invalid_parameter"
+        told = "Passing a transcription session update event to a realtime session is not allowed."
+    elif asked != "realtime":
+        code, told = "invalid_value", "Sessions here are of type 'realtime'."
+    else:
+        return
+    raise EventError(code, told, "session.type")
+
+
 def check_modalities(asked: tuple[str, ...] | UnsetType | None, param: str) -> None:
-    """Refuses output modalities other than audio.
+    """Refuses output modalities without audio.
 
     Raises:
-        EventError: text or another modality is asked for.
+        EventError: only text or another modality is asked for.
     """
-    if asked and tuple(asked) != ("audio",):
+    if asked and "audio" not in asked:
         raise EventError("invalid_value", 'This model outputs audio only: use ["audio"].', param)

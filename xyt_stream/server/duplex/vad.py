@@ -124,6 +124,15 @@ class VoiceActivity:
         self.speaking = False
         self._opposed = 0  # samples in a row that contradict `speaking`
 
+    @property
+    def is_speech(self) -> bool:
+        """Whether the latest window is speech, of a stretch of speech that goes on."""
+        return self.speaking and self._opposed == 0
+
+    def skip(self, samples: int) -> None:
+        """Moves the position on by so many samples at 16 kHz that are not heard."""
+        self._position += samples
+
     def push(self, samples: Samples) -> list[SpeechChange]:
         """Takes float32 [n], any number; returns the changes found in it."""
         window = self._detector.window

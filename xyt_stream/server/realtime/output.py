@@ -17,8 +17,8 @@ class OutputSplitter:
 
     Args:
         frame_samples: samples in a frame of the stream.
-        on_speech: called with sound in which the model speaks, float32 [n].
-        on_silence: called with sound in which it does not, float32 [n].
+        on_output: called with the index of a frame, whether the model speaks in it, and the
+            frame's next sound, float32 [n].
         on_failure: called when the device or the model has failed.
     """
 
@@ -28,13 +28,11 @@ class OutputSplitter:
         self,
         frame_samples: int,
         *,
-        on_speech: Callable[[Samples], None],
-        on_silence: Callable[[Samples], None],
+        on_output: Callable[[int, bool, Samples], None],
         on_failure: Callable[[], None],
     ) -> None:
         self._frame_samples = frame_samples
-        self._on_speech = on_speech
-        self._on_silence = on_silence
+        self._on_output = on_output
         self._on_failure = on_failure
         self._speaking: set[int] = set()  # indices of frames in which the model speaks
 
@@ -48,8 +46,8 @@ class OutputSplitter:
         end_of_last = max(0, frame.index * self._frame_samples - frame.start)
         if last == now:
             end_of_last = 0
-        self._pass_on(last, frame.samples[:end_of_last])
-        self._pass_on(now, frame.samples[end_of_last:])
+        self._pass_on(frame.index - 1, last, frame.samples[:end_of_last])
+        self._pass_on(frame.index, now, frame.samples[end_of_last:])
         self._speaking.discard(frame.index - 1)
 
     def on_end(self, tail: Samples, length: Length) -> None:
@@ -63,6 +61,6 @@ class OutputSplitter:
         """Treats all sound that still comes as silence; see InterruptibleListener."""
         self._speaking.clear()
 
-    def _pass_on(self, speaks: bool, samples: Samples) -> None:
+    def _pass_on(self, index: int, speaks: bool, samples: Samples) -> None:
         if len(samples):
-            (self._on_speech if speaks else self._on_silence)(samples)
+            self._on_output(index, speaks, samples)

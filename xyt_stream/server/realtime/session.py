@@ -6,7 +6,7 @@ import asyncio
 import collections
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -14,29 +14,35 @@ import numpy as np
 from xyt_stream.audio import FRAME_SECONDS, INPUT_RATE, Samples
 from xyt_stream.errors import EventError, ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.realtime.audio_formats import AudioDecoder
+from xyt_stream.protocol.realtime.audio_formats import AudioDecoder, decode_base64, seconds_of
 from xyt_stream.protocol.realtime.client_events import (
     ClientEvent,
     InputAppend,
     InputClear,
     InputCommit,
     ItemCreate,
+    ItemDelete,
+    ItemRetrieve,
     ItemTruncate,
-    NewItem,
     ResponseCancel,
     ResponseCreate,
     SessionUpdate,
     parse_event,
 )
+from xyt_stream.protocol.realtime.items import NewItem, new_item
 from xyt_stream.protocol.realtime.server_events import ServerEvents
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.duplex.vad import SpeechDetector
 from xyt_stream.server.realtime.input_buffer import InputBuffer
+from xyt_stream.server.realtime.model_feed import ModelFeed
 from xyt_stream.server.realtime.output import OutputSplitter
 from xyt_stream.server.realtime.turn_detector import TurnDetector
 from xyt_stream.server.sessions.framing import SoundFramer
 from xyt_stream.server.sessions.resources import Resources
+
+_CHUNK = 48_000  # bytes of sound decoded at once: a second of PCM, six of G.711
+_MAX_BYTES = 1_000_000  # of events queued for the client, from which on it is read no further
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +67,7 @@ class RealtimeSession:
         self.failure: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
         self._resources = resources
         self._outgoing: collections.deque[str] = collections.deque()
+        self._outgoing_bytes = 0
         self._changed = Signal()
         self._pace = Pace(resources.limits.ahead)
         codec, engine = resources.engine.codec, resources.engine
@@ -72,11 +79,13 @@ class RealtimeSession:
             played=lambda: self._conversation.played,
         )
         self.id = self.key = self._events.id
-        self._input = InputBuffer(self._events, TurnDetector(detector), self._feed)
+        self._buffer = InputBuffer(
+            self._events, TurnDetector(detector), lambda: self._feed.turn_committed()
+        )
+        self._feed = ModelFeed(self._events, self._buffer, self._push)
         self._output = OutputSplitter(
             codec.frame_samples_out,
-            on_speech=self._events.on_speech,
-            on_silence=self._events.on_silence,
+            on_output=self._events.responses.on_output,
             on_failure=lambda: self.abort(protocol_error("internal", "The model has failed.")),
         )
         self._decoder = AudioDecoder(self._events.settings.input, INPUT_RATE)
@@ -94,7 +103,9 @@ class RealtimeSession:
             codec.frame_samples_in,
             engine.lead_samples,
         )
-        self._feeding = asyncio.create_task(self._run_input())
+        self._tasks = [
+            asyncio.create_task(self._guard(each)) for each in (self._buffer.listen, self._feed.run)
+        ]
         self._events.open()
 
     @property
@@ -108,7 +119,10 @@ class RealtimeSession:
         yield asyncio.get_running_loop().create_future()
 
     async def receive(self, data: str | bytes) -> None:
-        """Takes an event of the client's, and answers a wrong one with `error`; see AnySession."""
+        """Takes an event of the client's, and answers a wrong one with `error`; see AnySession.
+
+        It never waits for sound to be heard, so that what comes behind sound is done at once.
+        """
         self._received_at = time.monotonic()
         event, event_id, error = parse_event(data)
         if event is not None:
@@ -118,13 +132,14 @@ class RealtimeSession:
                 error = refused
         if error is not None:
             self._events.refuse(error, event_id)
-        await self._drain()
-        await self._input.drain()
+        await asyncio.sleep(0)  # others must not wait for a client that sends much
+        await self._drain(2 * self._resources.limits.queue)
 
     async def next(self) -> str:
         """Waits for the next event for the client; see AnySession."""
         await self._changed.wait_for(lambda: bool(self._outgoing))
         event = self._outgoing.popleft()
+        self._outgoing_bytes -= len(event)
         self._changed.notify()
         return event
 
@@ -161,7 +176,8 @@ class RealtimeSession:
         """Gives everything back; see AnySession. Call it when `receive` and `next` have ended."""
         if not self.closed.is_set():
             self.closed.set()
-            self._feeding.cancel()
+            for task in self._tasks:
+                task.cancel()
             self._held.close()
             self._resources.on_closed(self, reason)
 
@@ -171,75 +187,105 @@ class RealtimeSession:
         Raises:
             EventError: it cannot be carried out; the session goes on.
         """
-        events, buffer = self._events, self._input
+        events, buffer = self._events, self._buffer
         if isinstance(event, InputAppend):
-            await buffer.append(self._decoder.decode(event.audio))
+            await self._append(event.audio)
         elif isinstance(event, InputCommit):
             if not events.settings.live:
-                await buffer.append(self._decoder.flush())
-            buffer.commit(lambda error: events.refuse(error, event.event_id))
+                buffer.append(self._decoder.flush())
+            buffer.commit()
         elif isinstance(event, InputClear):
             self._decoder.flush()
             buffer.clear()
+            self._feed.turn_cleared()
         elif isinstance(event, SessionUpdate):
             events.update(event)
+            buffer.settings_changed()
             if events.settings.input != self._decoder.format:
                 self._decoder = AudioDecoder(events.settings.input, INPUT_RATE)
         elif isinstance(event, ItemCreate):
-            if not events.can_append_after(event.previous_item_id):
-                raise EventError(
-                    "not_supported", "Items come after all others.", "previous_item_id"
-                )
-            buffer.add_item(self._sound_of(event.item), event.item.id)
+            new = new_item(event.item)
+            events.check_new_item(new.id, event.previous_item_id)
+            samples = await self._sound_of(new)
+            events.add_item(new, event.previous_item_id)
+            self._add_turn(samples)
+        elif isinstance(event, ItemRetrieve):
+            events.retrieve(event.item_id)
+        elif isinstance(event, ItemDelete):
+            events.delete(event.item_id)
         elif isinstance(event, ItemTruncate):
             events.truncate(event)
         elif isinstance(event, ResponseCreate):
-            events.create(event)
-            buffer.request_response()
+            await self._respond(event)
         elif isinstance(event, ResponseCancel):
-            events.cancel(event)
+            events.responses.cancel(event.response_id)
 
-    def _sound_of(self, item: NewItem) -> Samples:
-        """All sound of an item, float32 [n] at 16 kHz.
+    async def _append(self, audio: str) -> None:
+        """Sound from the client's microphone, base64."""
+        self._buffer.check_space(seconds_of(audio, self._decoder.format))
+        data = decode_base64(audio, "audio")
+        self._decoder.check(data)
+        for start in range(0, len(data), _CHUNK):
+            self._buffer.append(self._decoder.decode(data[start : start + _CHUNK]))
+            await asyncio.sleep(0)  # others must not wait for a long piece
 
-        Raises:
-            EventError: the item is not the user's sound.
-        """
-        sound = b"".join(part.audio or b"" for part in item.content)
-        kinds = {part.type for part in item.content}
-        if (item.type, item.role) != ("message", "user") or kinds != {"input_audio"} or not sound:
-            raise EventError(
-                "not_supported",
-                "This model hears only sound: give a user's message of input_audio.",
-                "item.content" if item.role == "user" else "item.type",
-            )
-        decoder = AudioDecoder(self._events.settings.input, INPUT_RATE)
-        return np.concatenate([decoder.decode(sound), decoder.flush()])
+    async def _sound_of(self, new: NewItem) -> Samples:
+        """All that the user says in an item, float32 [n]."""
+        form = self._events.settings.input
+        self._buffer.check_space(sum(seconds_of(audio, form) for audio in new.audio))
+        decoder, sound = AudioDecoder(form, INPUT_RATE), [np.zeros(0, np.float32)]
+        for audio in new.audio:
+            data = decode_base64(audio, "item.content.audio")
+            decoder.check(data)
+            for start in range(0, len(data), _CHUNK):
+                sound.append(decoder.decode(data[start : start + _CHUNK]))
+                await asyncio.sleep(0)
+        return np.concatenate([*sound, decoder.flush()])
 
-    async def _run_input(self) -> None:
+    async def _respond(self, event: ResponseCreate) -> None:
+        """The client asks for a response, with items of its own in front of it or without."""
+        given = None if event.response is None else event.response.input
+        items = [
+            new_item(item, f"response.input[{index}]")
+            for index, item in enumerate(given or [])
+            if not self._events.is_reference(item, index)
+        ]
+        sounds = [await self._sound_of(item) for item in items]
+        self._events.create(event)
+        for sound in sounds:
+            self._add_turn(sound)
+        self._feed.answer()
+
+    def _add_turn(self, samples: Samples) -> None:
+        if len(samples):
+            self._buffer.add_turn(samples)
+
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._input.run()
+            await work()
         except Exception:
             _log.exception("a session failed")
             self.abort(protocol_error("internal"))
 
-    async def _feed(self, frame: Samples) -> None:
+    async def _push(self, frame: Samples) -> None:
         """Gives the model a frame, as fast as the limits and the client's reading allow."""
-        await self._drain()
+        await self._drain(self._resources.limits.queue)
         await self._pace.spend(FRAME_SECONDS)
         await self._framer.push(frame)
 
-    async def _drain(self) -> None:
-        """Waits until the client has read enough to be sent more."""
-        limit = self._resources.limits.queue
-        await self._changed.wait_for(lambda: len(self._outgoing) < limit)
+    async def _drain(self, events: int) -> None:
+        """Waits until the client has read enough: fewer events are left for it."""
+        await self._changed.wait_for(
+            lambda: len(self._outgoing) < events and self._outgoing_bytes < _MAX_BYTES
+        )
 
     def _cancel_output(self, played: int | None) -> None:
         self._conversation.interrupt(played=played)
         if played is None:
-            self._input.cancel_response()
+            self._feed.cancel()
 
     def _send(self, event: str) -> None:
         self._outgoing.append(event)
-        self._input.update()
+        self._outgoing_bytes += len(event)
+        self._buffer.changed.notify()
         self._changed.notify()

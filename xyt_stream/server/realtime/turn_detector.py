@@ -43,25 +43,25 @@ class TurnDetector:
 
     @property
     def speaking(self) -> bool:
-        """Whether the user speaks."""
+        """Whether the user's turn goes on, its pauses included."""
         return self._vad.speaking
 
-    def push(
-        self, samples: Samples, settings: ServerVad | None
-    ) -> list[SpeechStarted | SpeechStopped]:
-        """Takes float32 [n] at 16 kHz; returns the starts and stops found in it.
+    @property
+    def is_speech(self) -> bool:
+        """Whether the latest sound is speech, no pause of a turn."""
+        return self._vad.is_speech
 
-        Without settings nothing is looked for, but time goes on.
-        """
-        padding_ms = 0
-        self._vad.params = None
-        if settings is not None:
-            padding_ms = settings.prefix_padding_ms
-            self._vad.params = VADParams(
-                confidence=settings.threshold, stop_secs=settings.silence_duration_ms / 1e3
-            )
+    def skip(self, samples: int) -> None:
+        """Moves time on by so many samples that are not heard."""
+        self._vad.skip(samples)
+
+    def push(self, samples: Samples, settings: ServerVad) -> list[SpeechStarted | SpeechStopped]:
+        """Takes float32 [n] at 16 kHz; returns the starts and stops found in it."""
+        self._vad.params = VADParams(
+            confidence=settings.threshold, stop_secs=settings.silence_duration_ms / 1e3
+        )
         return [
-            SpeechStarted(max(0, _ms(change.sample) - padding_ms))
+            SpeechStarted(max(0, _ms(change.sample) - settings.prefix_padding_ms))
             if change.speaking
             else SpeechStopped(_ms(change.sample))
             for change in self._vad.push(samples)

@@ -1,0 +1,244 @@
+"""The items of a conversation: reading those that a client creates, and keeping all in order."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from xyt_stream.errors import EventError
+from xyt_stream.protocol.realtime.client_events import invalid
+
+MAX_ID_LENGTH = 64
+_MOST_ITEMS = 1000  # kept, the latest
+_MOST_BYTES = 2 * 1024 * 1024  # of JSON that the kept items take, unless one alone takes more
+
+ItemId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+
+# The fields that an item of each type must have, beside its type.
+_REQUIRED = {
+    "message": ("role", "content"),
+    "function_call": ("name", "arguments"),
+    "function_call_output": ("call_id", "output"),
+    "mcp_approval_request": ("server_label", "name", "arguments"),
+    "mcp_approval_response": ("approval_request_id", "approve"),
+    "mcp_call": ("server_label", "name", "arguments"),
+    "mcp_list_tools": ("server_label", "tools"),
+}
+_ROLES = ("user", "assistant", "system")
+_TEXT = ("input_text", "output_text", "text")
+_AUDIO = ("input_audio", "output_audio", "audio")
+_IMAGE = ("input_image",)
+
+
+class ContentPart(msgspec.Struct, frozen=True):
+    """A part of a message. `audio` is base64."""
+
+    type: str
+    text: str | None = None
+    audio: str | None = None
+    transcript: str | None = None
+
+
+class NewItem(msgspec.Struct, frozen=True):
+    """What a client puts into the conversation.
+
+    Attributes:
+        item: the same as the server tells it, without its id, and without sound and images.
+        audio: base64 of what the user says in it, each part's.
+    """
+
+    id: str | None
+    item: dict[str, Any]
+    audio: tuple[str, ...] = ()
+
+
+class _Given(msgspec.Struct, frozen=True):
+    type: str
+    id: ItemId | None = None
+    role: str | None = None
+    content: tuple[ContentPart, ...] | None = None
+
+
+def new_item(given: dict[str, Any], param: str = "item") -> NewItem:
+    """Reads an item that a client gives; `param` is where it stands in the event.
+
+    Raises:
+        EventError: it is no item of the protocol's.
+    """
+    try:
+        read = msgspec.convert(given, _Given)
+        msgspec.json.encode([[[given]]])  # as deep as events will hold it
+    except msgspec.ValidationError as error:
+        raise invalid(error, param) from None
+    except RecursionError:
+        raise EventError("invalid_value", "The item is nested too deeply.", param) from None
+    if read.type not in _REQUIRED:
+        raise _invalid_value(read.type, tuple(_REQUIRED), f"{param}.type")
+    for name in _REQUIRED[read.type]:
+        if given.get(name) is None:
+            raise EventError(
+                "missing_required_parameter",
+                f"Missing required parameter: '{param}.{name}'.",
+                f"{param}.{name}",
+            )
+    if read.type != "message":
+        item = {name: value for name, value in given.items() if name not in ("id", "object")}
+        return NewItem(read.id, item | {"object": "realtime.item", "status": "completed"})
+    assert read.role is not None
+    assert read.content is not None
+    if read.role not in _ROLES:
+        raise _invalid_value(read.role, _ROLES, f"{param}.role")
+    content = [
+        _part(part, read.role, f"{param}.content[{index}]")
+        for index, part in enumerate(read.content)
+    ]
+    spoken = [part.audio for part in read.content if part.type in _AUDIO and part.audio]
+    audio = tuple(spoken) if read.role == "user" else ()
+    return NewItem(read.id, message(read.role, content), audio)
+
+
+def message(role: str, content: list[dict[str, Any]], status: str = "completed") -> dict[str, Any]:
+    """A message as the server tells it, without its id."""
+    return {
+        "object": "realtime.item",
+        "type": "message",
+        "status": status,
+        "role": role,
+        "content": content,
+    }
+
+
+def _part(part: ContentPart, role: str, param: str) -> dict[str, Any]:
+    """A content part as the server tells it, by the name that the protocol has for this role."""
+    side = "output" if role == "assistant" else "input"
+    if part.type in _TEXT:
+        return {"type": f"{side}_text", "text": part.text or ""}
+    if part.type in _AUDIO:
+        told = {"type": f"{side}_audio"}
+        return told if part.transcript is None else told | {"transcript": part.transcript}
+    if part.type in _IMAGE:
+        return {"type": part.type}
+    raise _invalid_value(part.type, _TEXT + _AUDIO + _IMAGE, f"{param}.type")
+
+
+def _invalid_value(value: str, supported: tuple[str, ...], param: str) -> EventError:
+    names = ", ".join(f"'{name}'" for name in supported)
+    return EventError(
+        "invalid_value", f"Invalid value: '{value[:64]}'. Supported values are: {names}.", param
+    )
+
+
+class _Entry(msgspec.Struct):
+    item: dict[str, Any]
+    audio_ms: int | None  # of sound that the model spoke in it; None: it is not the model's
+    size: int
+
+
+class History:
+    """The items of a conversation in their order. The oldest are forgotten where they are many."""
+
+    def __init__(self) -> None:
+        self._order: list[str] = []
+        self._entries: dict[str, _Entry] = {}
+        self._size = 0
+
+    @property
+    def last(self) -> str | None:
+        """The id of the last item."""
+        return self._order[-1] if self._order else None
+
+    def knows(self, item_id: str) -> bool:
+        """Whether there is an item of this id."""
+        return item_id in self._entries
+
+    def check_new(self, item_id: str | None, previous_item_id: str | None) -> None:
+        """Checks that an item of this id can come after that one, "root" being the beginning.
+
+        Raises:
+            EventError: there is an item of this id already, or none of that one.
+        """
+        if item_id in self._entries:
+            raise EventError(
+                "item_create_duplicate_item_id",
+                f"Error adding item: an item with id '{item_id}' already exists.",
+                "item.id",
+            )
+        if previous_item_id not in (None, "root") and previous_item_id not in self._entries:
+            raise EventError(
+                "item_create_invalid_previous_item_id",
+                "Error adding item: the previous item with id "
+                f"'{str(previous_item_id)[:MAX_ID_LENGTH]}' does not exist.",
+                "previous_item_id",
+            )
+
+    def add(
+        self,
+        item: dict[str, Any],
+        previous_item_id: str | None = None,
+        *,
+        audio_ms: int | None = None,
+    ) -> str | None:
+        """Puts an item after another, or after all; returns the id of the item before it."""
+        place = len(self._order)
+        if previous_item_id == "root":
+            place = 0
+        elif previous_item_id in self._entries:
+            place = self._order.index(previous_item_id) + 1
+        previous = self._order[place - 1] if place else None
+        entry = _Entry(item, audio_ms, len(msgspec.json.encode(item)))
+        self._order.insert(place, item["id"])
+        self._entries[item["id"]] = entry
+        self._size += entry.size
+        while len(self._order) > 1 and (len(self._order) > _MOST_ITEMS or self._size > _MOST_BYTES):
+            self._forget(self._order[0] if self._order[0] != item["id"] else self._order[1])
+        return previous
+
+    def replace(self, item: dict[str, Any], audio_ms: int) -> None:
+        """The model's item has grown, or is over. One that was deleted stays deleted."""
+        if entry := self._entries.get(item["id"]):
+            entry.item, entry.audio_ms = item, audio_ms
+
+    def get(self, item_id: str) -> dict[str, Any]:
+        """An item, for `conversation.item.retrieve`.
+
+        Raises:
+            EventError: it is not known.
+        """
+        return self._entry(item_id, "retrieve", "retrieving").item
+
+    def spoken_ms(self, item_id: str) -> int:
+        """How much sound the model spoke in an item, for `conversation.item.truncate`.
+
+        Raises:
+            EventError: it is not known, or not of the model's sound.
+        """
+        audio_ms = self._entry(item_id, "truncate", "truncating").audio_ms
+        if audio_ms is None:
+            raise EventError(
+                "invalid_value", "Only model output audio messages can be truncated.", "item_id"
+            )
+        return audio_ms
+
+    def delete(self, item_id: str) -> None:
+        """Deletes an item.
+
+        Raises:
+            EventError: it is not known.
+        """
+        self._entry(item_id, "delete", "deleting")
+        self._forget(item_id)
+
+    def _forget(self, item_id: str) -> None:
+        self._order.remove(item_id)
+        self._size -= self._entries.pop(item_id).size
+
+    def _entry(self, item_id: str, verb: str, doing: str) -> _Entry:
+        if item_id not in self._entries:
+            raise EventError(
+                f"item_{verb}_invalid_item_id",
+                f"Error {doing} item: the item with id '{item_id[:MAX_ID_LENGTH]}' does not exist.",
+                "item_id",
+            )
+        return self._entries[item_id]
