@@ -59,8 +59,8 @@ def trained(tmp_path_factory, fixtures):
     shutil.copy(fixtures / "speech.flac", folder / "speech")
     out = folder / "lm.safetensors"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_duplex_lm, "BATCH", 512)
-        bits = train_duplex_lm.train(folder / "speech", out, folder / "work", 40)
+        patch.setattr(train_duplex_lm, "BATCH", 256)
+        bits = train_duplex_lm.train(folder / "speech", out, folder / "work", 16)
     return out, bits
 
 

@@ -5,10 +5,12 @@ import shutil
 import pytest
 
 from xyt_stream.errors import AudioError
+from xyt_stream.evaluate import text
 from xyt_stream.evaluate.text import measure
 
 
-def test_a_recognizer_learns_the_text_from_codes(codec, tmp_path, fixtures):
+def test_a_recognizer_learns_the_text_from_codes(codec, tmp_path, fixtures, monkeypatch):
+    monkeypatch.setattr(text, "BATCH", 4)
     for i in range(3):
         shutil.copy(fixtures / "speech.flac", tmp_path / f"clip{i}.flac")
     (tmp_path / "metadata.csv").write_text("".join(f"clip{i}|hallo du\n" for i in range(3)))

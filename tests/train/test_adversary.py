@@ -25,7 +25,7 @@ def test_discriminators_learn_and_then_the_codec_pays() -> None:
     tone, noise = tone_and_noise()
     first = made.step(noise, tone).discriminators
     assert first == pytest.approx(2, abs=0.5)
-    for _ in range(25):
+    for _ in range(12):
         last = made.step(noise, tone)
     assert last.discriminators < first - 0.3
     assert made.step(tone, tone).codec < last.codec

@@ -8,8 +8,12 @@ import torch
 
 from xyt_stream import Codec
 from xyt_stream.audio import read_audio
+from xyt_stream.model import checkpoint
+from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.train.recipe import Recipe
 from xyt_stream.train.run import train
+
+from .conftest import tiny
 
 SMALL = Recipe(
     steps=4, crops=2, crop_frames=5, texts=1, quantizer_start=0, adversary_start=0, codes_final=0.5
@@ -44,10 +48,12 @@ def test_a_folder_of_speech_becomes_a_model_with_the_codes_it_began_with(
 def test_it_goes_on_where_it_stopped(
     speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    small = tmp_path / "tiny.safetensors"
+    checkpoint.save(Tokenizer(tiny()), small)
     first = Recipe(**{**SMALL.__dict__, "steps": 2, "text": 0.0})
-    train(speech, tmp_path / "out", first)
+    train(speech, tmp_path / "out", first, init=str(small))
     written = (tmp_path / "out" / "cache" / "speech.i16").stat().st_mtime_ns
-    train(speech, tmp_path / "out", Recipe(**{**first.__dict__, "steps": 3}))
+    train(speech, tmp_path / "out", Recipe(**{**first.__dict__, "steps": 3}), init=str(small))
     assert "going on after step 2" in capsys.readouterr().out
     assert (tmp_path / "out" / "cache" / "speech.i16").stat().st_mtime_ns == written
     lines = (tmp_path / "out" / "log.jsonl").read_text().splitlines()

@@ -52,7 +52,7 @@ class Effort:
 
 
 FULL = Effort(200, 30, 256, 16_384, 2048, 8192)
-SMOKE = Effort(4, 2, 1, 4, 8, 128)
+SMOKE = Effort(4, 2, 1, 2, 8, 128)
 
 
 @dataclass
