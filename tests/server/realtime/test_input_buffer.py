@@ -339,6 +339,18 @@ async def test_a_turn_is_committed_when_the_user_stops(setup):
     assert loud == 10 * FRAME
 
 
+async def test_an_item_leaves_the_users_turn_alone(setup):
+    setup.buffer.append(speech(10 * FRAME))
+    await setup.settle()
+    setup.buffer.add_turn(speech(5 * FRAME))
+    await setup.settle()
+    setup.buffer.append(np.concatenate([speech(5 * FRAME), sound(20 * FRAME)]))
+    await setup.settle()
+    found = [kind.rpartition(".")[2] for kind in setup.kinds if "input_audio_buffer" in kind]
+    assert found == ["speech_started", "speech_stopped", "committed"]
+    assert setup.loud == 40 * FRAME
+
+
 @pytest.mark.parametrize("settings", [LIVE, MANUAL])
 async def test_a_whole_turn_can_come_in_an_item(setup, settings):
     setup.configure(settings)

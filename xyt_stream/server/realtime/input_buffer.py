@@ -7,6 +7,8 @@ import collections
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Samples
 from xyt_stream.errors import EventError
 from xyt_stream.protocol.realtime.error_events import buffer_too_small
@@ -22,6 +24,7 @@ from xyt_stream.server.realtime.turn_detector import (
 
 MAX_SECONDS = 120.0  # seconds of sound that may wait
 _LEAST = 0.1  # seconds that can be committed
+_LOUD = 0.05  # from which on sound in an item counts as speech
 _PADDING = 4  # frames of silence before speech that are kept while a response goes on
 
 
@@ -38,6 +41,18 @@ class InputFrame:
     samples: Samples
     turn: int
     speech: bool
+
+
+@dataclass
+class _Turn:
+    """Sound of a turn that nobody has listened to.
+
+    Attributes:
+        in_item: it comes in an item: the detector, which follows the microphone, does not hear it.
+    """
+
+    samples: SampleQueue
+    in_item: bool = False
 
 
 class InputBuffer:
@@ -61,8 +76,7 @@ class InputBuffer:
         self._events = events
         self._detector = detector
         self._on_turn = on_turn
-        # Sound that nobody has listened to, a queue for each turn; the last is not committed yet.
-        self._arrived = collections.deque([SampleQueue()])
+        self._arrived = collections.deque([_Turn(SampleQueue())])  # the last: not committed yet
         self._turn = 0  # number of the one listened to
         self._joining = SampleQueue()  # listened to, less than a frame
         self._speech = False  # whether the user speaks in that
@@ -85,11 +99,13 @@ class InputBuffer:
     @property
     def has_arrivals(self) -> bool:
         """Whether there is sound that nobody has listened to."""
-        return len(self._arrived) > 1 or len(self._arrived[0]) > 0
+        return len(self._arrived) > 1 or len(self._arrived[0].samples) > 0
 
     def check_space(self, seconds: float) -> None:
         """Raises EventError if so much more sound would be too much to wait."""
-        waiting = sum(map(len, self._arrived)) + len(self.frames) * FRAME_SAMPLES
+        waiting = (
+            sum(len(turn.samples) for turn in self._arrived) + len(self.frames) * FRAME_SAMPLES
+        )
         if waiting / INPUT_RATE + seconds > MAX_SECONDS:
             raise EventError(
                 "input_audio_buffer_full",
@@ -98,7 +114,7 @@ class InputBuffer:
 
     def append(self, samples: Samples) -> None:
         """The client sends float32 [n]."""
-        self._arrived[-1].push(samples)
+        self._arrived[-1].samples.push(samples)
         self._said += len(samples)
         self.changed.notify()
 
@@ -111,16 +127,16 @@ class InputBuffer:
         if self._said < _LEAST * INPUT_RATE:
             raise buffer_too_small(self._said / INPUT_RATE, _LEAST)
         self._said = 0
-        self._arrived.append(SampleQueue())
+        self._arrived.append(_Turn(SampleQueue()))
         self._events.commit()
         self._on_turn()
-        if len(self._arrived[0]) == 0:
+        if len(self._arrived[0].samples) == 0:
             self._end_turn()
         self.changed.notify()
 
     def clear(self) -> None:
         """What was sent and not committed is forgotten, as far as the model has not heard it."""
-        dropped = self._arrived[-1].clear()
+        dropped = self._arrived[-1].samples.clear()
         if len(self._arrived) == 1:
             dropped += self._joining.clear()
             self._speech = False
@@ -134,8 +150,8 @@ class InputBuffer:
 
     def add_turn(self, samples: Samples) -> None:
         """A whole turn of the user's, float32 [n], comes in an item."""
-        turn = SampleQueue()
-        turn.push(samples)
+        turn = _Turn(SampleQueue(), in_item=True)
+        turn.samples.push(samples)
         self._arrived.insert(len(self._arrived) - 1, turn)
         self._on_turn()
         self.changed.notify()
@@ -161,17 +177,20 @@ class InputBuffer:
                 await self.changed.wait()
 
     def _listen_to_next(self) -> None:
-        arrived = self._arrived[0]
-        if len(arrived):
-            samples = arrived.pop()
-            settings = self._events.settings.turn_detection
+        turn = self._arrived[0]
+        settings = self._events.settings.turn_detection
+        if turn.in_item:
+            samples = turn.samples.pop()
+            self._join(samples, float(np.abs(samples).max()) > _LOUD)
+        elif len(turn.samples):
+            samples = turn.samples.pop()
             found = self._detector.push(samples, settings or ServerVad())
-            self._join(samples)
+            self._join(samples, self._detector.is_speech)
             # In a turn that was committed as it is, no others are looked for.
             if len(self._arrived) == 1 and settings is not None:
                 for event in found:
                     self._tell(event)
-        if len(self._arrived) > 1 and not len(arrived):
+        if len(self._arrived) > 1 and not len(turn.samples):
             self._end_turn()
         if self._events.response is not None and not self._events.settings.live:
             self._forget_silence()
@@ -182,24 +201,24 @@ class InputBuffer:
             self._events.speech_started(event.ms)
             return
         self._events.speech_stopped(event.ms)
-        self._said = len(self._arrived[0])
+        self._said = len(self._arrived[0].samples)
         self._cut()
         self._turn += 1
         self._on_turn()
 
     def _end_turn(self) -> None:
         """All of a committed turn has been listened to."""
-        self._arrived.popleft()
-        self._detector.stop()
+        if not self._arrived.popleft().in_item:
+            self._detector.stop()
         self._cut()
         self._turn += 1
 
-    def _join(self, samples: Samples) -> None:
-        self._speech = self._speech or self._detector.is_speech
+    def _join(self, samples: Samples, speech: bool) -> None:
+        self._speech = self._speech or speech
         self._joining.push(samples)
         while (frame := self._joining.pop_frame()) is not None:
             self.frames.append(InputFrame(frame, self._turn, self._speech))
-            self._speech = self._detector.is_speech
+            self._speech = speech
 
     def _cut(self) -> None:
         """The turn's last frame is filled up with silence, unless its sound goes on."""
