@@ -1,0 +1,45 @@
+"""Sound as arrays: sample rates and frame sizes, sound files, and resampling.
+
+Inside the package sound is mono float32, full scale at +-1, in arrays of shape [samples]. Files and
+wires hold 16-bit integers; `to_int16` and `to_float32` are the one mapping between the two.
+"""
+
+from xyt_stream.audio.reading import SoundInfo, SoundReader, read_audio
+from xyt_stream.audio.resampling import FileResampler, StreamResampler, resample
+from xyt_stream.audio.samples import (
+    FILE_RATES,
+    FRAME_SAMPLES,
+    FRAME_SECONDS,
+    FULL_SCALE,
+    INPUT_RATE,
+    Pcm16,
+    Samples,
+    fit_length,
+    scaled_length,
+    to_float32,
+    to_int16,
+)
+from xyt_stream.audio.writing import SoundWriter, check_target, write_audio
+
+__all__ = [
+    "FILE_RATES",
+    "FRAME_SAMPLES",
+    "FRAME_SECONDS",
+    "FULL_SCALE",
+    "INPUT_RATE",
+    "FileResampler",
+    "Pcm16",
+    "Samples",
+    "SoundInfo",
+    "SoundReader",
+    "SoundWriter",
+    "StreamResampler",
+    "check_target",
+    "fit_length",
+    "read_audio",
+    "resample",
+    "scaled_length",
+    "to_float32",
+    "to_int16",
+    "write_audio",
+]

@@ -1,0 +1,207 @@
+"""Reads sound files and pipes block by block, as mono float32."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from xyt_stream.audio import wav
+from xyt_stream.audio.downmix import Downmix
+from xyt_stream.audio.resampling import FileResampler
+from xyt_stream.audio.samples import FILE_RATES, INPUT_RATE, Samples
+from xyt_stream.errors import AudioError
+
+STDIN = "-"  # the name of standard input in the place of a file's
+_BLOCK = 1 << 16  # samples of all channels
+
+
+@dataclass(frozen=True)
+class SoundInfo:
+    """The properties of a sound file before it is mixed down and resampled."""
+
+    rate: int  # Hz
+    channels: int
+    samples: int  # in each channel
+    opposite_phase: bool = False  # its two channels cancelled each other: one was inverted
+
+    @property
+    def mixed_down(self) -> bool:
+        """Whether there is more than one channel."""
+        return self.channels > 1
+
+    @property
+    def seconds(self) -> float:
+        """The length."""
+        return self.samples / self.rate
+
+
+def read_audio(path: str | Path, rate: int = INPUT_RATE) -> tuple[Samples, SoundInfo]:
+    """The sound of a wav, flac, ogg or mp3 file, mixed down to mono and resampled.
+
+    Returns:
+        samples: float32 [scaled_length(info.samples, info.rate, rate)] at `rate` Hz.
+        info: rate, channels and length of the file itself.
+
+    Raises:
+        AudioError: the file is missing, is no sound file, holds no sound or holds NaN.
+    """
+    with SoundReader(path) as reader:
+        blocks = list(reader.resampled(rate))
+        return np.concatenate(blocks), reader.info
+
+
+class SoundReader:
+    """A sound file, a pipe, or standard input ("-"), read once from beginning to end.
+
+    WAV files of PCM or float samples are read as they arrive, so that a pipe may be live. A pipe of
+    another format is first read to its end.
+
+    Attributes:
+        rate: Hz.
+        channels: number of channels.
+        expected: samples in each channel, as the header says; None: unknown.
+
+    Raises:
+        AudioError: there is no such file, or it is not a sound file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._name = "standard input" if str(path) == STDIN else str(path)
+        self._samples = 0
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(_open(path))
+                self._open(file, stack)
+            except OSError as error:
+                raise AudioError(f"cannot read {self._name}: {error.strerror}") from None
+            except soundfile.LibsndfileError:
+                raise self._no_sound(file) from None
+            self._resources = stack.pop_all()
+        if self.rate not in FILE_RATES:
+            self.close()
+            raise AudioError(
+                f"{self._name} has {self.rate} samples a second: no recording of speech has"
+            )
+
+    @property
+    def info(self) -> SoundInfo:
+        """The properties so far; complete when all blocks have been read."""
+        return SoundInfo(self.rate, self.channels, self._samples, self._downmix.opposite_phase)
+
+    def resampled(self, rate: int) -> Iterator[Samples]:
+        """Yields float32 [n] at `rate` Hz.
+
+        Raises:
+            AudioError: as `blocks`.
+        """
+        resampler = FileResampler(self.rate, rate)
+        for block in self.blocks():
+            yield resampler.push(block)
+        yield resampler.flush()
+
+    def blocks(self) -> Iterator[Samples]:
+        """Yields float32 [n] at the file's own rate, mixed down to mono.
+
+        Raises:
+            AudioError: the file is damaged, holds no sound, or a sample is NaN or infinite.
+        """
+        try:
+            for block in self._blocks:
+                if not np.isfinite(block).all():
+                    raise AudioError(
+                        f"{self._name} holds samples that are not numbers (NaN or infinite)"
+                    )
+                self._samples += len(block)
+                yield self._downmix.push(block)
+        except OSError as error:
+            raise AudioError(f"cannot read {self._name}: {error.strerror}") from None
+        except soundfile.LibsndfileError:
+            raise self._damaged() from None
+        if self._samples == 0:
+            raise AudioError(f"{self._name} holds no sound: its length is zero")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._resources.close()
+
+    def __enter__(self) -> SoundReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(self, file: IO[bytes], stack: ExitStack) -> None:
+        form, seen = wav.read_header(file)
+        if form is not None:
+            self._open_wav(file, form)
+            return
+        if not file.seekable():
+            spooled = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+            spooled.write(seen)
+            shutil.copyfileobj(file, spooled)
+            file = spooled
+        file.seek(0)
+        sound = stack.enter_context(_Sequential(file))
+        self.rate, self.channels = sound.samplerate, sound.channels
+        self.expected = sound.frames if 0 < sound.frames < 1 << 48 else None
+        self._downmix = Downmix(self.channels, self.rate, ogg=sound.format == "OGG")
+        self._blocks = _libsndfile_blocks(sound)
+
+    def _open_wav(self, file: IO[bytes], form: wav.WavFormat) -> None:
+        if form.data_bytes == 0 and file.seekable():
+            start = file.tell()
+            if not wav.holds_chunks(file.read(wav.MAX_HEADER)):
+                form = wav.endless(form)  # the writer has not filled in the length
+            file.seek(start)
+        elif form.data_bytes == 0:
+            form = wav.endless(form)
+        self.rate, self.channels = form.rate, form.channels
+        self.expected = None if form.data_bytes is None else form.data_bytes // form.frame_bytes
+        self._downmix = Downmix(form.channels, form.rate, mask=form.mask)
+        self._blocks = wav.read_blocks(file, form, max(1, _BLOCK // form.channels))
+
+    def _no_sound(self, file: IO[bytes]) -> AudioError:
+        if file.seekable() and file.seek(0, io.SEEK_END) == 0:
+            return AudioError(f"{self._name} is an empty file")
+        return self._damaged()
+
+    def _damaged(self) -> AudioError:
+        return AudioError(
+            f"{self._name} is not a sound file, or damaged: give a wav, flac, ogg or mp3"
+        )
+
+
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
+    """Reads in order only: seeking fails in GSM files and where a header lacks the length."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _open(path: str | Path) -> IO[bytes]:
+    if str(path) != STDIN:
+        return open(path, "rb")
+    return open(sys.stdin.fileno(), "rb", closefd=False)
+
+
+def _libsndfile_blocks(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
+    block = np.empty((max(1, _BLOCK // sound.channels), sound.channels), np.float32)
+    while len(part := sound.read(out=block)):
+        yield part.copy()
