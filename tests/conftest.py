@@ -144,7 +144,7 @@ def tiny_causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(tiny_causal: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `xyt-stream export` makes of it. Tests copy it before they change it."""
     pytest.importorskip("onnxscript", reason="needs the extra export")
-    from xyt_stream.export.folder import export
+    from xyt_stream.export import export
     from xyt_stream.model import hub
 
     folder = tmp_path_factory.mktemp("exported") / "small"

@@ -16,11 +16,10 @@ from xyt_stream.edge.external import locations
 from xyt_stream.edge.manifest import read
 from xyt_stream.edge.streams import DEFAULT
 from xyt_stream.errors import ModelError
+from xyt_stream.export import export
 from xyt_stream.model import hub
 
 pytest.importorskip("onnxscript", reason="needs the extra export")
-
-from xyt_stream.export.folder import export
 
 
 def sha256(path: Path) -> str:
@@ -109,6 +108,24 @@ def test_a_folder_that_cannot_be_written_is_refused(tiny_causal: Path, tmp_path:
         done = command(tiny_causal, place)
         assert done.returncode in (1, 2)
         assert "Traceback" not in done.stderr
+
+
+def test_without_the_extra_one_line_names_it(tiny_causal: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules["onnxscript"] = None
+from xyt_stream.cli import main
+main(["export", *sys.argv[1:]])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_causal), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().count("\n") == 0
+    assert "pip install 'xyt-stream[export]'" in done.stderr
 
 
 def test_a_copied_export_needs_nothing_else(exported: Path, tmp_path: Path) -> None:

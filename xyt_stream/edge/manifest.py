@@ -4,7 +4,7 @@
     name, hash        of the model, as `Codec` has them
     input_rate, output_rate, frame_samples_in, frame_samples_out, num_codebooks, codebook_size
     weights           file, sha256: the safetensors file that both graphs point into
-    encoder, decoder  graph (file, sha256), delay, delay_samples, input, outputs, state
+    encoder, decoder  graph (file, sha256), precision, delay, delay_samples, input, outputs, state
 
 `input`, `outputs` and `state` are tensors: name, dtype and shape without the batch axis. A step
 takes the input (codes may be of fewer codebooks, the first ones) and the state; it gives the
@@ -35,6 +35,7 @@ FRAMES = "frames"  # the first of the state: how many frames the stream has had,
 NEXT = ".next"  # behind the name of a state: its value after the step
 DTYPES = ("float32", "int64")
 BLOCK = 1 << 22  # bytes read at once
+PRECISIONS = ("float32", "int8")
 MOST_BYTES = 1 << 20  # of the manifest
 MOST_STATES = 4096  # tensors of a step
 MOST_ELEMENTS = 1 << 26  # of one tensor
@@ -84,11 +85,13 @@ class StepSpec:
     """One of the two graphs.
 
     Args:
+        precision: of its products: "float32" or "int8".
         delay: seconds, as `StreamEncoder` and `StreamDecoder` have it.
         delay_samples: how far, at the output rate, sound lags behind the frames given out.
     """
 
     graph: Stored
+    precision: str
     delay: float
     delay_samples: int
     input: TensorSpec
@@ -96,6 +99,7 @@ class StepSpec:
     state: tuple[StateSpec, ...]
 
     def __post_init__(self) -> None:
+        _require(self.precision in PRECISIONS, "the precision")
         _require(type(self.delay) in (int, float) and 0 <= self.delay <= 60, "the delay")
         _require(type(self.delay_samples) is int and 0 <= self.delay_samples <= MOST, "the delay")
         _require(1 <= len(self.state) <= MOST_STATES, "the number of states")

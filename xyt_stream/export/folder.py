@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import onnx_ir
 
 from xyt_stream.audio import FRAME_SAMPLES, FRAME_SECONDS, INPUT_RATE
 from xyt_stream.edge.manifest import FORMAT, Manifest, StateSpec, StepSpec, Stored, digest
-from xyt_stream.errors import MissingExtraError, ModelError
-from xyt_stream.export import weights
+from xyt_stream.errors import ModelError
+from xyt_stream.export import graphs, weights
+from xyt_stream.export.int8 import quantize
+from xyt_stream.export.steps import DecoderStep, EncoderStep, ExportedStep
 from xyt_stream.model import checkpoint
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.hub import Source
 
-if TYPE_CHECKING:
-    from xyt_stream.export.steps import ExportedStep
 
-PACKAGES = ("onnx", "onnx_ir", "onnxscript")
-
-
-def export(source: Source, folder: Path) -> Manifest:
+def write(source: Source, folder: Path, *, int8_decoder: bool = False) -> Manifest:
     """Write a model's two graphs, its weights and model.json.
 
     The weights are the model's own file, copied unless it lies there already.
 
     Args:
         folder: made if it is not there.
+        int8_decoder: see `int8.quantize`; for the encoder it would change the codes.
 
     Raises:
         ModelError: no causal model, or the folder cannot be written.
-        MissingExtraError: the exporter's packages are not installed.
     """
-    if not all(map(find_spec, PACKAGES)):
-        raise MissingExtraError("Exports", "export")
-    from xyt_stream.export.steps import DecoderStep, EncoderStep
-
     loaded = checkpoint.load(source)
     network, config = loaded.network, loaded.network.config
     if not config.causal:
@@ -56,13 +49,16 @@ def export(source: Source, folder: Path) -> Manifest:
             num_codebooks=config.quantizer.codebooks,
             codebook_size=config.quantizer.codebook_size,
             weights=_stored(file),
-            encoder=_write(EncoderStep(network), folder / "encoder.onnx", file, FRAME_SECONDS, 0),
-            decoder=_write(
+            encoder=write_step(
+                EncoderStep(network), folder / "encoder.onnx", file, FRAME_SECONDS, 0
+            ),
+            decoder=write_step(
                 DecoderStep(network),
                 folder / "decoder.onnx",
                 file,
                 delay_samples / config.output_rate,
                 delay_samples,
+                int8=int8_decoder,
             ),
         )
         manifest.write(folder)
@@ -83,15 +79,19 @@ def _place_weights(loaded: Checkpoint, original: Path, folder: Path) -> Path:
     return file
 
 
-def _write(
-    step: ExportedStep, path: Path, file: Path, delay: float, delay_samples: int
+def write_step(
+    step: ExportedStep,
+    path: Path,
+    file: Path,
+    delay: float,
+    delay_samples: int,
+    *,
+    int8: bool = False,
 ) -> StepSpec:
     """Write a step's graph; what the manifest says about it."""
-    import onnx_ir
-
-    from xyt_stream.export import graphs
-
     model = graphs.trace(step)
+    if int8:
+        model = quantize(model, step.network.state_dict())
     weights.point(model, file, [step.input.name, *step.first])
     onnx_ir.save(model, path)
     state = [
@@ -100,6 +100,7 @@ def _write(
     ]
     return StepSpec(
         graph=_stored(path),
+        precision="int8" if int8 else "float32",
         delay=delay,
         delay_samples=delay_samples,
         input=step.input,
