@@ -46,13 +46,13 @@ def test_a_frame_is_80_milliseconds() -> None:
     assert (FRAME_SAMPLES, FRAME_SECONDS) == (1280, 0.08)
 
 
-def test_every_16_bit_value_survives_the_way_through_float() -> None:
+def test_every_16_bit_value_survives_float() -> None:
     every = np.arange(-32_768, 32_768).astype(np.int16)
     assert to_float32(every).dtype == np.float32
     assert np.array_equal(to_int16(to_float32(every)), every)
 
 
-def test_too_loud_is_clipped_never_wrapped() -> None:
+def test_samples_beyond_full_scale_are_clipped() -> None:
     loud = np.array([-9.0, -1.0, 1.0, 9.0], np.float32)
     assert to_int16(loud).tolist() == [-32_768, -32_768, 32_767, 32_767]
 
@@ -78,7 +78,7 @@ def test_stereo_is_the_mean_of_its_channels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac"])
-def test_what_is_written_is_read_again_to_the_bit(tmp_path: Path, ending: str) -> None:
+def test_a_written_file_reads_the_same_to_the_bit(tmp_path: Path, ending: str) -> None:
     pcm = np.random.default_rng(1).integers(-32_768, 32_768, 100_000).astype(np.int16)
     write_audio(tmp_path / f"a.{ending}", to_float32(pcm), 44_100)
     assert soundfile.info(tmp_path / f"a.{ending}").samplerate == 44_100
@@ -117,7 +117,7 @@ BAD_FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize("kind", BAD_FILES)
-def test_a_file_that_is_no_sound_is_named(tmp_path: Path, kind: str) -> None:
+def test_a_file_without_sound_is_named(tmp_path: Path, kind: str) -> None:
     says, make = BAD_FILES[kind]
     path = tmp_path / "bad.wav"
     make(path)
@@ -149,9 +149,7 @@ def test_a_damaged_body_reads_or_is_refused_but_never_crashes(
         ("a.mp3", 12_345, "12345 Hz: MPEG"),
     ],
 )
-def test_a_place_that_cannot_be_written_is_named(
-    tmp_path: Path, name: str, rate: int, says: str
-) -> None:
+def test_an_unwritable_target_is_named(tmp_path: Path, name: str, rate: int, says: str) -> None:
     (tmp_path / "folder.wav").mkdir()
     with pytest.raises(AudioError, match=says):
         write_audio(tmp_path / name, np.zeros(9, np.float32), rate)
@@ -166,7 +164,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [r for r in WIRE_RATES if r != INPUT_RATE])
 @pytest.mark.parametrize("inward", [True, False])
-def test_pieces_do_not_show_and_nothing_is_lost(rate: int, inward: bool) -> None:
+def test_chunk_sizes_change_no_sample(rate: int, inward: bool) -> None:
     rates = (rate, INPUT_RATE) if inward else (INPUT_RATE, rate)
     samples = np.random.default_rng(rate).standard_normal(rates[0]).astype(np.float32) * 0.1
     whole = streamed(samples, *rates, lambda: len(samples))

@@ -42,7 +42,7 @@ def test_file_with_the_old_name_of_the_codebooks_opens(tmp_path, tensors):
     assert torch.equal(load(tmp_path / "a.safetensors").network.quantizer.codebooks, codebooks)
 
 
-def test_hash_tells_models_apart(tmp_path, other_model, codec):
+def test_two_models_have_two_hashes(tmp_path, other_model, codec):
     assert load(other_model).hash != codec.hash
     (tmp_path / "copy.safetensors").write_bytes(other_model.read_bytes())
     assert load(tmp_path / "copy.safetensors").hash == load(other_model).hash
@@ -109,7 +109,7 @@ def test_a_file_can_be_converted_in_place(tmp_path, other_model):
         assert torch.equal(before.network.state_dict()[name], value)  # its file has gone
 
 
-def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path, other_model):
+def test_a_failed_write_leaves_no_file(tmp_path, other_model):
     source = Source("test", other_model, None)
     with pytest.raises(ModelError, match=r"a\.ckpt must end in \.safetensors"):
         checkpoint.convert(source, tmp_path / "a.ckpt")

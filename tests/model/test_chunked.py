@@ -7,13 +7,13 @@ from xyt_stream.model import chunked
 from xyt_stream.model.timeline import Clip, Framewise
 
 
-def test_the_reach_is_what_a_code_depends_on(codec):
+def test_reach_of_the_default_is_five_layers(codec):
     config = codec.network.config
     assert chunked.reach(config) == 5 * config.context + 1
 
 
-def test_latents_are_those_of_a_stream_to_the_bit(codec, fixtures):
-    """So no two codes that are equally near can be told apart by how the sound was cut."""
+def test_latents_equal_a_streams_to_the_bit(codec, fixtures):
+    """Otherwise the cut would decide between two vectors that are equally near."""
     wav = torch.from_numpy(read_audio(fixtures / "speech.flac")[0])[: 25 * 1280]
     network, context = codec.network, codec.network.config.context
     device = torch.device("cpu")
@@ -32,7 +32,7 @@ def test_latents_are_those_of_a_stream_to_the_bit(codec, fixtures):
     assert torch.allclose(usual, whole, atol=1e-4)
 
 
-def test_pieces_do_not_show(codec, fixtures, monkeypatch):
+def test_chunk_size_changes_no_code(codec, fixtures, monkeypatch):
     wav = torch.from_numpy(read_audio(fixtures / "speech.flac")[0]).repeat(7)[None]
     whole = chunked.encode(codec.network, wav)
     assert whole.shape == (1, 8, 179)

@@ -23,7 +23,7 @@ def test_filters_peak_where_slaney_puts_them():
     assert torch.allclose(areas, torch.ones(40), atol=0.02)
 
 
-def test_causal_mel_never_hears_the_next_frame(whole):
+def test_causal_mel_is_independent_of_the_future(whole):
     mel = LogMel(80, causal=True)
     wav = torch.randn(1, 4 * 1280) * 0.1
     before = mel(wav, whole(4))

@@ -35,12 +35,12 @@ def test_a_config_elsewhere_can_be_named(tmp_path):
 
 
 @pytest.mark.parametrize("named", ["", "./away.safetensors", "voices/away.ckpt", "away"])
-def test_what_is_nowhere_is_no_hub_name(named):
+def test_a_missing_path_is_no_hub_name(named):
     with pytest.raises(ModelError, match=f"no model '{named}': give"):
         find(named)
 
 
-def test_a_name_that_no_hub_takes_is_one_sentence():
+def test_a_bad_hub_name_is_refused_in_one_sentence():
     with pytest.raises(ModelError, match="some--one/other cannot be had"):
         find("some--one/other")
 
@@ -50,7 +50,7 @@ def test_sound_is_no_model(fixtures):
         find(fixtures / "speech.flac")
 
 
-def test_what_would_be_ignored_is_refused(tmp_path):
+def test_options_that_do_not_apply_are_refused(tmp_path):
     (tmp_path / "a.ckpt").touch()
     for options in ({"config": tmp_path / "a.ckpt"}, {"revision": "main"}):
         with pytest.raises(ModelError, match="'mini' is in the package"):

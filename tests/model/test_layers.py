@@ -37,9 +37,9 @@ def test_depthwise_conv_is_the_same_for_few_positions_and_many(whole):
     x = torch.randn(2, 2 * SHORT, 3)
     expected = F.conv1d(F.pad(x.mT, (6, 0)), conv.weight, conv.bias, groups=3).mT
     assert torch.allclose(conv(x, whole(2)), expected, atol=1e-6)
-    few = conv(x[:, :8], whole(1))
-    assert torch.allclose(few, expected[:, :8], atol=1e-6)
-    assert torch.equal(few[1:], conv(x[1:, :8], whole(1)))
+    short = conv(x[:, :8], whole(1))
+    assert torch.allclose(short, expected[:, :8], atol=1e-6)
+    assert torch.equal(short[1:], conv(x[1:, :8], whole(1)))
 
 
 def test_deconv_is_a_transposed_convolution_cut_on_the_right(whole):

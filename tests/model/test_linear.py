@@ -14,7 +14,7 @@ SHAPES = [(192, 576), (192, 192), (192, 768), (768, 192), (768, 768), (256, 768)
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("bias", [True, False])
-def test_packed_is_the_same_map(shape, bias):
+def test_prepacked_layer_is_the_same_map(shape, bias):
     layer = Linear(*shape, bias=bias).requires_grad_(False)
     x = torch.randn(2, 5, shape[0])
     plain = layer(x)
@@ -25,7 +25,7 @@ def test_packed_is_the_same_map(shape, bias):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_rows_bits_do_not_depend_on_how_many_there_are(shape):
+def test_a_rows_result_is_independent_of_the_number_of_rows(shape):
     layer = Linear(*shape).requires_grad_(False)
     layer.prepack()
     if layer.prepacked is None:
@@ -36,7 +36,7 @@ def test_a_rows_bits_do_not_depend_on_how_many_there_are(shape):
         assert torch.equal(layer(x[7 : 7 + rows]), whole[7 : 7 + rows])
 
 
-def test_half_precision_still_is(codec):
+def test_autocast_still_applies_to_a_prepacked_layer(codec):
     layer = codec.network.encoder.downsample.down_proj
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(torch.zeros(1, layer.in_features)).dtype == torch.bfloat16

@@ -11,7 +11,7 @@ HALVES = [torch.bfloat16, torch.float16]
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_products_are_half_and_what_is_shielded_is_not(dtype):
+def test_products_are_half_precision_unless_shielded(dtype):
     class Layer:
         @full_precision
         def product(self, x, y):

@@ -11,19 +11,19 @@ def quantizer() -> ResidualQuantizer:
     return ResidualQuantizer(QuantizerConfig(dim=6, codebooks=3, codebook_size=16), 10)
 
 
-def test_each_book_codes_what_is_left_with_its_nearest_vector():
+def test_each_codebook_codes_the_residual_with_its_nearest_vector():
     net, latent = quantizer(), torch.randn(2, 5, 6)
     found = net.quantize(latent)
     residual = latent
-    for i, book in enumerate(net.codebooks):
+    for i, codebook in enumerate(net.codebooks):
         assert torch.allclose(found.residuals[i], residual, atol=1e-6)
-        distance = (residual[:, :, None] - book).square().sum(-1)
+        distance = (residual[:, :, None] - codebook).square().sum(-1)
         assert torch.equal(found.codes[i], distance.argmin(-1))
-        residual = residual - book[found.codes[i]]
+        residual = residual - codebook[found.codes[i]]
     assert torch.allclose(found.total, latent - residual, atol=1e-6)
 
 
-def test_decode_undoes_encode_up_to_what_is_left():
+def test_decode_inverts_encode_up_to_the_residual():
     net, x = quantizer(), torch.randn(2, 5, 10)
     codes = net.encode(x)
     assert codes.shape == (2, 3, 5)
@@ -31,14 +31,14 @@ def test_decode_undoes_encode_up_to_what_is_left():
     assert torch.allclose(net.decode(codes), net.output_proj(total), atol=1e-6)
 
 
-def test_decode_takes_the_first_books_alone():
+def test_decode_takes_the_first_codebooks_alone():
     net = quantizer()
     codes = torch.randint(16, (1, 3, 4))
     first = net.output_proj(net.codebooks[0][codes[0, 0]])
     assert torch.allclose(net.decode(codes[:, :1])[0], first, atol=1e-6)
 
 
-def test_changed_books_count_after_refresh():
+def test_changed_codebooks_count_after_refresh():
     net, latent = quantizer(), torch.randn(1, 7, 6)
     net.codebooks.copy_(torch.randn(3, 16, 6) * 5)
     net.refresh()
@@ -46,7 +46,7 @@ def test_changed_books_count_after_refresh():
     assert torch.equal(net.quantize(latent).codes[0], distance.argmin(-1))
 
 
-def test_packed_books_give_the_same_codes():
+def test_prepacked_codebooks_give_the_same_codes():
     net, latent = quantizer(), torch.randn(3, 50, 6)
     plain = net.quantize(latent)
     net.prepack()

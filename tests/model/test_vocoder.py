@@ -6,7 +6,7 @@ from xyt_stream.model.config import VocoderConfig
 from xyt_stream.model.vocoder import ISTFTHead
 
 
-def test_overlap_add_gives_back_what_was_windowed(whole):
+def test_overlap_add_inverts_windowing(whole):
     """Windows cut out of a signal, as the head makes them, add up to the signal."""
     for n_fft in (480, 640):
         head = ISTFTHead(VocoderConfig(width=8, ffn=8, blocks=1, n_fft=n_fft, hop=160))

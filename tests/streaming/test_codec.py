@@ -32,7 +32,7 @@ def test_shapes_of_one_clip(codec, speech):
     assert wav.dtype == torch.float32
 
 
-def test_numpy_is_as_good_as_torch(codec, speech):
+def test_numpy_and_torch_give_the_same(codec, speech):
     assert torch.equal(codec.encode(speech.numpy()), codec.encode(speech))
     codes = codec.encode(speech)
     assert torch.equal(codec.decode(codes.numpy()), codec.decode(codes))
@@ -82,7 +82,7 @@ def test_speech_comes_back_as_speech(codec, speech):
 
 @pytest.fixture
 def short_chunks(monkeypatch):
-    """Clips beyond 30 frames count as long."""
+    """Clips beyond 30 frames are coded in chunks of 20."""
     monkeypatch.setattr(offline, "WHOLE", 30)
     monkeypatch.setattr(offline, "CHUNK", 20)
     monkeypatch.setattr(chunked, "CHUNK", 20)
@@ -125,7 +125,7 @@ def test_padding_in_a_batch_is_of_each_clip(which, request, speech):
         assert torch.equal(row[:, :frames], codec.encode(speech[:length], pad=True))
 
 
-def test_nothing_gives_nothing(codec):
+def test_empty_input_gives_empty_output(codec):
     assert codec.encode(torch.zeros(1279)).shape == (8, 0)
     assert codec.encode(torch.zeros(0)).shape == codec.encode([]).shape == (8, 0)
     assert codec.encode(torch.zeros(0), pad=True).shape == (8, 0)
@@ -137,8 +137,8 @@ def test_nothing_gives_nothing(codec):
 def test_fewer_codebooks_decode(codec, speech):
     codes = codec.encode(speech)
     full = codec.decode(codes)
-    for books in (1, 4):
-        rough = codec.decode(codes[:books])
+    for count in (1, 4):
+        rough = codec.decode(codes[:count])
         assert rough.shape == full.shape
         assert not torch.allclose(rough, full, atol=1e-3)
 

@@ -1,32 +1,30 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from xyt_stream.errors import AudioError, XYTError
+from xyt_stream.errors import XYTError
 
 
-def joined(encoder, pieces: list[Tensor]) -> Tensor:
-    return torch.cat([*(encoder.push(piece) for piece in pieces), encoder.flush()], dim=1)
+def joined(encoder, chunks: list[Tensor]) -> Tensor:
+    return torch.cat([*(encoder.push(chunk) for chunk in chunks), encoder.flush()], dim=1)
 
 
 @pytest.mark.device
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_any_cut_gives_the_offline_codes(codec, speech, same_codes, data):
     wav = speech[: len(speech) // 1280 * 1280]
     lengths = st.one_of(st.integers(1, 400), st.integers(1, 48_000))
-    pieces, rest = [], wav
+    chunks, rest = [], wav
     while len(rest):
-        length = data.draw(lengths) if len(pieces) < 40 else len(rest)
-        pieces.append(rest[:length])
+        length = data.draw(lengths) if len(chunks) < 40 else len(rest)
+        chunks.append(rest[:length])
         rest = rest[length:]
-    assert same_codes(joined(codec.stream_encoder(), pieces), codec.encode(wav))
+    assert same_codes(joined(codec.stream_encoder(), chunks), codec.encode(wav))
 
 
 def test_one_sample_at_a_time(codec, speech):
@@ -61,16 +59,6 @@ def test_flush_starts_anew(codec, speech):
     assert torch.equal(joined(encoder, [speech]), first)
 
 
-def test_refused_samples_leave_the_stream_as_it_was(codec, speech):
-    encoder = codec.stream_encoder()
-    head = encoder.push(speech[:5000])
-    with pytest.raises(AudioError):
-        encoder.push(torch.tensor([0.1, math.nan]))
-    rest = torch.cat([encoder.push(speech[5000:]), encoder.flush()], dim=1)
-    whole = joined(codec.stream_encoder(), [speech])
-    assert torch.equal(torch.cat([head, rest], dim=1), whole)
-
-
 def test_push_is_for_one_stream(codec):
     with pytest.raises(XYTError, match="use step"):
         codec.stream_encoder(slots=2).push(torch.zeros(1280))
@@ -78,7 +66,7 @@ def test_push_is_for_one_stream(codec):
 
 @pytest.mark.device
 def test_a_slot_is_unmoved_by_its_neighbours(codec, frames, same_codes, device):
-    """Slot 1 speaks in every step; the others join, pause, reset and leave at random."""
+    """Slot 1 is active in every step; the others pause and reset at random."""
     alone = codec.encode(frames.flatten())
     encoder = codec.stream_encoder(slots=4)
     generator = torch.Generator().manual_seed(0)
@@ -158,7 +146,7 @@ def test_a_stream_goes_on_in_another_slot(codec, frames):
         assert torch.equal(got, alone[:, i])
 
 
-def test_any_slots_may_step_and_nothing_tells_which_way(codec, frames):
+def test_chosen_slots_step_as_the_first_ones_do(codec, frames):
     in_place, copied = codec.stream_encoder(slots=5), codec.stream_encoder(slots=5)
     generator = torch.Generator().manual_seed(0)
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""An hour of sound through a bidirectional model, whose positions end after seconds."""
+"""An hour of sound through a bidirectional model whose window is seconds long."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ HOUR = 45_000  # frames
 
 
 @pytest.mark.slow
-def test_an_hour_is_as_its_first_seconds(short_window, speech):
-    """Through thousands of windows nothing grows, and nothing tells how long it went on."""
+def test_an_hour_ends_as_it_began(short_window, speech):
+    """Through thousands of windows neither memory nor results change."""
     encoder = short_window.stream_encoder(lookahead=2)
     decoder = short_window.stream_decoder(lookahead=2)
-    # Both halves start a window every so many frames. A sound that comes round as often is heard
-    # alike by every window, and after two of them the lanes are where they were.
+    # Both halves start a window every `period` frames. Sound that repeats as often is the same to
+    # every window, and after two of them each lane is in the same row again.
     period = encoder.lanes.period
     assert decoder.lanes.period == period
     frames = itertools.cycle(speech[: period * 1280].split(1280))
@@ -38,7 +38,7 @@ def test_an_hour_is_as_its_first_seconds(short_window, speech):
         pass
     early = list(run(2))
     places, peak = held(), memory()
-    # Where keys lie in their ring comes round after as many windows as it has frames; only then are
+    # The places of keys in their ring repeat after as many windows as it has frames; only then are
     # sums made in the same order.
     ring = encoder.lanes.capacity
     for _ in run(HOUR // (2 * period * ring) * ring - 2):

@@ -1,4 +1,4 @@
-"""Replayed steps are the step. Without a GPU a graph is played as a list of operations."""
+"""Replayed graphs equal the step; without a GPU a list of operations stands in for a graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xyt_stream.streaming.graphs import Captured, CudaCapture, Graphs, bucket, b
 
 
 class Tape(TorchDispatchMode):
-    """Every operation of a step with the tensors it was given; replayed as a CUDA graph is."""
+    """Records every operation of a step with its tensors, and replays them as a CUDA graph."""
 
     def __init__(self):
         super().__init__()
@@ -78,7 +78,7 @@ def test_a_step_runs_in_the_next_bucket():
 @pytest.mark.parametrize("which", [0, 1])
 @torch.inference_mode()
 def test_a_replayed_graph_is_the_step(model, which, request, capture, device):
-    """With slots that come, pause and go, of any number, through changes of lanes."""
+    """With any number of slots that start, pause and reset, through changes of lanes."""
     codec = request.getfixturevalue(model)
     slots = 3
     eager, graphed = halves(codec, slots)[which], halves(codec, slots)[which]
@@ -103,7 +103,7 @@ def test_a_replayed_graph_is_the_step(model, which, request, capture, device):
 
 
 @pytest.mark.device
-def test_what_a_replay_gave_stays_when_the_next_one_runs(causal, capture, device):
+def test_a_result_outlasts_the_next_replay(causal, capture, device):
     encoder = causal.stream_encoder(2)
     noise = torch.Generator().manual_seed(1)
     graphs = Graphs(encoder.run, torch.zeros(2, 1280, device=device), capture)
@@ -116,7 +116,7 @@ def test_what_a_replay_gave_stays_when_the_next_one_runs(causal, capture, device
 
 @pytest.mark.parametrize("model", ["causal", "short_window"])
 def test_every_step_is_the_same_operations_on_the_same_state(model, request):
-    """What the data is decides nothing, and state is never made anew."""
+    """No operation depends on the data, and no state is allocated again."""
     codec = request.getfixturevalue(model)
     noise = torch.Generator().manual_seed(1)
     for half in halves(codec, 2):
@@ -135,8 +135,8 @@ def test_every_step_is_the_same_operations_on_the_same_state(model, request):
 
 @pytest.mark.parametrize("model", ["causal", "short_window"])
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
-def test_a_step_asks_the_host_nothing(model, dtype, request, monkeypatch):
-    """On tensors without data: a question to them is an error, and so is a tensor elsewhere."""
+def test_a_step_reads_nothing_back_to_the_host(model, dtype, request, monkeypatch):
+    """On meta tensors, which have no data: reading one is an error, as is one of another device."""
     config = request.getfixturevalue(model).network.config
     # No autocast surrounds a stream, and torch has none for tensors without data.
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())

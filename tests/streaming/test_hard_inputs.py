@@ -1,4 +1,4 @@
-"""What the shipped model does with sound that is not clean speech: nothing that hurts."""
+"""The shipped model on sound that is not clean speech: no bursts, no noise in silence."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def music() -> np.ndarray:
 
 
 def pink_noise(rng: np.random.Generator, rms: float) -> np.ndarray:
-    """Two seconds of what rooms sound like: as much in each octave."""
+    """Two seconds of noise with equal power in each octave, as in rooms."""
     hertz = np.maximum(np.fft.rfftfreq(2 * RATE, 1 / RATE), 20)
     noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(2 * RATE)) / np.sqrt(hertz))
     return noise * rms / np.sqrt(np.mean(noise**2))
@@ -68,12 +68,12 @@ def through(codec, sound: np.ndarray) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_burst_and_nothing_broken(codec, speech, name):
+def test_hard_input_gives_no_burst(codec, speech, name):
     sound = inputs(speech.numpy())[name]
     decoded = through(codec, sound)
     assert torch.isfinite(decoded).all()
-    # What is quiet may come back a little louder, as long as it stays quiet; and what lies beyond
-    # full scale is cut there before anybody hears it.
+    # Quiet sound may come back a little louder, as long as it stays quiet; playback clips at full
+    # scale.
     heard = np.abs(to_int16(decoded.numpy()) / 32768).max()
     assert heard <= max(BURST * np.abs(sound).max(), QUIET)
     assert decoded.abs().max() < 4

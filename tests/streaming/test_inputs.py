@@ -1,4 +1,4 @@
-"""What users hand to a codec and its streams: accepted in every form, or refused in one line."""
+"""Samples, codes and lengths of callers: accepted in every form, or refused in one line."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_any_form_of_the_same_codes_gives_the_same_sound(codec, speech, make):
     ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("method", ["encode", "decode"])
-def test_what_holds_no_numbers_is_a_type_error_in_one_line(codec, method, value):
+def test_a_value_without_numbers_is_a_type_error_in_one_line(codec, method, value):
     for call in refusals(codec, method):
         with pytest.raises(
             TypeError, match=r"an array or a list of numbers, not .*; \w+"
@@ -160,7 +160,7 @@ def test_lengths_may_be_a_list(codec, speech):
     )
 
 
-def test_sound_at_the_scale_of_integers_is_warned_of_once(codec, speech):
+def test_integer_scale_is_warned_of_once(codec, speech):
     loud, encoder = 32_768 * speech, codec.stream_encoder()
     with pytest.warns(UserWarning, match="divide those of 16 bits by 32768"):
         codec.encode(loud)
@@ -171,7 +171,7 @@ def test_sound_at_the_scale_of_integers_is_warned_of_once(codec, speech):
     assert len(seen) == 1
 
 
-def test_sound_a_little_beyond_full_scale_is_no_matter(codec, speech):
+def test_twice_full_scale_is_not_warned_of(codec, speech):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         codec.encode(2 * speech / speech.abs().max())

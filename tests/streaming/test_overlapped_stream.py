@@ -13,21 +13,21 @@ def live(codec, wav, lookahead):
 
 
 @pytest.mark.parametrize("lookahead", [0, 3])
-def test_every_window_is_a_stream_that_started_there(short_window, speech, lookahead):
-    """However often lanes took turns in their ring."""
+def test_every_window_equals_a_stream_that_started_there(short_window, speech, lookahead):
+    """After any number of lanes in the same ring."""
     wav = speech.repeat(8)[: 190 * 1280]
     whole = live(short_window, wav, lookahead)
     lanes = short_window.stream_encoder(lookahead=lookahead).lanes
     for begin in range(0, 190 - 40, lanes.period):
         end = begin + lanes.period + lanes.warm + lookahead + 1
         late = live(short_window, wav[begin * 1280 : end * 1280], lookahead)
-        spoken = slice(begin + lanes.warm if begin else 0, begin + lanes.period + lanes.warm)
-        ours = whole[:, spoken]
-        assert torch.equal(ours, late[:, spoken.start - begin :][:, : ours.shape[1]])
+        current = slice(begin + lanes.warm if begin else 0, begin + lanes.period + lanes.warm)
+        ours = whole[:, current]
+        assert torch.equal(ours, late[:, current.start - begin :][:, : ours.shape[1]])
 
 
 def test_pauses_leave_no_trace(short_window, frames):
-    """Neighbours in other windows, or between steps: nothing is written where it shows."""
+    """Neither neighbours in other windows nor paused steps change a stream's codes."""
     steps = frames.repeat(6, 1)[:130]
     encoder, alone = short_window.stream_encoder(3), short_window.stream_encoder()
     lead = steps.flatten()[: alone.lead]
@@ -35,19 +35,18 @@ def test_pauses_leave_no_trace(short_window, frames):
     encoder.prime(lead.expand(3, -1), torch.tensor([False, True, False]))
     noise = torch.Generator().manual_seed(0)
     hops = steps.flatten()[alone.lead :].split(1280)[:-1]
-    heard = 0
-    while heard < len(hops):
+    done = 0
+    while done < len(hops):
         pcm = torch.rand(3, 1280, generator=noise) - 0.5
-        pcm[1] = hops[heard]
+        pcm[1] = hops[done]
         active = torch.rand(3, generator=noise) < 0.6
         codes = encoder.step(pcm, active)[1]
         if active[1]:
-            assert torch.equal(codes, alone.step(hops[heard][None], torch.tensor([True]))[0])
-            heard += 1
+            assert torch.equal(codes, alone.step(hops[done][None], torch.tensor([True]))[0])
+            done += 1
 
 
-def test_one_lane_is_enough_where_windows_do_not_overlap(short_window, frames):
-    """It is said which, and what comes out is what both would give."""
+def test_a_sole_lane_gives_the_same_as_both(short_window, frames):
     one, both = short_window.stream_encoder(), short_window.stream_encoder()
     lanes = one.lanes
     sole = []
@@ -63,7 +62,7 @@ def test_one_lane_is_enough_where_windows_do_not_overlap(short_window, frames):
 
 
 def test_lanes_of_the_published_size_share_a_ring():
-    """500 frames in place of twice 375, and one more for what must not show."""
+    """500 frames in place of twice 375, and one that lanes write while they do not run."""
     config = published("full", 16_000)
     (own,) = summarize(config, [0]).live
     layers = sum(
@@ -82,8 +81,8 @@ def test_lanes_of_the_published_size_share_a_ring():
 def test_a_mixed_step_runs_both_lanes(short_window):
     encoder = short_window.stream_encoder(2)
     lanes = encoder.lanes
-    everybody = torch.tensor([True, True])
-    assert encoder.sole_lane(everybody) == 0
+    both = torch.tensor([True, True])
+    assert encoder.sole_lane(both) == 0
     lanes.given[1] = lanes.period + lanes.warm - 1  # both of its lanes run
-    assert encoder.sole_lane(everybody) is None
+    assert encoder.sole_lane(both) is None
     assert encoder.sole_lane(torch.tensor([True, False])) == 0

@@ -11,7 +11,7 @@ from xyt_stream.streaming.summary import LOOKAHEADS, summarize
 
 
 @pytest.mark.parametrize("which", ["codec", "published"])
-def test_parts_are_all_there_is(which, request):
+def test_parts_sum_to_all_parameters(which, request):
     network = request.getfixturevalue(which).network
     learned = sum(p.numel() for p in network.parameters()) + network.quantizer.codebooks.numel()
     assert summarize(network.config).parameters == learned
@@ -38,7 +38,7 @@ def test_a_causal_model_has_one_line():
         summarize(mini(), [1])
 
 
-def test_the_published_size_takes_no_memory_to_tell_of():
+def test_summarizing_the_published_size_takes_no_memory():
     summary = summarize(full_size("full", 32_000))
     assert 515e6 < summary.parameters < 530e6
     assert (summary.bits_per_second, summary.output_rate) == (1000, 32_000)

@@ -23,7 +23,7 @@ def network(request, codec):
 
 
 def pairs(network, slots):
-    """Both halves twice: to be run as written, and as traced."""
+    """Both halves twice: one runs as written, the other traced."""
     return (
         (network.stream_encoder(slots), network.stream_encoder(slots)),
         (network.stream_decoder(slots), network.stream_decoder(slots)),
@@ -36,8 +36,8 @@ def same_state(written, traced):
 
 
 @pytest.mark.parametrize("first", [1, 3])
-def test_any_rows_are_to_the_bit_what_the_step_makes_of_them(network, first):
-    """However many rows there were when it was traced."""
+def test_traced_rows_equal_the_step_to_the_bit(network, first):
+    """For any number of rows in the step that was traced."""
     traces._made.clear()
     (encoder, traced_encoder), (decoder, traced_decoder) = pairs(network, SLOTS)
     random = torch.Generator().manual_seed(first)
@@ -55,7 +55,7 @@ def test_any_rows_are_to_the_bit_what_the_step_makes_of_them(network, first):
 
 
 @pytest.mark.parametrize("slots", [1, 3])
-def test_steps_of_all_slots_too_whoever_is_active(network, slots):
+def test_a_traced_step_of_all_slots_equals_the_step(network, slots):
     (encoder, traced_encoder), (decoder, traced_decoder) = pairs(network, slots)
     random = torch.Generator().manual_seed(slots)
     for _ in range(20):
@@ -74,14 +74,14 @@ def test_streams_of_one_network_share_a_trace_and_no_state():
     active, pcm = torch.ones(1, dtype=torch.bool), torch.randn(3, 1, 1280)
     encoders = [network.stream_encoder() for _ in range(2)]
     apart = torch.stack([encoders[0].step(x, active) for x in pcm])
-    # The trace is there: it is the second one's from its first step on.
+    # The trace is there: the second stream uses it from its first step on.
     assert len(traces._made[network.network.encoder]) == 1
     assert torch.equal(torch.stack([encoders[1].step(x, active) for x in pcm]), apart)
     assert len(traces._made[network.network.encoder]) == 1
 
 
-def test_changed_weights_are_heard():
-    """They are inputs of a trace, and no part of it."""
+def test_changed_weights_reach_a_trace():
+    """They are inputs of a trace, not constants."""
     network = tiny(causal=True, context=5, device=torch.device("cpu"))
     decoder, active = network.stream_decoder(), torch.ones(1, dtype=torch.bool)
     codes = torch.randint(64, (1, 8))
@@ -95,7 +95,7 @@ def test_changed_weights_are_heard():
     assert not torch.equal(after, before)
 
 
-def test_a_network_that_is_let_go_takes_its_traces_along():
+def test_traces_do_not_outlive_their_network():
     network = tiny(causal=True, context=5, device=torch.device("cpu"))
     network.stream_encoder().push(torch.randn(2560))
     gone = weakref.ref(network.network.encoder)

@@ -1,4 +1,4 @@
-"""A codec within other people's programs: training, threads, processes, torch's global settings."""
+"""A codec inside other programs: training, threads, processes, torch's global settings."""
 
 from __future__ import annotations
 
