@@ -31,6 +31,9 @@ _TEXT = ("input_text", "output_text", "text")
 _AUDIO = ("input_audio", "output_audio", "audio")
 _IMAGE = ("input_image",)
 
+# What the user said. @openai/agents wants a transcript in it, and none that is null elsewhere.
+USER_AUDIO = {"type": "input_audio", "transcript": ""}
+
 
 class ContentPart(msgspec.Struct, frozen=True):
     """A part of a message. `audio` is base64."""
@@ -116,7 +119,7 @@ def _part(part: ContentPart, role: str, param: str) -> dict[str, Any]:
     if part.type in _TEXT:
         return {"type": f"{side}_text", "text": part.text or ""}
     if part.type in _AUDIO:
-        told = {"type": f"{side}_audio"}
+        told = USER_AUDIO if side == "input" else {"type": "output_audio"}
         return told if part.transcript is None else told | {"transcript": part.transcript}
     if part.type in _IMAGE:
         return {"type": part.type}

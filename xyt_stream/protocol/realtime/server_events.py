@@ -11,7 +11,7 @@ import msgspec
 from xyt_stream.errors import EventError, ProtocolError
 from xyt_stream.protocol.realtime.client_events import ItemTruncate, ResponseCreate, SessionUpdate
 from xyt_stream.protocol.realtime.error_events import describe
-from xyt_stream.protocol.realtime.items import History, NewItem, message
+from xyt_stream.protocol.realtime.items import USER_AUDIO, History, NewItem, message
 from xyt_stream.protocol.realtime.response import Response
 from xyt_stream.protocol.realtime.responses import Responses, new_id
 from xyt_stream.protocol.realtime.settings import Settings
@@ -129,7 +129,7 @@ class ServerEvents:
         self._emit(
             "input_audio_buffer.committed", previous_item_id=self._history.last, item_id=item_id
         )
-        self.add_item(NewItem(item_id, message("user", [{"type": "input_audio"}])))
+        self.add_item(NewItem(item_id, message("user", [USER_AUDIO])))
 
     def check_new_item(self, item_id: str | None, previous_item_id: str | None) -> None:
         """Raises EventError if no item of this id can be added, or none after that one."""
