@@ -9,9 +9,9 @@ from xyt_stream.train.adversary import Adversary
 CPU = torch.device("cpu")
 
 
-def adversary(crops: int = 2, seed: int = 0) -> Adversary:
+def adversary(share: float = 1.0, seed: int = 0) -> Adversary:
     torch.manual_seed(seed)
-    return Adversary(crops, torch.float32, seed, CPU)
+    return Adversary(share, torch.float32, seed, CPU)
 
 
 def tone_and_noise() -> tuple[Tensor, Tensor]:
@@ -59,7 +59,7 @@ def test_the_codecs_loss_does_not_teach_the_discriminators() -> None:
 
 
 def test_whole_crops_are_drawn_at_one_level() -> None:
-    made = adversary()
+    made = adversary(share=0.4)
     wav = torch.rand(5, 1000) / 100
     seen = set()
     for _ in range(8):

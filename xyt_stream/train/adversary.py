@@ -35,14 +35,14 @@ class Adversary:
     """The discriminators and their optimizer.
 
     Args:
-        crops: number of crops drawn from each batch; the discriminators get them whole.
+        share: share of each batch that is drawn; the discriminators get these crops whole.
         dtype: dtype of their convolutions.
         seed: seed of the drawing.
     """
 
-    def __init__(self, crops: int, dtype: torch.dtype, seed: int, device: torch.device) -> None:
+    def __init__(self, share: float, dtype: torch.dtype, seed: int, device: torch.device) -> None:
         self.discriminators = discriminators().to(device)
-        self.crops, self.dtype, self.device = crops, dtype, device
+        self.share, self.dtype, self.device = share, dtype, device
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.AdamW(self.discriminators.parameters(), lr=RATE, betas=BETAS)
 
@@ -51,7 +51,8 @@ class Adversary:
 
         At the level of speech, discriminators learn nothing for hundreds of steps.
         """
-        rows = torch.randperm(len(target), generator=self.generator)[: self.crops]
+        count = max(1, round(self.share * len(target)))
+        rows = torch.randperm(len(target), generator=self.generator)[:count]
         ours, theirs = (wav[rows.to(wav.device)] for wav in (decoded, target))
         level = theirs.square().mean(1, keepdim=True).sqrt().clamp(min=QUIETEST)
         return ours / level, theirs / level

@@ -27,7 +27,7 @@ class Recipe:
         adversary_start: progress at which the discriminators join.
         longer_start: progress at which crops become twice as long, and half as many.
         crops, crop_frames: in a batch, and frames in each of them.
-        discriminated: crops of a batch that the discriminators get.
+        discriminated: share of a batch that the discriminators get.
         fewer_codebooks: share of crops decoded from a random number of first codebooks.
         teacher, text, adversary: weights of these losses.
         texts: clips with text in a batch.
@@ -43,7 +43,7 @@ class Recipe:
     longer_start: float = 0.5
     crops: int = 16
     crop_frames: int = 25
-    discriminated: int = 4
+    discriminated: float = 0.25
     fewer_codebooks: float = 0.25
     teacher: float = 0.3
     text: float = 0.05
