@@ -11,7 +11,7 @@ import torch
 from xyt_stream.errors import AudioError
 from xyt_stream.train.augment import SPEED
 from xyt_stream.train.corpus import Corpus, open_corpus
-from xyt_stream.train.data import Crops, Request
+from xyt_stream.train.data import Crops, Request, load
 
 
 @pytest.fixture
@@ -107,3 +107,27 @@ def test_what_the_teacher_has_not_heard_is_not_known(corpus: Corpus) -> None:
     assert batch.features is not None
     assert batch.known is not None
     assert not batch.known.any()
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument")
+def test_the_workers_beside_a_gpu_bring_the_same_batches_in_order(corpus: Corpus) -> None:
+    crops = Crops(corpus, None, seed=0)
+    asked = [Request(step, 2, 5) for step in range(6)]
+    batches = [*load(crops, iter(asked), torch.device("cuda"))]
+    assert len(batches) == 6
+    for request, batch in zip(asked, batches, strict=True):
+        assert torch.equal(batch.wav, crops[request].wav)
+
+
+def test_keys_are_drawn_only_when_they_are_needed(corpus: Corpus) -> None:
+    drawn: list[int] = []
+
+    def requests():
+        for step in range(99):
+            drawn.append(step)
+            yield Request(step, 1, 5)
+
+    batches = load(Crops(corpus, None, seed=0), requests(), torch.device("cpu"))
+    next(batches)
+    next(batches)
+    assert drawn == [0, 1]

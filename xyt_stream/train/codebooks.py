@@ -94,4 +94,4 @@ class CodebookLearner:
         self.counts.copy_(state["counts"])
         self.sums.copy_(state["sums"])
         self.started = bool(state["started"])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
