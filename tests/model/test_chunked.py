@@ -4,7 +4,7 @@ import torch
 
 from xyt_stream.audio import read_audio
 from xyt_stream.model import chunked
-from xyt_stream.model.timeline import Clip, Framewise
+from xyt_stream.model.timeline import ClipTimeline, Framewise
 
 
 def test_reach_of_the_default_is_five_layers(codec):
@@ -26,7 +26,7 @@ def test_latents_equal_a_streams_to_the_bit(codec, fixtures):
             live.append(network.latent(frame, stream))
             stream.finish()
         whole = network.latent(wav[None], Framewise(25, 0, context=context, device=device))
-        masked = Clip(25, causal=True, context=context, device=device)
+        masked = ClipTimeline(25, causal=True, context=context, device=device)
         usual = network.latent(wav[None], masked)
     assert torch.equal(torch.cat(live, dim=1), whole)
     assert torch.allclose(usual, whole, atol=1e-4)

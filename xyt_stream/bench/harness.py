@@ -12,7 +12,7 @@ from torch import Tensor
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.evaluate.timing import WARM_UP, Times, summary, timed
 from xyt_stream.streaming.codec import Codec
-from xyt_stream.streaming.compiled_step import Step
+from xyt_stream.streaming.compiled_step import StepFunction
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder
 from xyt_stream.streaming.graphs import CudaCapture, Graphs
@@ -55,8 +55,8 @@ class Harness:
             for ring in (*state.keys.values(), *state.values.values()):
                 ring.normal_()  # on zeros a GPU would be faster
         self.all_slots = self.encoder.all_slots
-        self.encode: Step = self.encoder.run
-        self.decode: Step = self.decoder.run
+        self.encode: StepFunction = self.encoder.run
+        self.decode: StepFunction = self.decoder.run
         self.transfers = Transfers(device)
         self.pcm = self.transfers.staging(streams, codec.frame_samples_in).normal_(0, 0.1)
         self.codes = self.transfers.staging(streams, codec.num_codebooks, dtype=torch.int64)

@@ -18,7 +18,7 @@ from xyt_stream.evaluate.fidelity import finite, snr_db
 from xyt_stream.evaluate.timing import ran_on, timed
 from xyt_stream.model.checkpoint import Checkpoint
 from xyt_stream.model.config import MEL_HOP, STEPS_PER_FRAME, ModelConfig
-from xyt_stream.model.timeline import Cached, Clip
+from xyt_stream.model.timeline import Cached, ClipTimeline
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.codec import Codec
 
@@ -130,7 +130,7 @@ def compare(network: Tokenizer, *, seconds: float = 5, repeats: int = 3) -> Offl
     )
 
 
-class FullyMasked(Clip):
+class FullyMasked(ClipTimeline):
     """One clip with a full mask, [1, 1, length, length], made again in every layer."""
 
     def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES
 from xyt_stream.model.config import MEL_HOP, STEPS_PER_FRAME
-from xyt_stream.model.timeline import Clip
+from xyt_stream.model.timeline import ClipTimeline
 from xyt_stream.model.tokenizer import Tokenizer
 
 
@@ -83,10 +83,10 @@ def _decode_window(network: Tokenizer, codes: Tensor, lengths: Tensor) -> Tensor
     return wav * (time < (lengths * config.frame_samples_out)[:, None])
 
 
-def _clip(network: Tokenizer, frames: int, ends: Tensor) -> Clip:
+def _clip(network: Tokenizer, frames: int, ends: Tensor) -> ClipTimeline:
     """A timeline; without ends, and so without masks, if every clip fills all positions."""
     full = bool((ends == frames * STEPS_PER_FRAME).all())
-    return Clip(
+    return ClipTimeline(
         frames,
         causal=False,
         context=network.config.context,

@@ -4,7 +4,7 @@ The network is written once. Where a layer depends on the past (a convolution on
 attention on past keys and values, the overlap-add on its tail) or on its position in time, it calls
 its timeline:
 
-- `Clip` is the timeline of whole clips, offline and in training: silence comes before a clip.
+- `ClipTimeline` is that of whole clips, offline and in training: silence comes before a clip.
 - `xyt_stream.streaming.stream.Stream` is that of one step of live streams, with cached state.
 
 Time is counted in code frames; a layer at a higher rate has `length // frames` positions in each.
@@ -113,7 +113,7 @@ def envelope(layer: Overlapping, count: int) -> Tensor:
     return overlap(squared, layer.hop)[0]
 
 
-class Clip:
+class ClipTimeline:
     """Whole clips, with nothing before them.
 
     Args:
@@ -188,7 +188,7 @@ class Clip:
         return total[:, cut : cut + count * layer.hop]
 
 
-class Framewise(Clip):
+class Framewise(ClipTimeline):
     """A causal clip, computed to the bit as a stream computes it.
 
     A code is the nearest of 1024 vectors, and sometimes two are equally near: then the last bit

@@ -15,7 +15,7 @@ from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.compiled_step import CompiledStep
 from xyt_stream.streaming.feed import Feed
 from xyt_stream.streaming.graphs import CudaCapture, Graphs
-from xyt_stream.streaming.lookahead import History, Lanes
+from xyt_stream.streaming.lookahead import Lanes, LookaheadBuffer
 from xyt_stream.streaming.overlapped_stream import OverlappedStream
 from xyt_stream.streaming.stream import Stream
 from xyt_stream.streaming.traces import Traces
@@ -70,13 +70,13 @@ class StreamCoder:
         self.lead = lookahead * hop + ahead
         self.all_slots = torch.ones(slots, dtype=torch.bool, device=self.device)
         self.lanes: Lanes | None = None
-        self.history: History | None = None
+        self.history: LookaheadBuffer | None = None
         self.stream: Stream
         if config.causal:
             self.stream = Stream(config, modules, slots=slots, frames=1, device=self.device)
         else:
             self.lanes = Lanes(slots, config.context, lookahead, self.device)
-            self.history = History(slots, (*channels, hop + self.lead), hop, self.device)
+            self.history = LookaheadBuffer(slots, (*channels, hop + self.lead), hop, self.device)
             self.stream = OverlappedStream(config, modules, self.lanes, self.device)
         self._modules = [*modules, network.quantizer]
         self._compiled: CompiledStep | None = None

@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 
-class Step(Protocol):
+class StepFunction(Protocol):
     """A step as it is written: `StreamEncoder.run` or `StreamDecoder.run`."""
 
     def __call__(self, x: Tensor, active: Tensor, chosen: Tensor | None = None, /) -> Tensor:
@@ -23,5 +23,5 @@ class CompiledStep(Protocol):
         ...
 
     def __call__(self, x: Tensor, active: Tensor, chosen: Tensor | None) -> Tensor:
-        """As `Step`."""
+        """As `StepFunction`."""
         ...

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from xyt_stream.streaming.compiled_step import Step
+from xyt_stream.streaming.compiled_step import StepFunction
 
 UNCAPTURED = 2  # steps before a capture: libraries choose kernels, layers make their scratch
 
@@ -29,7 +29,7 @@ class Captured(NamedTuple):
 class Capture(Protocol):
     """Captures steps: `CudaCapture`, or a stand-in in tests without a GPU."""
 
-    def __call__(self, step: Step, x: Tensor, active: Tensor) -> Captured:
+    def __call__(self, step: StepFunction, x: Tensor, active: Tensor) -> Captured:
         """Capture `step(x, active)`; no slot is active meanwhile, so no stream moves."""
         ...
 
@@ -56,7 +56,7 @@ class CudaCapture:
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, step: Step, x: Tensor, active: Tensor) -> Captured:
+    def __call__(self, step: StepFunction, x: Tensor, active: Tensor) -> Captured:
         current = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(current)
         # On the stream of the capture, for libraries keep a handle and a workspace for each.
@@ -84,7 +84,7 @@ class Graphs:
     """
 
     def __init__(
-        self, step: Step, x: Tensor, capture: Capture, counts: list[int] | None = None
+        self, step: StepFunction, x: Tensor, capture: Capture, counts: list[int] | None = None
     ) -> None:
         self.slots = len(x)
         self._x = x

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from xyt_stream.errors import ModelError
-from xyt_stream.streaming.state import OPEN, State
+from xyt_stream.streaming.state import OPEN, StreamState
 
 OVERLAP = 125  # frames (10 s) by which the published windows overlap
 
 
-class History:
+class LookaheadBuffer:
     """The newest items (samples or latents) of each slot, the input of a step.
 
     Args:
@@ -86,7 +86,9 @@ class Lanes:
         lane = ahead.div(self.period, rounding_mode="floor").clamp(min=0)
         return torch.minimum(lane, self.last_lane[:slots])
 
-    def begin(self, state: State, active: Tensor, lane: int | None = None) -> tuple[Tensor, Tensor]:
+    def begin(
+        self, state: StreamState, active: Tensor, lane: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Start the lanes that are due in the first len(active) slots.
 
         Args:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xyt_stream.model import chunked, overlapped
-from xyt_stream.model.timeline import Clip
+from xyt_stream.model.timeline import ClipTimeline
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.stream import Stream
 
@@ -64,7 +64,7 @@ def _decode_full(network: Tokenizer, codes: Tensor) -> Tensor:
     """Decode a batch of clips of a causal network, all of full length."""
     config, frames = network.config, codes.shape[2]
     if frames <= WHOLE:
-        clip = Clip(frames, causal=True, context=config.context, device=codes.device)
+        clip = ClipTimeline(frames, causal=True, context=config.context, device=codes.device)
         return network.decode(codes, clip)
     batch = len(codes)
     stream = Stream(config, [network.decoder], slots=batch, frames=CHUNK, device=codes.device)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from xyt_stream.model.config import ModelConfig
 from xyt_stream.model.timeline import Cached
 from xyt_stream.streaming.lookahead import Lanes
-from xyt_stream.streaming.state import State
+from xyt_stream.streaming.state import StreamState
 from xyt_stream.streaming.stream import Stream, View
 
 
@@ -42,7 +42,7 @@ class OverlappedStream(Stream):
         self.lanes = lanes
         self.offsets = torch.zeros(0, dtype=torch.int64, device=device)
         self._slots = torch.arange(lanes.slots, device=device)[:, None]
-        self._lane_states: dict[tuple[int, int | None], State] = {}
+        self._lane_states: dict[tuple[int, int | None], StreamState] = {}
 
     def enter(self, active: Tensor, lane: int | None) -> None:
         """Start a step of the first len(active) slots: of both lanes, or of `lane` (0 or 1)."""

@@ -13,7 +13,7 @@ OPEN = 1 << 40  # the end, in frames, of a stream whose end is not known
 
 
 @dataclass(frozen=True)
-class State:
+class StreamState:
     """The state of `slots` streams: preallocated, never growing, each tensor with slots first.
 
     Streams of several lanes have a row for each, slot * lanes + lane, and one ring for a slot.
@@ -36,19 +36,19 @@ class State:
     carries: dict[nn.Module, Tensor]
     lanes: int = 1
 
-    def first(self, rows: int) -> State:
+    def first(self, rows: int) -> StreamState:
         """The state of the first `rows` rows, as views of this one."""
         return self._views(slice(rows), slice(rows // self.lanes), self.lanes)
 
-    def lane(self, lane: int) -> State:
+    def lane(self, lane: int) -> StreamState:
         """The state of one lane of every slot, as views of this one."""
         return self._views(slice(lane, None, self.lanes), slice(None), 1)
 
-    def _views(self, rows: slice, slots: slice, lanes: int) -> State:
+    def _views(self, rows: slice, slots: slice, lanes: int) -> StreamState:
         def views(group: dict[nn.Module, Tensor], part: slice) -> dict[nn.Module, Tensor]:
             return {layer: tensor[part] for layer, tensor in group.items()}
 
-        return State(
+        return StreamState(
             self.frames[rows],
             self.ends[rows],
             self.loudest[rows],
@@ -59,13 +59,13 @@ class State:
             lanes,
         )
 
-    def gather(self, slots: Tensor) -> State:
+    def gather(self, slots: Tensor) -> StreamState:
         """A copy of the state of some slots (int64 [rows]), but with the keys and values shared."""
 
         def chosen(group: dict[nn.Module, Tensor]) -> dict[nn.Module, Tensor]:
             return {layer: tensor.index_select(0, slots) for layer, tensor in group.items()}
 
-        return State(
+        return StreamState(
             self.frames.index_select(0, slots),
             self.ends.index_select(0, slots),
             self.loudest.index_select(0, slots),
@@ -75,7 +75,7 @@ class State:
             chosen(self.carries),
         )
 
-    def scatter(self, slots: Tensor, rows: State) -> None:
+    def scatter(self, slots: Tensor, rows: StreamState) -> None:
         """Undo `gather`: copy the state of `rows` back into their slots."""
         for tensor, changed in zip(self._light(), rows._light(), strict=True):
             tensor.index_copy_(0, slots, changed)
@@ -113,7 +113,7 @@ class State:
 
 def init_state(
     modules: list[nn.Module], slots: int, capacity: int, device: torch.device, lanes: int = 1
-) -> State:
+) -> StreamState:
     """The state of every layer below `modules` that needs one, for fresh streams.
 
     Args:
@@ -126,7 +126,7 @@ def init_state(
         for layer in layers
         if isinstance(layer, Cached)
     }
-    return State(
+    return StreamState(
         frames=torch.zeros(slots, dtype=torch.int64, device=device),
         ends=torch.full((slots,), OPEN, device=device),
         loudest=torch.full((slots,), -torch.inf, dtype=torch.float32, device=device),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from xyt_stream.model.config import ModelConfig
 from xyt_stream.model.timeline import Cached, Overlapping, Tailed, envelope, overlap
-from xyt_stream.streaming.state import State, init_state
+from xyt_stream.streaming.state import StreamState, init_state
 
 
 class Stream:
@@ -58,7 +58,7 @@ class Stream:
         self._every_slot = torch.arange(slots, device=device)
         self._rows = self._every_slot  # the slots of this step's rows
         self._picks = False  # whether they are chosen ones, not the first
-        self._states: dict[int, State] = {slots: self.all}
+        self._states: dict[int, StreamState] = {slots: self.all}
         self._views: dict[int, View] = {}
         self._envelopes: dict[tuple[nn.Module, int], Tensor] = {}
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from xyt_stream.model.linear import Prepackable
 from xyt_stream.model.quantizer import ResidualQuantizer
 from xyt_stream.model.torch_internals import Trace, run_trace, trace
-from xyt_stream.streaming.compiled_step import Step
-from xyt_stream.streaming.state import State
+from xyt_stream.streaming.compiled_step import StepFunction
+from xyt_stream.streaming.state import StreamState
 
 # By the first module of a half: its traces by the number of slots, and at 0 for any chosen slots.
 _made: WeakKeyDictionary[nn.Module, dict[int, Trace]] = WeakKeyDictionary()
@@ -33,7 +33,7 @@ class Traces:
         state: the state that it reads and changes.
     """
 
-    def __init__(self, step: Step, modules: list[nn.Module], state: State) -> None:
+    def __init__(self, step: StepFunction, modules: list[nn.Module], state: StreamState) -> None:
         self._step = step
         self._slots = len(state.frames)
         self._traces = _made.setdefault(modules[0], {})

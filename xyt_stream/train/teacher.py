@@ -18,7 +18,7 @@ from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, to_float32
 from xyt_stream.errors import MissingExtraError, ModelError
 from xyt_stream.model.config import STEPS_PER_FRAME
 from xyt_stream.model.features import LogMel
-from xyt_stream.model.timeline import Clip as ClipTimeline
+from xyt_stream.model.timeline import ClipTimeline
 from xyt_stream.train.corpus import FEATURES, Clip, Corpus
 
 MELS = 80

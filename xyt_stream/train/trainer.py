@@ -18,7 +18,7 @@ from xyt_stream.audio import FRAME_SAMPLES
 from xyt_stream.errors import ModelError
 from xyt_stream.model.precision import precision
 from xyt_stream.model.quantizer import Quantized
-from xyt_stream.model.timeline import Clip
+from xyt_stream.model.timeline import ClipTimeline
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.train.adversary import Adversary
 from xyt_stream.train.codebooks import CodebookLearner
@@ -103,11 +103,13 @@ class Trainer:
     def _optimizer(self) -> Optimizer:
         return Optimizer(self.trained, rate=self.recipe.rate, dtype=self.dtype)
 
-    def clip(self, wav: Tensor) -> Clip:
+    def clip(self, wav: Tensor) -> ClipTimeline:
         """Returns the timeline of a batch."""
         config = self.network.config
         frames = wav.shape[1] // FRAME_SAMPLES
-        return Clip(frames, causal=config.causal, context=config.context, device=self.device)
+        return ClipTimeline(
+            frames, causal=config.causal, context=config.context, device=self.device
+        )
 
     def latents(self, wav: Tensor) -> Tensor:
         """Encodes samples to the quantizer's input, float32 [batch, frames, dim]."""

@@ -9,7 +9,7 @@ import torch
 
 from xyt_stream.audio import FRAME_SAMPLES, to_float32, write_audio
 from xyt_stream.errors import MissingExtraError
-from xyt_stream.model.timeline import Clip
+from xyt_stream.model.timeline import ClipTimeline
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.train.corpus import find_clips, load_clip
 
@@ -41,7 +41,7 @@ class Validation:
         for samples in self.clips:
             frames = len(samples) // FRAME_SAMPLES
             wav = torch.from_numpy(samples[: frames * FRAME_SAMPLES]).to(device)
-            clip = Clip(frames, causal=config.causal, context=config.context, device=device)
+            clip = ClipTimeline(frames, causal=config.causal, context=config.context, device=device)
             codes = network.encode(wav[None], clip)
             decoded = network.decode(codes, clip)[0].cpu().numpy()
             if not scores:
