@@ -76,11 +76,13 @@ const CONTROL = {
   hello: object({
     role: [text],
     room: [nullable(text), null],
+    send: [nullable(text), null],
     receive: [nullable(list(text)), null],
     send_rate: [nullable(integer), null],
     receive_rate: [nullable(integer), null],
     format: [text, 'pcm_s16le'],
     voice: [nullable(text), null],
+    model_hash: [nullable(text), null],
     token: [nullable(text), null],
     resumable: [boolean, false],
     resume: [nullable(resume), null],

@@ -21,6 +21,8 @@ const SESSION = {
   room_has_user: 'This room has a user already. Choose another room.',
   room_full: 'This room is full. Choose another room.',
   unknown_role: 'This server does not offer this mode. Choose another one.',
+  wrong_model: 'The codes of this page and of the server belong to different models. Load it again.',
+  no_codec: 'This server has no codec of its own: it serves clients that have one.',
   time_over: 'The call has reached the longest time that this server allows.',
   idle: 'The server received nothing for too long and has ended the call.',
   superseded: 'The call continues in another window.',

@@ -39,7 +39,7 @@ def ready_for(role="loopback", receive=("pcm", "codes"), codebook_size=1024):
     return Ready(
         session="1",
         role=role,
-        send=ROLES[role].sends,
+        send=ROLES[role].default_send,
         receive=receive,
         send_rate=16_000,
         receive_rate=16_000,

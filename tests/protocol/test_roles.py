@@ -13,7 +13,7 @@ def test_the_document_has_the_same_table():
     assert rows == [
         (
             role.name,
-            role.sends or "nothing",
+            ", ".join(role.may_send) or "nothing",
             ", ".join(role.may_receive) or "nothing",
             role.in_room,
         )
@@ -24,3 +24,5 @@ def test_the_document_has_the_same_table():
 def test_default_is_the_first_kind():
     assert ROLES["loopback"].default_receive == ("pcm",)
     assert ROLES["mic"].default_receive == ()
+    assert ROLES["mic"].default_send == "pcm"
+    assert ROLES["speaker"].default_send is None

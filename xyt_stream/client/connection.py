@@ -32,10 +32,12 @@ async def connect(
     role: str,
     *,
     room: str | None = None,
+    send: str | None = None,
     receive: Sequence[str] | None = None,
     send_rate: int | None = None,
     receive_rate: int | None = None,
     voice: str | None = None,
+    model_hash: str | None = None,
     token: str | None = None,
     resume: float = RESUME_SECONDS,
     keepalive: float | None = KEEPALIVE,
@@ -46,9 +48,11 @@ async def connect(
         url: ws://host:port or wss://host:port.
         role: "loopback", "encode", "decode", "mic", "speaker", "user" or "model".
         room: name of the room; optional for a user, see docs/duplex.md.
+        send: "pcm" or "codes"; None: the role's default.
         receive: "pcm", "codes" or both; None: the role's default.
         send_rate, receive_rate: Hz of the sound; None: the codec's rates.
         voice: for a speaker, the side of a conversation to hear: "user" or "model"; None: "model".
+        model_hash: of the model that the client's codes belong to; None: the server's.
         token: the server's access token, if it requires one.
         resume: seconds to try to resume the session after its connection was lost; 0: it ends.
         keepalive: seconds between pings, and for the answer to one; None: no pings.
@@ -60,10 +64,12 @@ async def connect(
     hello = Hello(
         role=role,
         room=room,
+        send=send,
         receive=None if receive is None else tuple(receive),
         send_rate=send_rate,
         receive_rate=receive_rate,
         voice=voice,
+        model_hash=model_hash,
         token=token,
         resumable=resume > 0,
     )

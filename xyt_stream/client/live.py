@@ -27,8 +27,10 @@ async def live(
     role: str,
     *,
     room: str | None = None,
+    send: str | None = None,
     receive: Sequence[str] | None = None,
     send_rate: int | None = None,
+    model_hash: str | None = None,
     token: str | None = None,
 ) -> AsyncIterator[LiveConnection]:
     """Opens a live session; the arguments are those of `connect`.
@@ -42,8 +44,10 @@ async def live(
         url,
         role,
         room=room,
+        send=send,
         receive=receive,
         send_rate=send_rate,
+        model_hash=model_hash,
         token=token,
         resume=MAX_OUTAGE,
     )

@@ -34,6 +34,8 @@ _ROWS = (
     ErrorRow("room_has_model", 4417, "The room already has a model."),
     ErrorRow("bad_audio", 4422, "The payload is no whole number of 16-bit samples."),
     ErrorRow("bad_codes", 4423, "The payload is no whole number of frames, or a code is too big."),
+    ErrorRow("wrong_model", 4424, "The codes belong to another model than the server's."),
+    ErrorRow("no_codec", 4425, "The server passes on codes only: use a client with the codec."),
     ErrorRow("hello_expected", 4428, "The first message must be hello."),
     ErrorRow("too_many", 4429, "Too much from this address at once: slow down."),
     ErrorRow("idle", 4430, "Nothing was sent for too long."),

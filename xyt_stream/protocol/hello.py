@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from xyt_stream.protocol import messages
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import Hello
 from xyt_stream.protocol.roles import ROLES
+
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 def check_hello(hello: Hello) -> None:
@@ -26,10 +30,16 @@ def check_hello(hello: Hello) -> None:
         )
     if hello.voice is not None and (role.name != "speaker" or hello.voice not in ("user", "model")):
         raise protocol_error("bad_message", "Only a speaker may ask for a voice: user or model.")
+    if hello.send is not None and hello.send not in role.may_send:
+        raise protocol_error(
+            "not_allowed", f"A {role.name} may send: {', '.join(role.may_send) or 'nothing'}."
+        )
     if not set(hello.receive or ()) <= set(role.may_receive):
         raise protocol_error(
             "not_allowed", f"A {role.name} may receive: {', '.join(role.may_receive) or 'nothing'}."
         )
+    if hello.model_hash is not None and not _HASH.fullmatch(hello.model_hash):
+        raise protocol_error("bad_message", "A model's hash is 64 hexadecimal digits.")
     for rate in (hello.send_rate, hello.receive_rate):
         if rate is not None and rate not in messages.RATES:
             rates = ", ".join(map(str, messages.RATES))

@@ -41,11 +41,13 @@ class Hello(Control, frozen=True, tag="hello"):
 
     role: str
     room: str | None = None
+    send: str | None = None  # "pcm", "codes"; None: the role's default
     receive: tuple[str, ...] | None = None  # "pcm", "codes"; None: the role's default
     send_rate: int | None = None  # Hz of the sound it sends; None: the codec's input rate
     receive_rate: int | None = None  # Hz of the sound it receives; None: the codec's output rate
     format: str = PCM_FORMAT
     voice: str | None = None  # speaker role: which side of a conversation it hears, "user", "model"
+    model_hash: str | None = None  # of the model that its codes belong to; None: the server's
     token: str | None = None
     resumable: bool = False  # it sends `ack` and may resume after its connection was lost
     resume: Resume | None = None

@@ -11,17 +11,22 @@ class Role:
 
     Attributes:
         name: as in `hello`.
-        sends: "pcm", "codes" or None.
+        may_send: the kinds that `hello` may name; the first is the default. Empty: it sends none.
         may_receive: the kinds that `hello` may ask for; the first is the default.
         in_room: whether `hello` must name a room: "yes", "no", or "may".
         converses: whether it takes part in a conversation, as user or model.
     """
 
     name: str
-    sends: str | None
+    may_send: tuple[str, ...]
     may_receive: tuple[str, ...]
     in_room: str
     converses: bool = False
+
+    @property
+    def default_send(self) -> str | None:
+        """The kind that a client sends if its `hello` names none; None: it sends no media."""
+        return self.may_send[0] if self.may_send else None
 
     @property
     def default_receive(self) -> tuple[str, ...]:
@@ -33,12 +38,12 @@ class Role:
 ROLES = {
     role.name: role
     for role in (
-        Role("loopback", "pcm", ("pcm", "codes"), in_room="no"),
-        Role("encode", "pcm", ("codes",), in_room="no"),
-        Role("decode", "codes", ("pcm",), in_room="no"),
-        Role("mic", "pcm", (), in_room="yes"),
-        Role("speaker", None, ("pcm", "codes"), in_room="yes"),
-        Role("user", "pcm", ("pcm", "codes"), in_room="may", converses=True),
-        Role("model", "codes", ("codes", "pcm"), in_room="yes", converses=True),
+        Role("loopback", ("pcm", "codes"), ("pcm", "codes"), in_room="no"),
+        Role("encode", ("pcm",), ("codes",), in_room="no"),
+        Role("decode", ("codes",), ("pcm",), in_room="no"),
+        Role("mic", ("pcm", "codes"), (), in_room="yes"),
+        Role("speaker", (), ("pcm", "codes"), in_room="yes"),
+        Role("user", ("pcm", "codes"), ("pcm", "codes"), in_room="may", converses=True),
+        Role("model", ("codes",), ("codes", "pcm"), in_room="yes", converses=True),
     )
 }

@@ -15,6 +15,7 @@ from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.duplex.interruption import Interruption, PendingInterruptions
 from xyt_stream.server.duplex.runner import DuplexHandle, DuplexRunner
+from xyt_stream.server.engine.code_stream import CodeStream
 from xyt_stream.server.engine.engine import Engine
 from xyt_stream.server.engine.fanout import InterruptibleListener
 from xyt_stream.server.engine.slot_stream import (
@@ -42,7 +43,8 @@ class Conversation:
     (`add_model_frames`); a frame of the clock that finds the queue empty can still be filled until
     the user's next frame comes.
 
-    For the event loop's thread. It holds two slots of the engine until both streams have been
+    For the event loop's thread. It holds a slot of the engine for a user that sends sound, and one
+    for each stream of codes that somebody wants to hear as sound, until both streams have been
     delivered to their end, or until `close`.
 
     Args:
@@ -50,6 +52,7 @@ class Conversation:
         silence: codes that the decoder gets while the model is silent, int64 [codebooks].
         user: receives the user's stream.
         model: receives the model's stream: sound in every frame, codes only while it speaks.
+        from_codes: whether the user's frames are codes; otherwise they are sound.
         runner: of models in this process; None: a remote model answers.
         session: for logs.
         on_over: called when everything has been given back.
@@ -69,6 +72,7 @@ class Conversation:
         *,
         user: Listener,
         model: InterruptibleListener,
+        from_codes: bool = False,
         runner: DuplexRunner | None = None,
         session: str = "",
         on_over: Callable[[], None] = lambda: None,
@@ -85,7 +89,6 @@ class Conversation:
         self._pushed = 0  # pushed by the user
         self._encoded = 0  # encoded
         self._decided = 0  # what the user hears in them is decided
-        self._stepped = 0  # taken by the engine's decoder
         self._heard = 0  # heard by the user
         # None is silence.
         self._undecoded: collections.deque[CodeArray | None] = collections.deque()  # decided
@@ -102,29 +105,57 @@ class Conversation:
         self._moved = Signal()
         self._handle: DuplexHandle | None = None
         with ExitStack() as undo:
-            self._user = SlotStream(engine, self._user_callbacks(), from_codes=False)
+            callbacks = self._user_callbacks()
+            self._user: SlotStream | CodeStream = (
+                CodeStream(engine, callbacks)
+                if from_codes
+                else SlotStream(engine, callbacks, from_codes=False)
+            )
             undo.callback(self._user.close)
-            self._model = SlotStream(engine, self._model_callbacks(), from_codes=True)
+            self._model = CodeStream(engine, self._model_callbacks(), on_step=self._on_model_step)
             undo.callback(self._model.close)
             if runner is not None:
                 self._handle = runner.open(session, self)
             undo.pop_all()
 
-    # The user's sound.
+    # The user's sound or codes.
 
     def prime(self, samples: Samples) -> None:
         """Gives the encoder its lookahead; see SlotStream."""
+        assert isinstance(self._user, SlotStream)
         self._user.prime(samples)
 
     async def push(self, frame: Samples) -> None:
         """Adds the user's next frame, float32 [frame_samples_in]; waits while too many wait."""
-        await self._moved.wait_for(lambda: self._pushed - self._stepped < RING or self._closed)
-        self._pushed += 1
+        assert isinstance(self._user, SlotStream)
+        await self._begin_frame()
         await self._user.push(frame)
+
+    async def push_codes(self, frame: CodeArray) -> None:
+        """Adds the next frame of a user that sends codes, int64 [codebooks]; waits likewise."""
+        assert isinstance(self._user, CodeStream)
+        await self._begin_frame()
+        await self._user.push_codes(frame)
+
+    async def _begin_frame(self) -> None:
+        """Counts a frame of the user's; waits while the model's decoder is too far behind."""
+        await self._moved.wait_for(lambda: self._unstepped < RING or self._closed)
+        self._pushed += 1
+
+    @property
+    def _unstepped(self) -> int:
+        """Number of frames that the user has pushed and the model's decoder has not taken."""
+        return self._pushed - self._decided + len(self._undecoded) + self._model.waiting
 
     async def end(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
         """Ends the user's stream, see SlotStream; the model is still heard to its end."""
+        assert isinstance(self._user, SlotStream)
         await self._user.end(length, left, last)
+
+    def end_codes(self, length: Length) -> None:
+        """Ends the stream of a user that sends codes; the model is still heard to its end."""
+        assert isinstance(self._user, CodeStream)
+        self._user.end_codes(length)
 
     def end_early(self) -> None:
         """Ends the user's stream after its last whole frame."""
@@ -277,9 +308,15 @@ class Conversation:
 
     def _feed_decoder(self) -> None:
         """Pushes as many decided frames as the decoder's ring holds."""
-        while self._undecoded and self._decided - len(self._undecoded) - self._stepped < RING:
+        while self._undecoded and self._model.waiting < RING:
             codes = self._undecoded.popleft()
             self._model.push_nowait(self._silence if codes is None else codes)
+
+    def _on_model_step(self) -> None:
+        """The decoder has taken a frame, or decodes no more."""
+        self._moved.notify()
+        self._feed_decoder()
+        self._end_model_if_done()
 
     def _end_model_if_done(self) -> None:
         all_decided = self._decided >= self._encoded and not self._undecoded
@@ -287,17 +324,13 @@ class Conversation:
             self._model_ended = True
             codec = self._engine.codec
             samples = self._decided * codec.frame_samples_out
-            self._model.end_nowait(Length(samples, codec.output_rate))
+            self._model.end_codes(Length(samples, codec.output_rate))
 
     def _on_model_codes(self, index: int, codes: CodeArray) -> None:
-        self._stepped = index + 1
-        self._moved.notify()
         if index in self._speaking_frames:
             self._model_listener.on_codes(index, codes)
         if not self._model_listener.wants_sound:
             self._count_heard(index)
-        self._feed_decoder()
-        self._end_model_if_done()
 
     def _on_model_audio(self, frame: DecodedFrame) -> None:
         if frame.index < self._muted_until:  # it was in the decoder when it was interrupted

@@ -39,10 +39,14 @@ class Fanout:
 
     @contextmanager
     def join(self, listener: InterruptibleListener) -> Iterator[None]:
-        """Passes the stream on to `listener` while the block runs."""
+        """Passes the stream on to `listener` while the block runs.
+
+        Raises:
+            ProtocolError: busy: it wants sound, and no slot is free to decode.
+        """
         self._listeners.add(listener)
-        self._on_change()
         try:
+            self._on_change()
             yield
         finally:
             self._listeners.remove(listener)

@@ -9,9 +9,20 @@ import numpy as np
 from xyt_stream.audio import Samples, StreamResampler, fit_length, to_float32
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Cleared
-from xyt_stream.server.engine.slot_stream import Length, SlotStream
+from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.server.engine.slot_stream import Length
 from xyt_stream.server.sessions.rooms import Room
 from xyt_stream.server.sessions.send_queue import SendQueue
+
+
+class CodeSink(Protocol):
+    """Takes frames of codes: a CodeStream, or a Conversation for its user."""
+
+    async def push_codes(self, frame: CodeArray) -> None:
+        """Takes a frame, int64 [codebooks]; waits for a free place."""
+
+    def end_codes(self, length: Length) -> None:
+        """Ends the stream; see CodeStream."""
 
 
 class FrameSink(Protocol):
@@ -92,7 +103,7 @@ class CodeFramer:
         frame_samples: samples in a decoded frame.
     """
 
-    def __init__(self, sink: SlotStream, codec_rate: int, frame_samples: int) -> None:
+    def __init__(self, sink: CodeSink, codec_rate: int, frame_samples: int) -> None:
         self._sink = sink
         self._rate = codec_rate
         self._frame_samples = frame_samples
@@ -103,11 +114,11 @@ class CodeFramer:
         assert isinstance(media, Codes)
         self._taken += media.codes.shape[1]
         for frame in media.codes.T:
-            await self._sink.push(frame)
+            await self._sink.push_codes(frame)
 
     async def finish(self) -> None:
         """Ends the stream."""
-        await self._sink.end(Length(self._taken * self._frame_samples, self._rate))
+        self._sink.end_codes(Length(self._taken * self._frame_samples, self._rate))
 
 
 class AnswerFramer:

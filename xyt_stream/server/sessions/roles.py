@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.protocol.messages import Ready
 from xyt_stream.server.duplex.conversation import Conversation
+from xyt_stream.server.engine.code_stream import CodeStream
 from xyt_stream.server.engine.slot_stream import SlotStream
 from xyt_stream.server.sessions.framing import (
     AnswerFramer,
     CodeFramer,
+    CodeSink,
     Framer,
     FrameSink,
     SoundFramer,
@@ -57,29 +59,33 @@ def open_streams(
             sink, ready.send_rate, codec.input_rate, codec.frame_samples_in, engine.lead_samples
         )
 
+    def codes(sink: CodeSink) -> CodeFramer:
+        return CodeFramer(sink, codec.output_rate, codec.frame_samples_out)
+
+    from_codes = ready.send == "codes"
     if ready.role == "speaker":
         assert ready.room is not None
         with rooms.add_speaker(ready.room, send_queue, voice):
             yield RoleStreams()
     elif ready.role == "mic":
         assert ready.room is not None
-        with rooms.add_mic(ready.room, send_queue) as mic:
-            yield RoleStreams(sound(mic))
+        with rooms.add_mic(ready.room, send_queue, from_codes=from_codes) as mic:
+            yield RoleStreams(codes(mic) if isinstance(mic, CodeStream) else sound(mic))
     elif ready.role == "user":
-        with rooms.add_user(ready.room, send_queue, ready.session) as conversation:
+        with rooms.add_user(
+            ready.room, send_queue, ready.session, from_codes=from_codes
+        ) as conversation:
             conversation.send_to_user = send_queue.put_control
-            yield RoleStreams(sound(conversation), conversation)
+            framer = codes(conversation) if from_codes else sound(conversation)
+            yield RoleStreams(framer, conversation)
     elif ready.role == "model":
         assert ready.room is not None
         limit = max(1, round(resources.limits.ahead / FRAME_SECONDS))
         with rooms.add_model(ready.room, send_queue) as room:
             yield RoleStreams(AnswerFramer(room, send_queue, limit))
+    elif from_codes:
+        with closing(CodeStream(engine, send_queue)) as code_stream:
+            yield RoleStreams(codes(code_stream))
     else:
-        stream = SlotStream(engine, send_queue, from_codes=ready.send == "codes")
-        try:
-            if ready.send == "codes":
-                yield RoleStreams(CodeFramer(stream, codec.output_rate, codec.frame_samples_out))
-            else:
-                yield RoleStreams(sound(stream))
-        finally:
-            stream.close()
+        with closing(SlotStream(engine, send_queue, from_codes=False)) as stream:
+            yield RoleStreams(sound(stream))

@@ -11,6 +11,7 @@ from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.duplex.conversation import Conversation
 from xyt_stream.server.duplex.runner import DuplexRunner
+from xyt_stream.server.engine.code_stream import CodeStream
 from xyt_stream.server.engine.engine import Engine
 from xyt_stream.server.engine.fanout import Fanout, InterruptibleListener
 from xyt_stream.server.engine.slot_stream import SlotStream
@@ -32,7 +33,7 @@ class Room:
 
     def __init__(self) -> None:
         self.members = 0
-        self.mic: SlotStream | None = None
+        self.mic: SlotStream | CodeStream | None = None
         self.conversation: Conversation | None = None
         self.model: SendQueue | None = None
         self.user_fanout = Fanout(on_change=self._update_decoding)
@@ -53,18 +54,27 @@ class Room:
         if self.conversation is not None:
             raise protocol_error("room_has_user")
 
-    def open_mic(self, engine: Engine) -> SlotStream:
-        """Opens the mic's stream to its fan-outs.
+    def open_mic(self, engine: Engine, *, from_codes: bool) -> SlotStream | CodeStream:
+        """Opens the mic's stream to its fan-outs; see Rooms.add_mic.
 
         Raises:
             ProtocolError: busy.
         """
         listener = Fanout(self.user_fanout, self.default_fanout, on_over=self._on_over)
-        self.mic = SlotStream(engine, listener, from_codes=False)
+        if from_codes:
+            self.mic = CodeStream(engine, listener)
+        else:
+            self.mic = SlotStream(engine, listener, from_codes=False)
         return self.mic
 
     def open_conversation(
-        self, engine: Engine, silence: CodeArray, runner: DuplexRunner | None, session: str
+        self,
+        engine: Engine,
+        silence: CodeArray,
+        runner: DuplexRunner | None,
+        session: str,
+        *,
+        from_codes: bool,
     ) -> Conversation:
         """Opens a user's conversation to its fan-outs; see Conversation.
 
@@ -76,6 +86,7 @@ class Room:
             silence,
             user=self.user_fanout,
             model=Fanout(self.model_fanout, self.default_fanout),
+            from_codes=from_codes,
             runner=runner,
             session=session,
             on_over=self._on_over,
@@ -152,7 +163,7 @@ class Rooms:
             voice: "user" or "model"; None: the mic or, in a conversation, the model.
 
         Raises:
-            ProtocolError: room_full.
+            ProtocolError: room_full; busy: the listener wants sound of a mic that sends codes.
         """
         with self.enter(name) as room:
             fanouts = {
@@ -164,12 +175,15 @@ class Rooms:
                 yield room
 
     @contextmanager
-    def add_mic(self, name: str, listener: InterruptibleListener) -> Iterator[SlotStream]:
+    def add_mic(
+        self, name: str, listener: InterruptibleListener, *, from_codes: bool = False
+    ) -> Iterator[SlotStream | CodeStream]:
         """Adds a mic to a room while the block runs; afterwards its stream is still delivered.
 
         Args:
             name: of the room.
             listener: the mic's own.
+            from_codes: whether the mic sends codes, which take a slot only while they are decoded.
 
         Raises:
             ProtocolError: room_has_mic, room_has_user, room_has_model, room_full, busy.
@@ -178,7 +192,7 @@ class Rooms:
             room.check_unused()
             if room.model is not None:
                 raise protocol_error("room_has_model")
-            mic = room.open_mic(self._engine)
+            mic = room.open_mic(self._engine, from_codes=from_codes)
             try:
                 yield mic
             finally:
@@ -186,7 +200,12 @@ class Rooms:
 
     @contextmanager
     def add_user(
-        self, name: str | None, listener: InterruptibleListener, session: str
+        self,
+        name: str | None,
+        listener: InterruptibleListener,
+        session: str,
+        *,
+        from_codes: bool = False,
     ) -> Iterator[Conversation]:
         """Adds a user and opens its conversation while the block runs.
 
@@ -194,6 +213,7 @@ class Rooms:
             name: of the room; None: a private room with a model of this process.
             listener: receives the model.
             session: for logs.
+            from_codes: whether the user sends codes.
 
         Raises:
             ProtocolError: room_has_mic, room_has_user, room_full, busy, not_allowed.
@@ -203,7 +223,9 @@ class Rooms:
         with self.enter(name) as room, room.model_fanout.join(listener):
             room.check_unused()
             runner = self._runner if room.model is None else None
-            conversation = room.open_conversation(self._engine, self._silence, runner, session)
+            conversation = room.open_conversation(
+                self._engine, self._silence, runner, session, from_codes=from_codes
+            )
             try:
                 yield conversation
             finally:

@@ -265,7 +265,7 @@ class Session:
     @property
     def _sends(self) -> bool:
         """Whether the client is expected to send media: speakers and models may be silent."""
-        return self._role.sends is not None and not self._live and not self._machine.receiving_over
+        return self._ready.send is not None and not self._live and not self._machine.receiving_over
 
     @property
     def _hears_itself(self) -> bool:
@@ -283,11 +283,15 @@ class Session:
     def _answer(self, hello: Hello) -> Ready:
         """The server's answer to a hello."""
         role, model = self._role, self._resources.model
+        if hello.model_hash not in (None, model.hash):
+            raise protocol_error(
+                "wrong_model", f"This server's codes are those of {model.name}, {model.hash}."
+            )
         return Ready(
             session=self.id,
             role=role.name,
             room=hello.room,
-            send=role.sends,
+            send=role.default_send if hello.send is None else hello.send,
             receive=role.default_receive if hello.receive is None else hello.receive,
             send_rate=hello.send_rate or model.input_rate,
             receive_rate=hello.receive_rate or model.output_rate,
