@@ -22,7 +22,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import environments
 
-from xyt_stream.audio import read_audio, resample, to_int16
+from xyt_stream.audio import Pcm16, resample, to_float32, to_int16
 
 pytestmark = pytest.mark.clients
 
@@ -31,11 +31,10 @@ LONGEST = 240  # seconds of a script
 
 
 @pytest.fixture(scope="module")
-def recording(fixtures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recording(clip: Pcm16, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of speech as the clients send it: 24 kHz, 16 bits, no header."""
-    samples, rate = read_audio(fixtures / "speech.flac")
     path = tmp_path_factory.mktemp("speech") / "speech.raw"
-    path.write_bytes(to_int16(resample(samples, rate, 24_000)).tobytes())
+    path.write_bytes(to_int16(resample(to_float32(clip), 16_000, 24_000)).tobytes())
     return path
 
 
@@ -43,7 +42,7 @@ def recording(fixtures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def serving(*options: str) -> Iterator[str]:
     """The URL of a server with the parrot, in a process of its own."""
     command = [sys.executable, "-m", "xyt_stream.cli", "serve", "--port", "0", "--max-load", "0"]
-    command += ["--duplex", "xyt_stream.server.parrot:Parrot", *options]
+    command += ["--duplex", "xyt_stream.server.duplex.parrot:Parrot", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

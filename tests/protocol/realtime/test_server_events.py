@@ -308,6 +308,16 @@ def test_answer_that_ended_within_the_input_may_go_on(dialogue):
     assert answer(dialogue) == 3 + 17 + 1
 
 
+def test_answer_after_the_input_ends_with_its_first_long_silence(dialogue):
+    dialogue.turns(None)
+    dialogue.does("response.create")
+    dialogue.responses.heard_all(dialogue.frame)
+    dialogue.on_speech(FRAME)
+    for _ in range(4):
+        dialogue.on_silence(SILENCE)
+    assert dialogue.response is None
+
+
 def test_cancelled_answer_does_not_come_with_the_next_response(dialogue):
     dialogue.turns(None)
     dialogue.does("response.create")

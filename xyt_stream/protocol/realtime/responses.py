@@ -23,7 +23,9 @@ from xyt_stream.protocol.realtime.metadata import check_metadata
 from xyt_stream.protocol.realtime.response import Emit, Response
 from xyt_stream.protocol.realtime.settings import AudioFormat, Settings, check_modalities
 
-_GRACE = 12  # frames after the whole input, 1 s, before which its response does not end
+# Frames after the input, 2 s, in which a response goes on that began within the input: the model's
+# answer may still come.
+_GRACE = 25
 
 
 class Responses:
@@ -148,7 +150,7 @@ class Responses:
     def heard_all(self, frames: int) -> None:
         """The model got the whole input of the response: `frames` of audio since the beginning."""
         if self.current is not None:
-            self._hold_before, self._open_before = frames - 1, frames + _GRACE
+            self._hold_before = frames - 1
             if self._next_output > self._hold_before:
                 self.release()
 
@@ -185,8 +187,11 @@ class Responses:
 
     def release(self) -> None:
         """Puts held output into the response; drops it if there is none."""
+        held, whole = self._held.release(), self._hold_before
         self._hold_before = 0
-        for frame in self._held.release():
+        if held and math.isfinite(whole):
+            self._open_before = whole + 1 + _GRACE
+        for frame in held:
             self._pass_on(frame)
 
     def finish(self, status: str, details: dict[str, Any] | None = None) -> None:
