@@ -205,3 +205,75 @@ def test_offline_and_lookahead_exclude_each_other(run: Run, fixtures: Path, tmp_
     ):
         result = run(*command, "--offline", "--lookahead", 2)
         assert (result.status, "--offline" in result.err) == (2, True)
+
+
+def test_codes_go_into_xyt_files_only(run: Run, fixtures: Path, tmp_path: Path) -> None:
+    for name in ("a.wav", "a.flac", "a.txt", "a"):
+        target = tmp_path / name
+        target.write_bytes(b"mine")
+        refused(run("encode", fixtures / "speech.flac", target), name, ".xyt")
+        assert target.read_bytes() == b"mine"
+    refused(run("convert", "mini", tmp_path / "a.wav"), "a.wav", ".safetensors")
+    arguments = ("bench", "lookahead", "mini", fixtures / "speech.flac", "--plot")
+    refused(run(*arguments, tmp_path / "a.wav"), "a.wav", ".png")
+
+
+def test_roundtrip_does_not_overwrite_its_input(run: Run, fixtures: Path, tmp_path: Path) -> None:
+    source = tmp_path / "a.flac"
+    source.write_bytes((fixtures / "speech.flac").read_bytes())
+    (tmp_path / "symbolic.flac").symlink_to(source)
+    (tmp_path / "hard.flac").hardlink_to(source)
+    for name in ("a.flac", "symbolic.flac", "hard.flac"):
+        refused(run("roundtrip", source, tmp_path / name), name, "is read")
+    assert source.read_bytes() == (fixtures / "speech.flac").read_bytes()
+
+
+def test_rate_of_the_target_is_checked_before_the_work(run: Run, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "hi384.wav", np.zeros(384_000), 384_000)
+    nothing = ("--model", "no-such-model")
+    refused(run("roundtrip", tmp_path / "hi384.wav", tmp_path / "a.ogg", *nothing), "384000 Hz")
+    wide = ("--rate", 300_000)
+    refused(run("roundtrip", tmp_path / "hi384.wav", tmp_path / "a.ogg", *wide), "300000 Hz")
+    refused(run("decode", tmp_path / "nothing", tmp_path / "a.mp3", "--rate", 96_000), "96000 Hz")
+    assert [path.name for path in tmp_path.iterdir()] == ["hi384.wav"]
+
+
+def test_failed_commands_leave_the_target_as_it_was(run: Run, tmp_path: Path) -> None:
+    sound = np.zeros(160_000, np.float32)
+    sound[-1] = np.nan
+    soundfile.write(tmp_path / "a.wav", sound, 16_000, "FLOAT")
+    for command, name in (("roundtrip", "b.wav"), ("encode", "b.xyt")):
+        (tmp_path / name).write_bytes(b"mine")
+        refused(run(command, tmp_path / "a.wav", tmp_path / name), "NaN")
+        assert (tmp_path / name).read_bytes() == b"mine"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_opposite_phase_is_reported(run: Run, tmp_path: Path, fixtures: Path) -> None:
+    samples, _ = read_audio(fixtures / "speech.flac")
+    soundfile.write(tmp_path / "a.wav", np.stack([samples, -samples], 1), 16_000, "FLOAT")
+    soundfile.write(tmp_path / "mono.wav", samples, 16_000, "FLOAT")
+    result = run("encode", tmp_path / "a.wav", tmp_path / "a.xyt")
+    assert "opposite phase" in result.out
+    run("encode", tmp_path / "mono.wav", tmp_path / "mono.xyt")
+    codes = [CodeFile.read(tmp_path / name).codes for name in ("a.xyt", "mono.xyt")]
+    np.testing.assert_array_equal(*codes)
+
+
+def test_live_files_stream_in_chunks(
+    run: Run, fixtures: Path, tmp_path: Path, codec: Codec
+) -> None:
+    """Codes and sound of a longer file at another rate are those of the whole at once."""
+    samples, _ = read_audio(fixtures / "speech.flac", 44_100)
+    soundfile.write(tmp_path / "a.wav", np.tile(samples, 5), 44_100, "FLOAT")
+    run("encode", tmp_path / "a.wav", tmp_path / "live.xyt", "--lookahead", 0)
+    run("encode", tmp_path / "a.wav", tmp_path / "whole.xyt")
+    live, whole = (CodeFile.read(tmp_path / name) for name in ("live.xyt", "whole.xyt"))
+    np.testing.assert_array_equal(live.codes, whole.codes)
+    for name, how in (("live.wav", ("--lookahead", 0)), ("whole.wav", ())):
+        assert run("decode", tmp_path / "live.xyt", tmp_path / name, *how).status == 0
+    assert run("roundtrip", tmp_path / "a.wav", tmp_path / "round.wav").status == 0
+    sounds = [soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("live", "whole", "round")]
+    assert len(sounds[0]) == 5 * len(samples)
+    np.testing.assert_allclose(sounds[0], sounds[1], atol=2e-4)
+    np.testing.assert_array_equal(sounds[0], sounds[2])

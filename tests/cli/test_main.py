@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from xyt_stream.cli import main
 from xyt_stream.cli.groups import ModelOptions
@@ -54,39 +56,80 @@ def test_help_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
 
 
-def test_commands_work_in_a_shell(fixtures: Path, tmp_path: Path) -> None:
-    script = Path(sys.executable).with_name("xyt-stream")
-
-    def shell(*args: object) -> subprocess.CompletedProcess[str]:
-        words = [str(script), *map(str, args)]
-        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert shell("encode", fixtures / "speech.ogg", "a.xyt").returncode == 0
-    assert (tmp_path / "a.xyt").exists()
-    (tmp_path / "b.wav").write_text("words")
-    bad = shell("encode", "b.wav", "b.xyt")
-    line = "Error: b.wav is not a sound file, or damaged: give a wav, flac, ogg or mp3\n"
-    assert (bad.returncode, bad.stdout, bad.stderr) == (1, "", line)
-    assert shell("sing").returncode == 2
-    assert re.fullmatch(r"xyt-stream \d+\.\d+\.\d+\n", shell("--version").stdout)
+SCRIPT = Path(sys.executable).with_name("xyt-stream")
 
 
-def test_undisplayable_file_names_are_escaped(fixtures: Path, tmp_path: Path) -> None:
+def shell(*words: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Runs the installed script."""
+    return subprocess.run([SCRIPT, *map(str, words)], capture_output=True, check=False, **options)
+
+
+def test_commands_work_in_a_shell_that_knows_ascii_only(fixtures: Path, tmp_path: Path) -> None:
     clip = tmp_path / "größe.flac"
     clip.write_bytes((fixtures / "speech.flac").read_bytes())
+    in_ascii = {"env": {**os.environ, "PYTHONIOENCODING": "ascii"}, "cwd": tmp_path}
+    done = shell("encode", "größe.flac", "größe.xyt", **in_ascii)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"gr\xf6\xdfe.xyt: 2.05 s" in done.stdout
+    failed = shell("decode", "Größe.xyt", "a.wav", **in_ascii)
+    assert failed.returncode == 1
+    assert b".xyt: No such file" in failed.stderr
+    assert shell("sing").returncode == 2
+    assert re.fullmatch(rb"xyt-stream \d+\.\d+\.\d+\n", shell("--version").stdout)
 
-    def ascii_shell(*words: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "xyt_stream.cli", *map(str, words)],
-            env={**os.environ, "PYTHONIOENCODING": "ascii"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
-    said = ascii_shell("encode", clip, tmp_path / "größe.xyt")
-    assert (said.returncode, said.stderr) == (0, "")
-    assert r"gr\xf6\xdfe.xyt: 2.05 s" in said.stdout
-    said = ascii_shell("decode", tmp_path / "Größe.xyt", tmp_path / "a.wav")
-    assert said.returncode == 1
-    assert ".xyt: No such file" in said.stderr
+def test_dash_is_standard_input_and_output(fixtures: Path, tmp_path: Path) -> None:
+    """encode - - | decode - -: sound through two pipes, and only status lines on stderr."""
+    flac = (fixtures / "speech.flac").read_bytes()
+    encoded = shell("encode", "-", "-", input=flac)
+    assert encoded.returncode == 0
+    assert b"2.05 s" in encoded.stderr
+    decoded = shell("decode", "-", "-", input=encoded.stdout)
+    assert decoded.returncode == 0
+    assert b"16000 Hz" in decoded.stderr
+    sound, rate = soundfile.read(io.BytesIO(decoded.stdout))
+    assert (len(sound), rate) == (soundfile.info(fixtures / "speech.flac").frames, 16_000)
+    assert shell("encode", fixtures / "speech.flac", tmp_path / "a.xyt").returncode == 0
+    assert encoded.stdout == (tmp_path / "a.xyt").read_bytes()
+
+
+FAST = """
+import sys
+from xyt_stream.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as done:
+    assert done.code in (1, 2), done.code
+heavy = {"torch", "silero_vad", "transformers", "matplotlib"} & sys.modules.keys()
+sys.exit(f"loads {heavy}" if heavy else 0)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("roundtrip", "nothere.wav", "a.wav"),
+        ("roundtrip", "text.wav", "a.wav"),
+        ("roundtrip", "text.wav", "text.wav"),
+        ("encode", "nothere.wav", "a.xyt"),
+        ("encode", "text.wav", "a.wav"),
+        ("decode", "nothere.xyt", "a.wav"),
+        ("decode", "text.wav", "a.wav"),
+        ("decode", "text.wav", "a.mp3", "--rate", "96000"),
+        ("bench", "lookahead", "mini", "nothere.wav"),
+        ("bench", "precision", "mini", "nothere.wav"),
+        ("mic", "--input", "nothere.wav"),
+        ("loopback", "--input", "text.wav", "--output", "a.wav"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_refused_before_torch_is_loaded(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "text.wav").write_text("These are words.")
+    done = subprocess.run(
+        [sys.executable, "-c", FAST, *words], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Error" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["text.wav"]

@@ -96,6 +96,11 @@ class SoundReader:
             )
 
     @property
+    def seconds(self) -> float | None:
+        """The length, as the header says; None: unknown."""
+        return None if self.expected is None else self.expected / self.rate
+
+    @property
     def info(self) -> SoundInfo:
         """The properties so far; complete when all blocks have been read."""
         return SoundInfo(self.rate, self.channels, self._samples, self._downmix.opposite_phase)

@@ -9,7 +9,16 @@ import typer
 
 from xyt_stream.cli import bench_load
 from xyt_stream.cli.groups import ModelOptions, NamedModel, grouped
-from xyt_stream.cli.options import Device, Json, Lookahead, Lookaheads, Plot, Source, Weights
+from xyt_stream.cli.options import (
+    Device,
+    Json,
+    Lookahead,
+    Lookaheads,
+    Plot,
+    Source,
+    Weights,
+    check_source,
+)
 from xyt_stream.cli.terminal import console, progress, read_sound, say, write_json
 
 app = typer.Typer(help="Measure speed and fidelity on this machine.", no_args_is_help=True)
@@ -89,6 +98,7 @@ def bench_lookahead(
     For each lookahead: the delay; the share of live codes equal to offline, by codebook; the SNR of
     live against offline sound, both decoded from the offline codes; time per step.
     """
+    check_source(file)
     from xyt_stream.evaluate.lookahead import measure
     from xyt_stream.streaming.summary import default_lookaheads
 
@@ -138,6 +148,7 @@ def bench_precision(file: Source, json_file: Json = None, *, model: NamedModel) 
 
     In half precision are the stacks alone, or the weights too.
     """
+    check_source(file)
     from xyt_stream.evaluate.precision import measure
 
     codec = model.load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,14 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xyt_stream.cli.groups import ModelOptions, grouped
-from xyt_stream.cli.options import Lookahead, Offline, Source, in_a_folder, live_lookahead
-from xyt_stream.cli.terminal import read_sound, say
+from xyt_stream.cli.options import (
+    Lookahead,
+    Offline,
+    Source,
+    check_distinct,
+    check_source,
+    ends_in,
+    live_lookahead,
+)
+from xyt_stream.cli.terminal import report_channels, say, seconds_bar
 
 if TYPE_CHECKING:
     import torch
-
-    from xyt_stream.audio import Samples
-    from xyt_stream.streaming.codec import Codec
 
 app = typer.Typer()
 
@@ -29,7 +35,9 @@ class Precision(str, Enum):
     float16 = "float16"
 
 
-SoundTarget = Annotated[Path, typer.Argument(help="The wav, flac, ogg or mp3 to write.")]
+SoundTarget = Annotated[
+    Path, typer.Argument(help="The wav, flac, ogg or mp3 to write; - for standard output.")
+]
 WholeOrLookahead = Annotated[
     int | None,
     typer.Option(
@@ -55,7 +63,12 @@ Dtype = Annotated[
 def encode(
     source: Source,
     target: Annotated[
-        Path, typer.Argument(dir_okay=False, callback=in_a_folder, help="The .xyt file to write.")
+        Path,
+        typer.Argument(
+            dir_okay=False,
+            callback=ends_in(".xyt", holding="codes"),
+            help="The .xyt file to write; - for standard output.",
+        ),
     ],
     lookahead: WholeOrLookahead = None,
     dtype: Dtype = Precision.float32,
@@ -63,15 +76,30 @@ def encode(
     model: ModelOptions,
 ) -> None:
     """Encode a sound file into a code file."""
+    check_source(source)
+    from xyt_stream.audio import SoundReader
     from xyt_stream.protocol.code_file import CodeFile
-    from xyt_stream.streaming.clips import encode_clip
 
-    precision = _precision(dtype, lookahead)
-    codec = model.load()
-    samples, info = read_sound(source, codec)
-    codes = encode_clip(codec, samples, lookahead, precision).numpy()
-    CodeFile(
-        codes=codes,
+    with SoundReader(source) as reader:
+        precision = _precision(dtype, lookahead)
+        codec = model.load()
+        import numpy as np
+        import torch
+
+        from xyt_stream.cli.sound import encode_live
+        from xyt_stream.streaming.clips import encode_clip
+
+        if lookahead is None:
+            samples = np.concatenate(list(reader.resampled(codec.input_rate)))
+            codes = encode_clip(codec, samples, None, precision)
+        else:
+            one_thread()
+            with seconds_bar("encoding", reader.seconds) as advance:
+                codes = torch.cat(list(encode_live(codec, reader, lookahead, advance)), 1)
+        info = reader.info
+    report_channels(source, info, beside=target)
+    size = CodeFile(
+        codes=codes.numpy(),
         codebook_size=codec.codebook_size,
         model_name=codec.name,
         model_hash=codec.hash,
@@ -81,13 +109,13 @@ def encode(
         original_samples=info.samples,
     ).write(target)
     count = f"{codes.shape[1]} frame{'s' * (codes.shape[1] > 1)} of {codes.shape[0]} codes"
-    say(f"{target}: {info.seconds:.2f} s as {count}, {target.stat().st_size} bytes")
+    say(f"{target}: {info.seconds:.2f} s as {count}, {size} bytes", beside=target)
 
 
 @app.command()
 @grouped
 def decode(
-    source: Annotated[Path, typer.Argument(help="The .xyt file to read.")],
+    source: Annotated[Path, typer.Argument(help="The .xyt file to read; - for standard input.")],
     target: SoundTarget,
     rate: Rate = None,
     lookahead: WholeOrLookahead = None,
@@ -96,20 +124,35 @@ def decode(
     model: ModelOptions,
 ) -> None:
     """Decode a code file into a sound file of exactly the original's length."""
-    import torch
-
-    from xyt_stream.audio import check_target
+    from xyt_stream.audio import SoundWriter, check_target, scaled_length
     from xyt_stream.protocol.code_file import CodeFile
-    from xyt_stream.streaming.clips import decode_clip
 
-    check_target(target)
-    precision = _precision(dtype, lookahead)
+    check_target(target, rate)
     file = CodeFile.read(source)
+    rate = rate or file.original_rate
+    check_target(target, rate)
+    precision = _precision(dtype, lookahead)
     codec = model.load()
     file.require_model(codec.name, codec.hash)
+    import torch
+
+    from xyt_stream.cli.sound import TargetFile, decode_live
+    from xyt_stream.streaming.clips import decode_clip
+
     codes = torch.from_numpy(file.codes)
-    decoded = decode_clip(codec, codes, lookahead, precision).numpy()
-    _write(target, decoded, codec, file.original_samples, file.original_rate, rate)
+    length = scaled_length(file.original_samples, file.original_rate, rate)
+    with SoundWriter(target, rate, samples=length) as writer:
+        out = TargetFile(writer, codec.output_rate, rate)
+        if lookahead is None:
+            out.write(decode_clip(codec, codes, None, precision).numpy())
+        else:
+            one_thread()
+            with seconds_bar("decoding", file.seconds) as advance:
+                for decoded in decode_live(codec, iter([codes]), lookahead):
+                    out.write(decoded)
+                    advance(len(decoded) / codec.output_rate)
+        out.finish(file.original_samples, file.original_rate)
+    say(f"{target}: {length / rate:.2f} s at {rate} Hz", beside=target)
 
 
 @app.command()
@@ -124,15 +167,47 @@ def roundtrip(
     model: ModelOptions,
 ) -> None:
     """Encode and decode a sound file: speech at 1000 bits a second."""
-    from xyt_stream.audio import check_target
-    from xyt_stream.streaming.clips import decode_clip, encode_clip
+    from xyt_stream.audio import SoundReader, SoundWriter, check_target
 
-    check_target(target)
+    check_target(target, rate)
+    check_source(source)
+    check_distinct(source, target)
     ahead = live_lookahead(offline, lookahead)
-    codec = model.load()
-    samples, info = read_sound(source, codec)
-    decoded = decode_clip(codec, encode_clip(codec, samples, ahead), ahead)
-    _write(target, decoded.numpy(), codec, info.samples, info.rate, rate)
+    with SoundReader(source) as reader:
+        rate = rate or reader.rate
+        check_target(target, rate)
+        codec = model.load()
+        import numpy as np
+
+        from xyt_stream.cli.sound import TargetFile, decode_live, encode_live
+        from xyt_stream.streaming.clips import decode_clip, encode_clip
+
+        with SoundWriter(target, rate) as writer:
+            out = TargetFile(writer, codec.output_rate, rate)
+            if ahead is None:
+                samples = np.concatenate(list(reader.resampled(codec.input_rate)))
+                out.write(decode_clip(codec, encode_clip(codec, samples, None), None).numpy())
+            else:
+                one_thread()
+                with seconds_bar("roundtrip", reader.seconds) as advance:
+                    codes = encode_live(codec, reader, ahead, advance)
+                    for decoded in decode_live(codec, codes, ahead):
+                        out.write(decoded)
+            length = out.finish(reader.info.samples, reader.rate)
+        report_channels(source, reader.info, beside=target)
+    say(f"{target}: {length / rate:.2f} s at {rate} Hz", beside=target)
+
+
+def one_thread() -> None:
+    """Computes live steps in one thread, unless the environment says otherwise.
+
+    A step is too short to share: on a busy machine, threads that wait for each other made a 6 s
+    roundtrip take 172 s instead of 56.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def _precision(dtype: Precision, lookahead: int | None) -> torch.dtype:
@@ -142,21 +217,3 @@ def _precision(dtype: Precision, lookahead: int | None) -> torch.dtype:
 
     precision: torch.dtype = getattr(torch, dtype.value)
     return precision
-
-
-def _write(
-    target: Path,
-    decoded: Samples,
-    codec: Codec,
-    original_samples: int,
-    original_rate: int,
-    rate: int | None,
-) -> None:
-    """Writes sound of exactly the original's length, at `rate` or the original's rate."""
-
-    from xyt_stream.audio import fit_length, resample, scaled_length, write_audio
-
-    rate = rate or original_rate
-    length = scaled_length(original_samples, original_rate, rate)
-    write_audio(target, fit_length(resample(decoded, codec.output_rate, rate), length), rate)
-    say(f"{target}: {length / rate:.2f} s at {rate} Hz")

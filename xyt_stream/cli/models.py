@@ -9,7 +9,7 @@ import typer
 from rich.table import Column, Table
 
 from xyt_stream.cli.groups import ModelOptions, grouped
-from xyt_stream.cli.options import Config, Json, Lookaheads, ModelArgument, Revision, in_a_folder
+from xyt_stream.cli.options import Config, Json, Lookaheads, ModelArgument, Revision, ends_in
 from xyt_stream.cli.terminal import console, say, write_json
 
 app = typer.Typer()
@@ -67,7 +67,9 @@ def convert(
     target: Annotated[
         Path,
         typer.Argument(
-            dir_okay=False, callback=in_a_folder, help="The .safetensors file to write."
+            dir_okay=False,
+            callback=ends_in(".safetensors", holding="weights"),
+            help="The .safetensors file to write.",
         ),
     ],
     config: Config = None,

@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from xyt_stream.cli.terminal import STREAM
 from xyt_stream.errors import XYTError
 
 DEFAULT_PORT = 8765
+
+
+def check_source(path: Path) -> None:
+    """Checks that a file can be read, before anything slow is imported for it.
+
+    Raises:
+        XYTError: it is missing, a folder, or not readable.
+    """
+    if str(path) == STREAM:
+        return
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise XYTError(f"cannot read {path}: {error.strerror}") from None
+
+
+def check_distinct(source: Path, target: Path) -> None:
+    """Checks that a command does not overwrite its own input.
+
+    Raises:
+        XYTError: both names lead to the same file.
+    """
+    if target.is_file() and source.exists() and target.samefile(source):
+        raise XYTError(f"cannot write {target}: it is the file that is read")
+
+
+def ends_in(*suffixes: str, holding: str) -> Callable[[Path | None], Path | None]:
+    """Makes a callback for a file to write, which must have one of these suffixes.
+
+    Standard output ("-"), pipes and devices need none.
+    """
+
+    def check(path: Path | None) -> Path | None:
+        in_a_folder(path)
+        special = path is None or str(path) == STREAM or (path.exists() and not path.is_file())
+        if not special and path is not None and path.suffix.lower() not in suffixes:
+            raise XYTError(
+                f"cannot write {path}: the name of a file of {holding} must end in "
+                f"{' or '.join(suffixes)}"
+            )
+        return path
+
+    return check
 
 
 def in_a_folder(path: Path | None) -> Path | None:
@@ -59,13 +111,18 @@ Json = Annotated[
 ]
 Plot = Annotated[
     Path | None,
-    typer.Option(dir_okay=False, callback=in_a_folder, help="Draw the figures: a png, svg or pdf."),
+    typer.Option(
+        dir_okay=False,
+        callback=ends_in(".png", ".svg", ".pdf", holding="plots"),
+        help="Draw the figures: a png, svg or pdf.",
+    ),
 ]
 Token = Annotated[
     str | None, typer.Option(envvar="XYT_TOKEN", help="Access token, if the server requires one.")
 ]
 Source = Annotated[
-    Path, typer.Argument(help="The wav, flac, ogg or mp3 to read; any rate, any channels.")
+    Path,
+    typer.Argument(help="The wav, flac, ogg or mp3 to read, at any rate; - for standard input."),
 ]
 
 

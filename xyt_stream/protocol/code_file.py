@@ -22,6 +22,7 @@ Codes are meaningless to another model, so a reader compares the hash with its o
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +32,12 @@ import numpy.typing as npt
 
 from xyt_stream.audio import FILE_RATES
 from xyt_stream.errors import CodeFileError
+from xyt_stream.part_file import part_file
 from xyt_stream.protocol.packing import code_bits, frame_bytes, pack_codes, unpack_codes
 
 MAGIC = b"XYT\0"
 VERSION = 1
+STREAM = "-"  # standard input or output in the place of a file
 _HEAD = struct.Struct("<4sBBHIHIQI")
 _CRC = struct.Struct("<I")
 
@@ -129,25 +132,37 @@ class CodeFile:
             original_samples=original_samples,
         )
 
-    def write(self, path: str | Path) -> None:
-        """Writes the file.
+    def write(self, path: str | Path) -> int:
+        """Writes the file, or to standard output ("-"); a file is replaced only by a whole one.
+
+        Returns:
+            Its length in bytes.
 
         Raises:
             CodeFileError: the place is not writable.
         """
+        data = self.to_bytes()
         try:
-            Path(path).write_bytes(self.to_bytes())
+            if str(path) == STREAM:
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+            else:
+                with part_file(Path(path)) as part:
+                    part.write_bytes(data)
+            return len(data)
         except OSError as error:
             raise CodeFileError(f"cannot write {path}: {error.strerror}") from None
 
     @classmethod
     def read(cls, path: str | Path) -> CodeFile:
-        """Reads a file.
+        """Reads a file, or standard input ("-").
 
         Raises:
             CodeFileError: there is no such file, or `from_bytes` refuses it.
         """
         try:
+            if str(path) == STREAM:
+                return cls.from_bytes(sys.stdin.buffer.read())
             return cls.from_bytes(Path(path).read_bytes())
         except OSError as error:
             raise CodeFileError(f"cannot read {path}: {error.strerror}") from None
