@@ -44,7 +44,7 @@ def save(
     """Write `network` as one safetensors file with its config inside.
 
     Args:
-        hash: what the model is to be known by; else its hash is that of the file.
+        hash: the model's hash, stored in the file; None: that of the file itself.
 
     Raises:
         ModelError: the file cannot be written.
@@ -118,13 +118,17 @@ def load(source: Source, device: str = "cpu", dtype: torch.dtype = torch.float32
 
 
 def build(config: ModelConfig) -> Tokenizer:
-    """A network whose weights take no memory or time until `fill` gives them."""
+    """A network on torch's meta device: its weights take no memory until `fill` gives them."""
     with torch.device("meta"):
         return Tokenizer(config).eval().requires_grad_(False)
 
 
 def fill(network: Tokenizer, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give `network` its weights; ModelError names what is missing, left over or misshapen."""
+    """Give `network` its weights.
+
+    Raises:
+        ModelError: tensors are missing, left over or misshapen; it names them.
+    """
     wanted = network.state_dict()
     # Sinusoids can be computed, so some ports leave them out.
     tensors = {**{k: v for k, v in wanted.items() if k.endswith(".sinusoids")}, **tensors}

@@ -1,6 +1,6 @@
-"""Weights and configs, read from files that anyone may have made.
+"""Reads weights and configs from files that may be hostile.
 
-Weights are safetensors, what `torch.save` writes, or shards with an index. A file is opened by its
+Weights are safetensors, files of `torch.save`, or shards with an index. A file is opened by its
 content, whatever its name is. Nothing in it is run, and a file takes no more memory than it has
 bytes, or twice that.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 from xyt_stream.errors import ModelError
 from xyt_stream.model.formats import container
 
-# Keys of what training saves under which the network's state may lie; the first that is there wins.
+# Keys of training's files under which the network's state may lie, in order of preference.
 STATES = (
     *("generator", "state_dict", "model_state_dict", "model", "module", "network", "net"),
     *("codec_model", "codec", "xy_tokenizer"),
@@ -136,7 +136,7 @@ def _torch_state(path: Path) -> dict[str, Tensor]:
             with zipfile.ZipFile(path) as archive:
                 if any(member.compress_type for member in archive.infolist()):
                     raise ModelError(f"{path} is refused: torch does not compress what it saves")
-        # torch takes a path that ends so for what it says, and maps paths only.
+        # torch trusts a path that ends so, and maps paths only.
         mapped = kind == "zip" and path.suffix != ".safetensors"
         with path.open("rb") as file:
             state = torch.load(
@@ -163,7 +163,7 @@ def _torch_state(path: Path) -> dict[str, Tensor]:
 
 
 def _plain(name: str, tensor: Tensor, path: Path) -> Tensor:
-    """`tensor`, if it is what it looks like: numbers that take the memory of their shape."""
+    """`tensor`, if it holds numbers that take the memory of its shape."""
     dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
     if not dense or tensor.is_quantized or not tensor.is_floating_point():
         raise ModelError(f"{name} in {path} is not a tensor of floating-point numbers")
@@ -177,7 +177,7 @@ def _plain(name: str, tensor: Tensor, path: Path) -> Tensor:
 
 
 def _shards(index: Path) -> dict[str, Path]:
-    """In which file of its folder each tensor lies, says an index."""
+    """The file of the index's folder in which each tensor lies."""
     values = _parsed(index, _LONGEST_INDEX)
     names = values.get("weight_map") if isinstance(values, dict) else None
     if not isinstance(names, dict) or not names:

@@ -1,4 +1,4 @@
-"""Which file of a folder holds a model's weights."""
+"""Chooses the file of a folder that holds a model's weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How files of weights begin, whatever their names are."""
+"""Recognises files of weights by their first bytes, not by their names."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def container(path: Path) -> Literal["safetensors", "zip", "pickle", "index"] | 
         raise ModelError(f"{path.name} cannot be read: {error.strerror}") from error
     if head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return "safetensors"
-    if head.startswith(b"PK\3\4"):  # what torch saves
+    if head.startswith(b"PK\3\4"):  # torch.save
         return "zip"
-    return "pickle" if head.startswith(b"\x80") else None  # what it saved before 2020
+    return "pickle" if head.startswith(b"\x80") else None  # torch.save before 2020

@@ -1,4 +1,4 @@
-"""Where a model's files are: in the package, on disk, or on the hub."""
+"""Finds a model's files: in the package, on disk, or on the hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 class Source(NamedTuple):
-    """What to call a model, its weights file, and the config beside that where there is one."""
+    """A model's name, its weights file, and the config beside that if there is one."""
 
     name: str
     weights: Path
@@ -26,7 +26,7 @@ class Source(NamedTuple):
 def find(
     model: str | Path | None, *, config: str | Path | None = None, revision: str | None = None
 ) -> Source:
-    """Where `model` is.
+    """Find the files of `model`.
 
     Args:
         model: None or "mini" for the default; a file; a folder; or a hub name ("owner/name"),

@@ -1,4 +1,4 @@
-"""Complex numbers: rotary positions and Fourier transforms.
+"""Computes with complex numbers: rotary positions and Fourier transforms.
 
 Neither `torch.export` nor an ONNX graph has complex numbers, so each function has a second form in
 pairs of reals, taken while torch compiles. Its tables are cosines looked up by whole numbers, which

@@ -1,4 +1,4 @@
-"""The names of published weights, in all their dialects, as this package's names and shapes.
+"""Translates published weights, in all their dialects, to this package's names and shapes.
 
 docs/published.md lists the dialects.
 """
@@ -43,12 +43,12 @@ PARTS = (
     *("semantic_encoder", "acoustic_encoder", "semantic_encoder_adapter", "pre_rvq_adapter"),
     *("downsample", "quantizer", "post_rvq_adapter", "upsample", "acoustic_decoder", "vocos"),
 )
-FEWEST_PARTS = 4  # by which a codec is told from other networks
+FEWEST_PARTS = 4  # that distinguish a codec from other networks
 _PART = re.compile(rf"(?:(.*?)\.)?(?:enhanced_)?({'|'.join(PARTS)})\.")
 
 
 def codec_names(names: Iterable[str]) -> dict[str, str]:
-    """The tensors of the codec among `names`, and what each is called without prefix.
+    """The tensors of the codec among `names`, and the name of each without its prefix.
 
     A codec may lie under any prefix ("generator.", "codec_model."), beside another network.
     Leftovers of training are left out. The result is empty if there is no codec.

@@ -1,4 +1,4 @@
-"""The configs of published weights, in all their dialects, as fields of a ModelConfig.
+"""Translates published configs, in all their dialects, to the fields of a ModelConfig.
 
 There are three, and each may be nested in another model's config:
 
@@ -43,7 +43,7 @@ VOCODER = {
     "n_fft": "n_fft",
     "hop": "hop_size",
 }
-# Field of ModelConfig: section, what it is called in flat configs, its fields and their names.
+# Field of ModelConfig: section, prefix in flat configs, its fields and their names.
 SECTIONS = {
     "semantic_encoder": ("semantic_encoder", "semantic_encoder", ENCODER),
     "semantic_adapter": ("semantic_encoder_adapter", "semantic_adapter", ENCODER),
@@ -57,7 +57,7 @@ SECTIONS = {
 MELS = ("feature_extractor.feature_size", "feature_extractor_feature_size")
 INPUT_RATES = ("input_sample_rate", "input_sampling_rate", "sample_rate")
 OUTPUT_RATES = ("output_sample_rate", "sampling_rate", "sample_rate")
-# What this network is, where a config says it.
+# Values that this network has, if a config names them.
 FIXED: tuple[tuple[tuple[str, ...], Any], ...] = (
     (INPUT_RATES, INPUT_RATE),
     (("encoder_downsample_rate",), FRAME_SAMPLES),
@@ -84,7 +84,7 @@ def translate_config(
 
     Args:
         values: as the file has them.
-        found: sizes that the weights tell; they stand where the config says nothing.
+        found: sizes of the weights, for fields that the config lacks.
         name: of the model.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The sizes of a network as its tensors have them, compared with its config before it is built."""
+"""Compares a config's sizes with those of the tensors, before a network is built."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STACKS = {  # by field of ModelConfig
     "post_rvq_adapter": "decoder.post_rvq_adapter",
     "acoustic_decoder": "decoder.stack",
 }
-NAMED = 3  # what is wrong that an error spells out
+NAMED = 3  # faults that an error spells out
 
 
 def sizes(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
