@@ -86,6 +86,20 @@ def test_the_default_dtype_changes_nothing(which, dtype, clip, codec, tmp_path):
     assert equal(got, expected)
 
 
+@pytest.mark.parametrize("which", ["default", "bidirectional"])
+def test_the_default_device_changes_nothing(which, clip, codec, tmp_path):
+    path = None
+    if which != "default":
+        path = tmp_path / "tiny.safetensors"
+        checkpoint.save(Tokenizer(tiny_config(False, 20)), path)
+        codec = Codec.load(path)
+    expected = [*outputs(codec, clip), codec.encode(clip[:9]), codec.stream_decoder().flush()]
+    with torch.device("meta"):  # a tensor made there by mistake has no data
+        other = Codec.load(path)
+        got = [*outputs(other, clip), other.encode(clip[:9]), other.stream_decoder().flush()]
+    assert equal(got, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_around_a_live_stream_changes_nothing(codec, clip, dtype):
     expected = outputs(codec, clip)[1::2]

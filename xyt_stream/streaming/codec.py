@@ -142,7 +142,8 @@ class Codec:
             lengths = lengths + -lengths % FRAME_SAMPLES
         frames = batch.shape[1] // FRAME_SAMPLES
         if frames == 0 or len(batch) == 0:
-            codes = torch.zeros(len(batch), self.num_codebooks, frames, dtype=torch.int64)
+            shape = len(batch), self.num_codebooks, frames
+            codes = torch.zeros(shape, dtype=torch.int64, device="cpu")
         else:
             with torch.inference_mode(), precision(self.device, dtype):
                 codes = offline.encode(self.network, batch, lengths)
@@ -178,9 +179,8 @@ class Codec:
         batch = (codes if codes.ndim == 3 else codes[None]).to(self.device)
         lengths = check_lengths(lengths, batch, CodeError)
         if batch.shape[2] == 0 or len(batch) == 0:
-            wav = torch.zeros(
-                len(batch), batch.shape[2] * self.frame_samples_out, dtype=torch.float32
-            )
+            shape = len(batch), batch.shape[2] * self.frame_samples_out
+            wav = torch.zeros(shape, dtype=torch.float32, device="cpu")
         else:
             with torch.inference_mode(), precision(self.device, dtype):
                 wav = offline.decode(self.network, batch, lengths)

@@ -79,7 +79,8 @@ class StreamDecoder(StreamCoder):
         return self.network.quantizer.decode(x).transpose(1, 2)
 
     def _blank_input(self) -> Tensor:
-        return torch.zeros(self.slots, self.network.config.quantizer.codebooks, dtype=torch.int64)
+        codebooks = self.network.config.quantizer.codebooks
+        return torch.zeros(self.slots, codebooks, dtype=torch.int64, device="cpu")
 
     def tail(self) -> Tensor:
         """The rest of each slot's sound if its stream ends now: float32 [slots, delay_samples]."""
@@ -139,7 +140,7 @@ class StreamDecoder(StreamCoder):
 
     def _decode(self, inputs: list[Tensor]) -> Tensor:
         if not inputs:
-            return torch.zeros(0, dtype=torch.float32)
+            return torch.zeros(0, dtype=torch.float32, device="cpu")
         parts = [self.step(x, self.all_slots)[0].cpu() for x in inputs]
         sound = torch.cat(parts)
         if not self._started:

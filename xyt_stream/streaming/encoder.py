@@ -66,7 +66,7 @@ class StreamEncoder(StreamCoder):
         return codes
 
     def _blank_input(self) -> Tensor:
-        return torch.zeros(self.slots, FRAME_SAMPLES, dtype=torch.float32)
+        return torch.zeros(self.slots, FRAME_SAMPLES, dtype=torch.float32, device="cpu")
 
     @uncompiled
     def push(self, pcm: Samples) -> Tensor:
@@ -106,6 +106,7 @@ class StreamEncoder(StreamCoder):
 
     def _encode(self, inputs: list[Tensor]) -> Tensor:
         if not inputs:
-            return torch.zeros(self.network.config.quantizer.codebooks, 0, dtype=torch.int64)
+            codebooks = self.network.config.quantizer.codebooks
+            return torch.zeros(codebooks, 0, dtype=torch.int64, device="cpu")
         codes = [self.step(x, self.all_slots)[0].cpu() for x in inputs]
         return torch.stack(codes, 1)

@@ -36,7 +36,7 @@ class Transfers:
 
     def staging(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """A buffer on the host, page-locked so that the device reads and writes it by itself."""
-        return torch.zeros(*shape, dtype=dtype, pin_memory=self._stream is not None)
+        return torch.zeros(*shape, dtype=dtype, device="cpu", pin_memory=self._stream is not None)
 
     def up(self, rows: Tensor) -> Tensor:
         """Copy to the device; later work there waits for it.
