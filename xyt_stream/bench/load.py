@@ -173,14 +173,17 @@ def measure(
         raise ServeError(f"not one frame came back from {target.url}: {why}")
     answer_ms = None
     with contextlib.suppress(OSError, ValueError):  # a server may not serve this page
-        answer_ms = info(target).get("answer_ms")
+        answer_ms = info(target, token).get("answer_ms")
     return _sum_up(results, seconds, answer_ms, cpu, memory)
 
 
-def info(target: Target) -> dict[str, Any]:
+def info(target: Target, token: str | None = None) -> dict[str, Any]:
     """Fetches the server's /info page."""
     page = target.url.replace("ws", "http", 1).rstrip("/") + "/info"
-    with urllib.request.urlopen(page, timeout=10) as answer:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    with urllib.request.urlopen(
+        urllib.request.Request(page, headers=headers), timeout=10
+    ) as answer:
         page_content: dict[str, Any] = json.load(answer)
     return page_content
 

@@ -67,7 +67,7 @@ def run_server(
 
 async def _serve(pipe: Pipe, codec: Codec, slots: int, lookahead: int) -> None:
     # All clients share one address and start at once.
-    limits = Limits(address_sessions=0, address_joins=0)
+    limits = Limits(address_sessions=0, address_joins=0, address_handshakes=0)
     async with running(codec, max_sessions=slots, lookahead=lookahead, limits=limits) as server:
         pipe.send(server.url)
         await asyncio.to_thread(pipe.recv)

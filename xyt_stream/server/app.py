@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as listen
 from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from xyt_stream.errors import ServeError
@@ -30,9 +31,11 @@ from xyt_stream.server.admission.access import (
     read_token_file,
     read_tokens,
 )
+from xyt_stream.server.admission.budget import Budget
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.sockets import Socket
+from xyt_stream.server.admission.turns import Turns
 from xyt_stream.server.duplex.models import Factory, load
 from xyt_stream.server.engine.capacity import capacity
 from xyt_stream.server.engine.engine import Engine
@@ -112,13 +115,23 @@ async def running(
     access, limits = access or Access(), limits or Limits()
     check_bind(host, access, public=public)
 
+    turns = Turns()
+
+    def connect(protocol: ServerProtocol, server: Server, **options: Any) -> Socket:
+        budget, handshakes = Budget(limits), service.handshakes
+        return Socket(
+            protocol, server, budget=budget, turns=turns, handshakes=handshakes, **options
+        )
+
     async def handle(socket: ServerConnection) -> None:
+        assert isinstance(socket, Socket)
         await connection.handle(service, socket)
 
     def page(socket: ServerConnection, request: Request) -> Response | None:
         if connection.is_realtime(request):
             socket.protocol.max_message_size = limits.realtime_bytes
-        return pages.answer(service, request)
+        assert isinstance(socket, Socket)
+        return pages.answer(service, socket, request)
 
     try:
         server = await listen(
@@ -135,7 +148,7 @@ async def running(
             ping_timeout=limits.keepalive or None,
             close_timeout=CLOSE_TIMEOUT,
             ssl=tls,
-            create_connection=Socket,
+            create_connection=cast(type[ServerConnection], connect),
             logger=_handshakes,
         )
     except OSError as error:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 
@@ -19,6 +18,8 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ServerMachine
 from xyt_stream.protocol.messages import Hello
 from xyt_stream.protocol.realtime.error_events import error_event
+from xyt_stream.server.admission.budget import metered
+from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.realtime.handshake import check_handshake
 from xyt_stream.server.realtime.session import RealtimeSession
 from xyt_stream.server.service import CLOSE_TIMEOUT, Service
@@ -29,6 +30,7 @@ _REALTIME_PATH = "/v1/realtime"
 _REALTIME_SUBPROTOCOL = "realtime"
 _TOKEN_PREFIX = "openai-insecure-api-key."  # of a browser's token, among the subprotocols
 _REALTIME_ROLE = "user"  # tokens that open this role open the Realtime protocol
+_LAST_READ = 1.0  # seconds to read what has arrived from a client that has gone
 _LEFT = (1000, 1001)  # close codes of a client that ends its session on purpose
 
 _log = logging.getLogger(__name__)
@@ -44,12 +46,13 @@ def subprotocol_for(request: Request | None) -> str:
     return _REALTIME_SUBPROTOCOL if is_realtime(request) else messages.SUBPROTOCOL
 
 
-async def handle(service: Service, socket: ServerConnection) -> None:
+async def handle(service: Service, socket: Socket) -> None:
     """Serves a websocket until it is closed."""
     realtime = is_realtime(socket.request)
     session: AnySession | None = None
     try:
         session = await (_open_realtime if realtime else _open)(service, socket)
+        service.handshakes.accept(socket)
         await _serve(session, socket)
     except ConnectionClosed as closed:
         if session is None:
@@ -65,30 +68,47 @@ async def handle(service: Service, socket: ServerConnection) -> None:
         await _refuse(service, session, socket, protocol_error("internal"))
 
 
-async def _open(service: Service, socket: ServerConnection) -> Session:
+async def _open(service: Service, socket: Socket) -> Session:
     """Reads a client's hello, and opens or resumes its session."""
     assert socket.request is not None
     address = service.address(socket)
     service.gate.admit(address)
     if socket.subprotocol != messages.SUBPROTOCOL:
         raise protocol_error("wrong_subprotocol")
-    try:
-        data = await asyncio.wait_for(socket.recv(), service.limits.hello_time)
-    except asyncio.TimeoutError:
-        raise protocol_error("hello_timeout") from None
-    hello = ServerMachine().receive(data)
+    hello = ServerMachine().receive(await _first(socket, service.limits.hello_time))
     assert isinstance(hello, Hello)
     service.access.check(hello.role, hello.token, socket.request.headers)
+    socket.budget.accept()
     if hello.resume is None:
         return service.open(hello, address)
-    session = service.resume(hello.resume)
+    session = service.resume(hello.resume, hello.token, socket.request.headers)
     await session.supersede()
     if session.closed.is_set():  # its old connection has just ended it
         raise protocol_error("cannot_resume")
     return session
 
 
-async def _open_realtime(service: Service, socket: ServerConnection) -> RealtimeSession:
+async def _first(socket: Socket, seconds: float) -> str | bytes:
+    """Waits for a client's first message.
+
+    Raises:
+        ProtocolError: hello_timeout; the client sends too much else.
+    """
+    receiving = asyncio.create_task(socket.recv())
+    try:
+        waiting: set[asyncio.Future[Any]] = {receiving, socket.exceeded}
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if socket.exceeded.done():
+            raise socket.exceeded.result()
+        if not receiving.done():
+            raise protocol_error("hello_timeout")
+        first: str | bytes = receiving.result()
+        return first
+    finally:
+        receiving.cancel()
+
+
+async def _open_realtime(service: Service, socket: Socket) -> RealtimeSession:
     """Authorises a client by its handshake and opens its session."""
     assert socket.request is not None
     address, headers = service.address(socket), socket.request.headers
@@ -96,6 +116,7 @@ async def _open_realtime(service: Service, socket: ServerConnection) -> Realtime
     token = _offered_token(headers.get_all("Sec-WebSocket-Protocol"))
     service.access.check(_REALTIME_ROLE, token, headers)
     check_handshake(socket.request.path, headers)
+    socket.budget.accept()
     if service.runner is None:
         raise protocol_error("not_allowed", "This server has no model to talk with: see --duplex.")
     detector = await asyncio.to_thread(service.detectors.take)
@@ -116,7 +137,7 @@ def _offered_token(offered: Sequence[str]) -> str | None:
     return None
 
 
-async def _serve(session: AnySession, socket: ServerConnection) -> None:
+async def _serve(session: AnySession, socket: Socket) -> None:
     """Carries messages until the session or the connection ends.
 
     Raises:
@@ -125,24 +146,33 @@ async def _serve(session: AnySession, socket: ServerConnection) -> None:
     """
     with session.attach() as superseded:
         tasks = [
-            asyncio.create_task(_read(session, socket)),
+            asyncio.create_task(metered(_read(session, socket), socket.spend_work)),
             asyncio.create_task(_write(session, socket)),
         ]
+        left = asyncio.create_task(socket.wait_closed())
         try:
-            waiting: set[asyncio.Future[Any]] = {*tasks, session.failure, superseded}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            over: set[asyncio.Future[Any]] = {session.failure, superseded, socket.exceeded}
+            await asyncio.wait({*tasks, left, *over}, return_when=asyncio.FIRST_COMPLETED)
+            if left.done():  # the reader takes what has arrived, unless it waits for something else
+                await asyncio.wait(
+                    {tasks[0], *over}, timeout=_LAST_READ, return_when=asyncio.FIRST_COMPLETED
+                )
         finally:
-            for task in tasks:
+            for task in (*tasks, left):
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
         if superseded.done():
             raise protocol_error("superseded")
+        if socket.exceeded.done():
+            raise socket.exceeded.result()
         for error in ended:
             # Both may have failed: the client's mistake comes before the socket that it closed.
             if isinstance(error, Exception):
                 raise error
         if session.failure.done():
             raise session.failure.result()
+        if left.done() and not left.cancelled():
+            raise socket.close_exc
         await close(socket)
         if socket.close_code in _LEFT:
             session.close("ended")
@@ -150,18 +180,19 @@ async def _serve(session: AnySession, socket: ServerConnection) -> None:
             session.disconnected()  # the client may not have received the end
 
 
-async def _read(session: AnySession, socket: ServerConnection) -> None:
+async def _read(session: AnySession, socket: Socket) -> None:
     while True:
         await session.receive(await socket.recv())
+        await asyncio.sleep(0)  # other sessions must not wait for messages that have arrived
 
 
-async def _write(session: AnySession, socket: ServerConnection) -> None:
+async def _write(session: AnySession, socket: Socket) -> None:
     while (data := await session.next()) is not None:
         await socket.send(data)
 
 
 async def _refuse(
-    service: Service, session: AnySession | None, socket: ServerConnection, error: ProtocolError
+    service: Service, session: AnySession | None, socket: Socket, error: ProtocolError
 ) -> None:
     """Tells a client why its connection closes, and closes it."""
     service.record_error(error, None if session is None else session.id)
@@ -175,9 +206,12 @@ async def _refuse(
         # The close frame queues behind all else, so a client that does not read costs no more time.
         with suppress(ConnectionClosed, asyncio.TimeoutError):
             await asyncio.wait_for(_send(socket, last), CLOSE_TIMEOUT)
-        await close(socket, error.close_code, error.name)
+        if socket.exceeded.done():
+            await socket.fail(error.close_code, error.name)
+        else:
+            await close(socket, error.close_code, error.name)
 
 
-async def _send(socket: ServerConnection, last: Sequence[str]) -> None:
+async def _send(socket: Socket, last: Sequence[str]) -> None:
     for data in last:
         await socket.send(data)

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.service import Service
 
 OWN_ADDRESS = (
@@ -49,22 +50,34 @@ _HEADERS = {
 }
 
 
-def answer(service: Service, request: Request) -> Response | None:
+def answer(service: Service, socket: Socket, request: Request) -> Response | None:
     """Answers a request; None: it asks for a websocket, and may have it."""
+    response = _answer(service, socket, request)
+    if response is not None and not socket.wants_body:
+        response.body = b""  # its length stays in the header
+    return response
+
+
+def _answer(service: Service, socket: Socket, request: Request) -> Response | None:
     if "websocket" in request.headers.get("Upgrade", "").lower():
         if service.access.trusts(request.headers):
             return None
         return _text(HTTPStatus.FORBIDDEN, "This page may not connect: see --origin.")
     path = request.path.partition("?")[0]
     if path == "/healthz":
-        if service.engine.alive:
+        stopped = service.what_has_stopped()
+        if stopped is None:
             return _text(HTTPStatus.OK, "ok")
-        return _text(HTTPStatus.INTERNAL_SERVER_ERROR, "the engine has stopped")
+        return _text(HTTPStatus.INTERNAL_SERVER_ERROR, stopped)
     if path == "/readyz":
         reason = service.why_not_ready()
         if reason is None:
             return _text(HTTPStatus.OK, "ready")
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+    if path in ("/metrics", "/info") and not service.may_observe(socket):
+        refused = _text(HTTPStatus.UNAUTHORIZED, "Give a token: Authorization: Bearer TOKEN.")
+        refused.headers["WWW-Authenticate"] = "Bearer"
+        return refused
     if path == "/metrics":
         return _page(HTTPStatus.OK, service.metrics.page(), CONTENT_TYPE_LATEST)
     if path == "/info":

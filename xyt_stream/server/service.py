@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.errors import ProtocolError
@@ -17,7 +18,8 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import SUBPROTOCOL, Delay, Hello, Resume
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server import log
-from xyt_stream.server.admission.access import Access
+from xyt_stream.server.admission.access import Access, is_loopback
+from xyt_stream.server.admission.handshakes import Handshakes
 from xyt_stream.server.admission.limits import Gate, Limits
 from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.duplex.models import Factory
@@ -51,6 +53,7 @@ class Service:
 
     Attributes:
         resources: the parts that sessions share.
+        handshakes: connections that have no session yet.
         engine, limits, metrics, gate, rooms, runner, detectors: see Resources.
 
     Raises:
@@ -78,6 +81,7 @@ class Service:
         self.detectors = DetectorPool()
         self.rooms = Rooms(self.engine, limits, silence_of(codec), self.runner)
         self.gate = Gate(limits.address_sessions, limits.address_joins)
+        self.handshakes = Handshakes(limits.address_handshakes, proxies)
         encode, decode = self.engine.delays
         self.resources = Resources(
             engine=self.engine,
@@ -157,15 +161,20 @@ class Service:
         log.event("session opened", session=session.id, role=role)
         return session
 
-    def resume(self, resume: Resume) -> Session:
+    def resume(self, resume: Resume, token: str | None, headers: Headers) -> Session:
         """Finds the session of a client that lost its connection.
 
+        Args:
+            resume: names the session.
+            token, headers: of the client's new connection, see Access.check.
+
         Raises:
-            ProtocolError: cannot_resume.
+            ProtocolError: cannot_resume; forbidden: the token does not open the session's role.
         """
         session = self._sessions.get(resume.token)
         if not isinstance(session, Session) or not session.resumable:
             raise protocol_error("cannot_resume")
+        self.access.check(session.role, token, headers)
         session.rewind(resume.received)
         self.metrics.resumed.inc()
         log.event("session resumed", session=session.id)
@@ -198,14 +207,29 @@ class Service:
         peer = str(socket.remote_address[0]) if socket.remote_address else ""
         return self._proxies.client(peer, socket.request.headers)
 
+    def may_observe(self, socket: ServerConnection) -> bool:
+        """Whether a client may read /metrics and /info: from this machine, or with a token."""
+        assert socket.request is not None
+        headers = socket.request.headers
+        if self.access.is_open or self.access.knows(headers):
+            return True
+        relayed = any(name in headers for name in ("X-Forwarded-For", "Forwarded"))
+        return is_loopback(self.address(socket)) and not relayed
+
     def why_not_ready(self) -> str | None:
         """The reason why new clients are refused; None if they are admitted."""
         if self._draining:
             return "The server goes away"
         if self._overloaded:
             return "The server is overloaded"
+        return self.what_has_stopped()
+
+    def what_has_stopped(self) -> str | None:
+        """The thread that should run and does not; None if all do."""
         if not self.engine.alive:
             return "The engine has stopped"
+        if self.runner is not None and not self.runner.alive:
+            return "The speech model has stopped"
         return None
 
     def info(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import ssl
 import subprocess
 from contextlib import suppress
@@ -129,7 +130,11 @@ def test_pages_of_other_hosts_are_not_trusted(origin, host, allowed, trusted):
         ("127.0.0.1:8765", (), True),
         ("[::1]:8765", (), True),
         ("192.0.2.1", (), True),
-        ("studio:8765", (), True),
+        ("203.0.114.1", (), False),
+        ("10.1.2.3:8765", (), True),
+        (f"{socket.gethostname()}:8765", (), True),
+        ("ai", (), False),
+        ("studio:8765", (), False),
         ("studio.local:8765", (), True),
         ("evil.example:8765", (), False),
         ("a.example", ("https://a.example",), True),

@@ -1,49 +1,157 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
 
 import pytest
 
+from xyt_stream.protocol.error_table import ERRORS
+from xyt_stream.server.admission.limits import Limits
+from xyt_stream.server.app import running
+
 HELLO = b'{"type":"hello","role":"loopback"}'
-PING = bytes([0x89, 0xFD]) + bytes(4) + bytes(125)  # masked with zeros
+PING = bytes([0x89, 0x80]) + bytes(4)  # masked with zeros, empty
+FRAGMENT = bytes([0x00, 0x80]) + bytes(4)  # empty, and more is to come
 
 
-async def cut_off(writer, data, times):
-    """The server ends the connection before all of it is sent."""
+def text(message):
+    """A masked frame of text; the mask is zeros."""
+    return bytes([0x81, 0x80 | len(message)]) + bytes(4) + message
 
-    async def flood():
+
+@pytest.fixture
+async def server(codec):
+    limits = Limits(load=0, resume_time=0.5, client_messages=200, early_share=0.05)
+    async with running(codec, max_sessions=4, limits=limits) as server:
+        yield server
+
+
+async def closed_with(reader):
+    """The name in the server's last message and its close code."""
+    data = await asyncio.wait_for(reader.read(), 120)
+    error = json.loads(data[data.index(b'{"type":"error"') : data.rindex(b"}") + 1])
+    closing = data.rindex(b"\x88")
+    assert int.from_bytes(data[closing + 2 : closing + 4], "big") == error["code"]
+    return error["name"]
+
+
+async def flood(reader, writer, data, times):
+    """Sends it as fast as the server takes it, and reads what the server says meanwhile."""
+
+    async def send():
         for _ in range(times):
             writer.write(data)
             await writer.drain()
 
-    with pytest.raises(ConnectionError):
-        await asyncio.wait_for(flood(), 120)
+    sending = asyncio.create_task(send())
+    try:
+        return await closed_with(reader)
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        writer.close()
+
+
+@pytest.mark.usefixtures("neighbour")
+@pytest.mark.parametrize("hello", [False, True], ids=["stranger", "client"])
+async def test_a_flood_of_pings_is_ended_by_its_name(server, dial, hello):
+    reader, writer = await dial(server.port)
+    if hello:
+        writer.write(text(HELLO))
+        await reader.readuntil(b'"resume":null}')
+    assert await flood(reader, writer, 5_000 * PING, 200 if hello else 1) == "too_many_messages"
+
+
+@pytest.mark.usefixtures("neighbour")
+@pytest.mark.parametrize(
+    "message",
+    [text(b'{"type":"ping","time":1}'), text(b'{"type":"nothing known"}'), FRAGMENT],
+    ids=["ping", "unknown", "fragments"],
+)
+async def test_a_flood_of_messages_is_ended_by_its_name(server, dial, message):
+    reader, writer = await dial(server.port)
+    writer.write(text(HELLO))
+    await reader.readuntil(b'"resume":null}')
+    if message == FRAGMENT:
+        writer.write(bytes([0x02, 0x80]) + bytes(4))
+        writer.write(1000 * FRAGMENT)
+        writer.write(bytes([0x80, 0x80]) + bytes(4))
+        assert await closed_with(reader) == "bad_message"
+        writer.close()
+    else:
+        assert await flood(reader, writer, 2_000 * message, 50) == "too_many_messages"
+
+
+@pytest.mark.usefixtures("neighbour")
+async def test_a_flood_of_bytes_is_ended_by_its_name(server, dial):
+    reader, writer = await dial(server.port)
+    large = bytes([0x82, 0xFF]) + (200_000).to_bytes(8, "big") + bytes(200_004)
+    assert await flood(reader, writer, large, 20) == "too_many_bytes"
+
+
+@pytest.mark.usefixtures("neighbour")
+async def test_work_beyond_the_budget_is_ended_by_its_name(server, dial, until):
+    reader, writer = await dial(server.port)
+    writer.write(text(HELLO))
+    await reader.readuntil(b'"resume":null}')
+    (socket,) = [
+        each
+        for each in server.service.handshakes._open
+        if each.transport
+        and not each.exceeded.done()
+        and each.remote_address[1] == writer.get_extra_info("sockname")[1]
+    ]
+    socket.spend_work(6.0)
+    assert await closed_with(reader) == "too_much_work"
+    writer.close()
+
+
+async def test_headers_without_end_are_cut_off(server):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET / HTTP/1.1\r\n" + 200 * (b"X: " + 3000 * b"x" + b"\r\n"))
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1), 120)
     writer.close()
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_unread_pongs_end_the_connection(server, dial):
+async def test_unread_pongs_hold_nobody_else_up(server, dial, until):
+    """The client reads no pong, and its connection ends although it never reads why."""
+    before = len(server.service.handshakes._open)
     reader, writer = await dial(server.port)
     reader._transport.pause_reading()
 
-    # More than the kernel's buffers and the server's together.
-    await cut_off(writer, 200 * PING, 2_000)
+    async def flood():
+        for _ in range(2_000):
+            writer.write(1_000 * PING)
+            await writer.drain()
+
+    with suppress(ConnectionError):  # or all of it was thrown away
+        await asyncio.wait_for(flood(), 120)
+    await until(lambda: len(server.service.handshakes._open) == before)
+    writer.close()
 
 
 async def test_pings_are_answered(server, dial):
     reader, writer = await dial(server.port)
-    for _ in range(200):
-        writer.write(200 * PING)
-        answered = await asyncio.wait_for(reader.readexactly(200 * 127), 120)
-    assert answered[:2] == bytes([0x8A, 125])
+    for _ in range(20):
+        writer.write(4 * PING)
+        answered = await asyncio.wait_for(reader.readexactly(4 * 2), 120)
+    assert answered[:2] == bytes([0x8A, 0])
     writer.close()
 
 
-@pytest.mark.usefixtures("neighbour")
-async def test_endless_fragments_end_the_connection(server, dial):
-    _, writer = await dial(server.port)
-    writer.write(bytes([0x02, 0x80]) + bytes(4))  # binary, empty, and more is to come
-    await cut_off(writer, 100 * (bytes([0x00, 0x80]) + bytes(4)), 10_000)
+async def test_endless_fragments_end_the_connection(codec, dial):
+    limits = Limits(load=0, client_messages=0)
+    async with running(codec, max_sessions=1, limits=limits) as server:
+        reader, writer = await dial(server.port)
+        writer.write(text(HELLO))
+        await reader.readuntil(b'"resume":null}')
+        writer.write(bytes([0x02, 0x80]) + bytes(4) + 4_200 * FRAGMENT)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(1), 120)
+        writer.close()
 
 
 async def test_a_fragmented_message_is_read(server, dial):
@@ -53,3 +161,29 @@ async def test_a_fragmented_message_is_read(server, dial):
         writer.write(bytes([0x80 * last | 0x01 * first, 0x81]) + bytes(4) + bytes([letter]))
     assert b'"ready"' in await asyncio.wait_for(reader.readuntil(b"}"), 120)
     writer.close()
+
+
+async def test_all_that_arrives_at_once_is_read_in_order(server, dial):
+    """More frames than the library queues, and one frame in many slices."""
+    reader, writer = await dial(server.port)
+    writer.write(text(b'{"type":"hello","role":"encode"}'))
+    await reader.readuntil(b'"resume":null}')
+    media = b""
+    for seq in range(300):
+        size = 12 + 2 * (seq % 50)
+        header = bytes([1, 0, 0, 0]) + seq.to_bytes(4, "little") + bytes(4)
+        media += bytes([0x82, 0x80 | size]) + bytes(4) + header + bytes(size - 12)
+    header = bytes([1, 0, 0, 0]) + (300).to_bytes(4, "little") + bytes(4)
+    media += bytes([0x82, 0xFE]) + (60_012).to_bytes(2, "big") + bytes(4) + header + bytes(60_000)
+    writer.write(media + text(b'{"type":"end"}'))
+    data = await asyncio.wait_for(reader.read(), 120)
+    assert b'"type":"end"' in data
+    samples = sum(seq % 50 for seq in range(300)) + 30_000
+    assert f'"frames":{-(-samples // 1280)}'.encode() in data
+    writer.close()
+
+
+def test_every_budget_has_an_error():
+    assert {"too_many_messages", "too_many_bytes", "too_much_work", "too_much_memory"} <= set(
+        ERRORS
+    )

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from xyt_stream.errors import ServeError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.roles import ROLES
 
+_OWN_NAME = socket.gethostname().lower()  # of this machine
 ANY_ORIGIN = "*"
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+")
 
@@ -119,16 +121,21 @@ class Access:
         """
         if self.is_open:
             return
-        if token is None:
-            scheme, _, bearer = headers.get("Authorization", "").partition(" ")
-            token = bearer.strip() if scheme.lower() == "bearer" else ""
-        given = _digest(token)
-        # Comparing with all of them takes the same time for every token.
-        matches = [roles for secret, roles in self._tokens if hmac.compare_digest(secret, given)]
+        matches = self._matches(_bearer(headers) if token is None else token)
         if not matches:
             raise protocol_error("unauthorized")
         if not any(not roles or role in roles for roles in matches):
             raise protocol_error("forbidden")
+
+    def knows(self, headers: Headers) -> bool:
+        """Whether the Authorization header has a token, whatever roles that opens."""
+        return bool(self._matches(_bearer(headers)))
+
+    def _matches(self, token: str) -> list[frozenset[str]]:
+        """The roles of the tokens that this one equals."""
+        given = _digest(token)
+        # Comparing with all of them takes the same time for every token.
+        return [roles for secret, roles in self._tokens if hmac.compare_digest(secret, given)]
 
     def trusts(self, headers: Headers) -> bool:
         """Whether the page of the Origin header may connect; programs send no such header."""
@@ -142,9 +149,9 @@ class Access:
     def answers_to(self, headers: Headers) -> bool:
         """Whether the server's own page may be used under the requested host name.
 
-        A server without tokens answers to addresses and local names only. The owner of a public
-        name could point it at this machine, and a visitor's browser would then connect as if to
-        that owner's own page (DNS rebinding; compare TrustedHost elsewhere).
+        A server without tokens answers to private addresses and local names only. The owner of a
+        public name could point it at this machine, and a visitor's browser would then connect as if
+        to that owner's own page (DNS rebinding; compare TrustedHost elsewhere).
         """
         if not self.is_open or ANY_ORIGIN in self._origins:
             return True
@@ -174,12 +181,15 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_local(host: str) -> bool:
-    """Whether a host is an address, or a name that only the local network resolves."""
+    """Whether a host is a private address, or a name that only the local network resolves.
+
+    A name without a dot may be public: `ai` is one.
+    """
     try:
-        ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return "." not in host or host.endswith(".local")
-    return True
+        return host in ("localhost", _OWN_NAME) or host.endswith(".local")
+    return not address.is_global
 
 
 def _origin(text: str) -> str:
@@ -200,6 +210,12 @@ def _host(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:  # brackets that do not close
         return ""
+
+
+def _bearer(headers: Headers) -> str:
+    """The token in the Authorization header; empty if there is none."""
+    scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+    return bearer.strip() if scheme.lower() == "bearer" else ""
 
 
 def _digest(secret: str) -> bytes:

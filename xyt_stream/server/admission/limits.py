@@ -49,6 +49,23 @@ class Limits:
     realtime_bytes: int = _limit(
         8 * MAX_MESSAGE, "Bytes of one event of the Realtime protocol, base64.", least=1024
     )
+    client_messages: float = _limit(
+        1000.0,
+        "Frames that one connection may send per second, pings and fragments included, on average "
+        "over ten seconds; 0 for any number.",
+    )
+    client_bytes: float = _limit(
+        1e6, "Bytes that one connection may send per second, likewise; 0 for any number."
+    )
+    client_work: float = _limit(
+        0.5, "Share of a processor that reading one connection may take, likewise; 0 for all."
+    )
+    early_share: float = _limit(
+        0.01, "Share of these messages and bytes that a client has until it is admitted."
+    )
+    address_handshakes: int = _limit(
+        64, "Connections of one address at once that have no session yet; 0 for any number."
+    )
 
 
 class Pace:
@@ -71,9 +88,14 @@ class Pace:
         return max(0.0, self._paid_until - now - self._credit)
 
     @property
+    def ahead(self) -> float:
+        """Seconds that were spent and not earned yet."""
+        return max(0.0, self._paid_until - self._clock())
+
+    @property
     def settled(self) -> bool:
         """Whether all that was spent has been earned."""
-        return self._paid_until <= self._clock()
+        return self.ahead == 0
 
     async def spend(self, seconds: float) -> None:
         """Spends so many seconds and waits until they are earned."""
@@ -140,7 +162,7 @@ class Gate:
 
     def _at(self, address: str) -> _Address:
         self._sweep()
-        name = _network(address)
+        name = network(address)
         if name not in self._addresses:
             # Each join costs time; two seconds' worth of joins may come at once.
             self._addresses[name] = _Address(0, Pace(2.0, self._clock))
@@ -158,7 +180,7 @@ class Gate:
             }
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """The key that an address is counted under."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

@@ -46,6 +46,11 @@ class Proxies:
             peer = str(address)
         return peer
 
+    def trusts(self, peer: str) -> bool:
+        """Whether a connection from `peer` comes from one of these proxies."""
+        address = _address(peer)
+        return address is not None and self._trusts(address)
+
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 

@@ -121,6 +121,15 @@ def _line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+def contained(error: BaseException) -> Exception:
+    """`error`, or an Exception in its place: a model may raise SystemExit, too."""
+    if isinstance(error, Exception):
+        return error
+    failure = RuntimeError(f"the model raised {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
+
+
 class Models(Protocol):
     """The interface that the runner's thread calls for both kinds of model; see DuplexModel."""
 
@@ -189,9 +198,9 @@ class _PerConversation:
                 continue  # it has failed in `open` and the conversation is about to end
             try:
                 answers[slot] = self._models[slot].step(codes[slot].copy())
-            except Exception as error:
+            except BaseException as error:
                 self._models[slot] = None
-                answers[slot] = error
+                answers[slot] = contained(error)
         return answers
 
     def clear(self, slot: int, played: int) -> None:

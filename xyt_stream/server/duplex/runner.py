@@ -13,7 +13,7 @@ import numpy as np
 
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.duplex.models import Answer, Factory, models_of
+from xyt_stream.server.duplex.models import Answer, Factory, contained, models_of
 from xyt_stream.server.engine.engine import BUSY_RETRY
 from xyt_stream.server.engine.worker import Worker
 from xyt_stream.streaming.codec import Codec
@@ -129,7 +129,8 @@ class DuplexRunner:
         self._free = list(range(slots))
         self._codes = np.zeros((slots, self._codebooks), np.int64)
         self._jobs: collections.deque[_Job] = collections.deque()
-        self._worker = Worker("xyt-duplex", self._run)
+        self._worker = Worker("xyt-duplex", self._run, self._fail_all)
+        self._handles: dict[int, DuplexHandle] = {}  # by slot
         self._wake = self._worker.wake  # guards `_jobs`
 
     def start(self) -> None:
@@ -140,21 +141,30 @@ class DuplexRunner:
         """Ends the thread after its current step."""
         self._worker.stop(_STOP_TIMEOUT)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._worker.alive
+
     def open(self, session: str, listener: AnswerListener) -> DuplexHandle:
         """Begins a conversation.
 
         Raises:
-            ProtocolError: busy: no slot is free.
+            ProtocolError: busy: no slot is free; internal: the model's thread has failed.
         """
+        if self._worker.failed:
+            raise protocol_error("internal", "The model has failed.")
         if not self._free:
             raise protocol_error("busy", retry_after=BUSY_RETRY)
         handle = DuplexHandle(self, self._free.pop(), session, listener)
+        self._handles[handle.slot] = handle
         self.put(_Open(handle))
         return handle
 
     def release(self, handle: DuplexHandle) -> None:
         """Frees a conversation's slot, at once: the thread does all jobs in order."""
         self.put(_Close(handle))
+        del self._handles[handle.slot]
         self._free.append(handle.slot)
 
     def put(self, job: _Job) -> None:
@@ -197,9 +207,10 @@ class DuplexRunner:
         started = time.monotonic()
         try:
             answers = self._models.step(self._codes, active)
-        except Exception as error:
-            answers = [error] * self._slots
-        ready = [(frame.handle, self._check(answers[frame.handle.slot])) for frame in frames]
+            ready = [(frame.handle, self._check(answers[frame.handle.slot])) for frame in frames]
+        except BaseException as error:  # whatever a foreign model raises: the thread goes on
+            failure = contained(error)
+            ready = [(frame.handle, failure) for frame in frames]
         seconds = time.monotonic() - started
         self._worker.post(self._on_step, seconds)
         self._worker.post(self._deliver, ready)
@@ -213,8 +224,8 @@ class DuplexRunner:
                 self._models.clear(handle.slot, job.played)
             else:
                 self._models.close(handle.slot)
-        except Exception as error:
-            self._worker.post(self._deliver, [(handle, error)])
+        except BaseException as error:
+            self._worker.post(self._deliver, [(handle, contained(error))])
 
     def _check(self, answer: Answer) -> Answer:
         """A copy of a model's answer as int64 [codebooks], or the reason why it is invalid."""
@@ -229,6 +240,11 @@ class DuplexRunner:
         if codes.min() < 0 or codes.max() >= self._codebook_size:
             return ValueError(f"a code of it is out of range: 0 to {self._codebook_size - 1}")
         return codes.astype(np.int64)  # a copy: the model may reuse its array
+
+    def _fail_all(self) -> None:
+        """Ends all conversations: the thread has failed."""
+        for handle in list(self._handles.values()):
+            handle.listener.on_error()
 
     def _deliver(self, answers: list[tuple[DuplexHandle, Answer]]) -> None:
         for handle, answer in answers:

@@ -94,7 +94,7 @@ class Engine:
         self._device = Device(codec, slots, lookahead)
         self._free = list(range(slots))
         self._owners: list[SlotOwner | None] = [None] * slots
-        self._worker = Worker("xyt-engine", self._run)
+        self._worker = Worker("xyt-engine", self._run, self._fail_all)
         self._wake = self._worker.wake  # guards `_waiting`
         self._waiting = Slots(
             slots,
@@ -194,7 +194,7 @@ class Engine:
             started = time.monotonic()
             try:
                 batch = self._device.step(work, lead)
-            except Exception:
+            except BaseException:  # whatever a kernel or a library raises: the thread goes on
                 _log.exception("a step failed on the device")
                 self._worker.post(self._fail, work)
             else:
@@ -247,6 +247,11 @@ class Engine:
         if batch.tail is not None:
             for row, owner in self._owners_of(work, work.ended):
                 owner.on_end(batch.tail[row])
+
+    def _fail_all(self) -> None:
+        """Ends all streams: the thread has failed."""
+        for owner in [owner for owner in self._owners if owner is not None]:
+            owner.on_error()
 
     def _fail(self, work: Work) -> None:
         for _, owner in self._owners_of(work, work.stepped | work.decoded | work.ended):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
+
+_log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -14,16 +17,23 @@ class Worker:
     Args:
         name: of the thread.
         run: the thread's function; it must return soon after `closing` is set.
+        on_failure: called on the event loop if the function ends by an exception of any kind.
 
     Attributes:
         wake: guards the thread's input; the thread waits on it, the event loop notifies it.
         closing: whether the thread must end; guarded by `wake`.
+        failed: whether it has ended by an exception.
     """
 
-    def __init__(self, name: str, run: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, run: Callable[[], None], on_failure: Callable[[], None] = lambda: None
+    ) -> None:
+        self._run = run
+        self._on_failure = on_failure
+        self.failed = False
         self.wake = threading.Condition()
         self.closing = False
-        self._thread = threading.Thread(target=run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._contain, name=name, daemon=True)
 
     def start(self) -> None:
         """Starts the thread; `post` calls go to the event loop that runs now."""
@@ -41,6 +51,14 @@ class Worker:
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    def _contain(self) -> None:
+        try:
+            self._run()
+        except BaseException:  # SystemExit as well: a thread that ends by it says nothing
+            self.failed = True
+            _log.exception("the thread %s has failed", self._thread.name)
+            self.post(self._on_failure)
 
     def post(self, callback: Callable[..., None], *args: Any) -> None:
         """Has the event loop call `callback`, unless `closing` is set. For the worker's thread."""

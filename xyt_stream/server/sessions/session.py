@@ -114,6 +114,11 @@ class Session:
         )
         self._taking_in = asyncio.create_task(self._take_in())
 
+    @property
+    def role(self) -> str:
+        """Name of its role."""
+        return self._role.name
+
     # One connection after another.
 
     def rewind(self, received: int | None) -> None:

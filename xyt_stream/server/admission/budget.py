@@ -1,0 +1,100 @@
+"""Bounds what one connection may send and have computed, from its first byte on."""
+
+from __future__ import annotations
+
+import time
+import types
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.server.admission.limits import Limits, Pace
+
+BURST = 10.0  # seconds' worth of a budget that may be spent at once
+
+Kind: TypeAlias = Literal["messages", "bytes", "work"]
+
+_ERRORS: dict[Kind, str] = {
+    "messages": "too_many_messages",
+    "bytes": "too_many_bytes",
+    "work": "too_much_work",
+}
+
+_T = TypeVar("_T")
+
+
+class Budget:
+    """What one connection may still spend. For the event loop's thread.
+
+    Until `accept` it is a small share: a stranger needs one hello only.
+
+    Args:
+        limits: of messages, bytes and processor time per second.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._rates: dict[Kind, float] = {
+            "messages": limits.client_messages,
+            "bytes": limits.client_bytes,
+            "work": limits.client_work,
+        }
+        share = limits.early_share
+        # Work follows from messages and bytes, so before the hello these two suffice.
+        early: dict[Kind, float] = {
+            "messages": self._rates["messages"] * share,
+            "bytes": self._rates["bytes"] * share,
+            "work": self._rates["work"],
+        }
+        self._set(early)
+
+    def accept(self) -> None:
+        """Grants the whole budget: the client's token, if one is needed, was accepted."""
+        self._set(self._rates)
+
+    def spend(self, kind: Kind, amount: float) -> None:
+        """Spends so many messages, bytes or seconds of processor time.
+
+        Raises:
+            ProtocolError: too_many_messages, too_many_bytes or too_much_work.
+        """
+        pace = self._paces.get(kind)
+        if pace is not None and pace.charge(amount / self._rate[kind]) > 0:
+            raise protocol_error(_ERRORS[kind])
+
+    @property
+    def ample(self) -> bool:
+        """Whether more than half of every budget is left."""
+        return all(pace.ahead < BURST / 2 for pace in self._paces.values())
+
+    def _set(self, rate: dict[Kind, float]) -> None:
+        self._rate = rate
+        self._paces = {
+            kind: Pace(BURST, self._clock) for kind, per_second in rate.items() if per_second
+        }
+
+
+async def metered(work: Awaitable[_T], charge: Callable[[float], None]) -> _T:
+    """Awaits `work` and charges the seconds of processor time that each of its steps takes."""
+    return await _metered(work, charge)
+
+
+@types.coroutine
+def _metered(work: Awaitable[_T], charge: Callable[[float], None]) -> Generator[Any, Any, _T]:
+    steps: Any = work.__await__()
+    thrown: BaseException | None = None
+    while True:
+        began = time.thread_time()
+        try:
+            waits_for = next(steps) if thrown is None else steps.throw(thrown)
+        except StopIteration as done:
+            result: _T = done.value
+            return result
+        finally:
+            charge(time.thread_time() - began)
+        thrown = None
+        try:
+            yield waits_for
+        except BaseException as error:
+            thrown = error
