@@ -56,6 +56,10 @@ def serve(
         Path | None, typer.Option(help="Its key, if that is not in the same file.")
     ] = None,
     lookahead: Lookahead = None,
+    relay: Annotated[
+        bool,
+        typer.Option("--relay", help="Pass codes on without a codec: clients encode and decode."),
+    ] = False,
     duplex: Annotated[
         str | None,
         typer.Option(help="A speech model for users to talk with: package.module:Factory."),
@@ -72,10 +76,12 @@ def serve(
     model: ModelOptions,
 ) -> None:
     """Serve the codec over websockets until Ctrl-C."""
+    if relay and (duplex is not None or model.model is not None):
+        raise typer.BadParameter("--relay runs no model: leave --model and --duplex out")
     from xyt_stream.server.app import serve as run_server
 
     run_server(
-        model.load(dtype),
+        None if relay else model.load(dtype),
         host=host,
         port=port,
         max_sessions=max_sessions,

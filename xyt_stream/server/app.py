@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as listen
@@ -37,10 +37,11 @@ from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.admission.turns import Turns
 from xyt_stream.server.duplex.models import Factory, load
-from xyt_stream.server.engine.capacity import capacity
-from xyt_stream.server.engine.engine import Engine
+from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.service import CLOSE_TIMEOUT, Service
-from xyt_stream.streaming.codec import Codec
+
+if TYPE_CHECKING:
+    from xyt_stream.streaming.codec import Codec
 
 # Silences websockets' handshake log: port scanners would flood it.
 _handshakes = logging.getLogger(f"{__name__}.handshakes")
@@ -67,7 +68,7 @@ class Running:
     secure: bool = False
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> SlotEngine:
         """The engine of its sessions."""
         return self.service.engine
 
@@ -80,7 +81,7 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    codec: Codec,
+    codec: Codec | None,
     *,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -96,7 +97,7 @@ async def running(
     """Serves while the block runs; afterwards drains the sessions, see Limits.drain_time.
 
     Args:
-        codec: the loaded model.
+        codec: the loaded model; None: a relay, which passes codes on and needs no torch.
         host: address to listen on.
         port: 0 picks a free one.
         max_sessions: number of slots; when all are taken, clients are refused as busy. 0: as many
@@ -157,7 +158,7 @@ async def running(
     try:
         service = Service(
             codec,
-            max_sessions=max_sessions or capacity(codec, lookahead=lookahead),
+            max_sessions=max_sessions or _capacity(codec, lookahead),
             lookahead=lookahead,
             access=access,
             limits=limits,
@@ -181,7 +182,7 @@ async def running(
 
 
 def serve(
-    codec: Codec,
+    codec: Codec | None,
     *,
     host: str,
     port: int,
@@ -240,7 +241,8 @@ def serve(
             proxies=proxies,
             duplex=factory,
         ) as server:
-            print(f"xyt-stream serves {codec.name} at {server.url}", flush=True)
+            name = "codes" if codec is None else codec.name
+            print(f"xyt-stream serves {name} at {server.url}", flush=True)
             await stop.wait()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)  # a second signal ends the process
@@ -273,6 +275,15 @@ def _select(socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprot
     # A client without ours is accepted, so that it can be sent an error that says so.
     ours = connection.subprotocol_for(socket.request)
     return Subprotocol(ours) if ours in offered else None
+
+
+def _capacity(codec: Codec | None, lookahead: int) -> int:
+    if codec is None:
+        return 0
+    # Not at the top: a relay runs without torch.
+    from xyt_stream.server.engine.capacity import capacity
+
+    return capacity(codec, lookahead=lookahead)
 
 
 def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:

@@ -40,6 +40,9 @@ class Metrics:
             "xyt_dropped_messages", "Media messages that slow listeners lost", registry=registry
         )
         self.frames = Counter("xyt_frames", "Frames that went through steps", registry=registry)
+        self.relayed = Counter(
+            "xyt_relayed_frames", "Frames that came as codes and left as codes", registry=registry
+        )
         self.step = Histogram(
             "xyt_step_seconds", "One step on the device", registry=registry, buckets=_SECONDS
         )

@@ -6,9 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+import numpy as np
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 
@@ -22,15 +23,21 @@ from xyt_stream.server.admission.access import Access, is_loopback
 from xyt_stream.server.admission.handshakes import Handshakes
 from xyt_stream.server.admission.limits import Gate, Limits
 from xyt_stream.server.admission.proxies import Proxies
+from xyt_stream.server.admission.relayed import Relayed
 from xyt_stream.server.duplex.models import Factory
 from xyt_stream.server.duplex.runner import DuplexRunner
 from xyt_stream.server.duplex.vad import DetectorPool
 from xyt_stream.server.engine.engine import BUSY_RETRY, Engine
+from xyt_stream.server.engine.relay import RelayEngine
+from xyt_stream.server.engine.silence import silence_of
+from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.metrics import Metrics
-from xyt_stream.server.sessions.resources import AnySession, Resources, model_of, silence_of
+from xyt_stream.server.sessions.resources import AnySession, Resources, model_of
 from xyt_stream.server.sessions.rooms import Rooms
 from xyt_stream.server.sessions.session import Session
-from xyt_stream.streaming.codec import Codec
+
+if TYPE_CHECKING:
+    from xyt_stream.streaming.codec import Codec
 
 CLOSE_TIMEOUT = 2.0  # seconds that a client has to read why its connection closes
 _SHED_AFTER = 5  # overloaded checks in a row after which the newest session is closed
@@ -43,7 +50,7 @@ class Service:
     """The sessions of one server. For the event loop's thread.
 
     Args:
-        codec: the loaded model.
+        codec: the loaded model; None: codes are passed on, and sound is refused.
         max_sessions: number of slots.
         lookahead: frames of future context that a bidirectional model waits for.
         access: authorises clients.
@@ -62,7 +69,7 @@ class Service:
 
     def __init__(
         self,
-        codec: Codec,
+        codec: Codec | None,
         *,
         max_sessions: int,
         lookahead: int,
@@ -74,22 +81,31 @@ class Service:
         self.access = access
         self.limits = limits
         self.metrics = Metrics()
-        self.engine = Engine(
-            codec, max_sessions, lookahead=lookahead, on_step=self.metrics.record_step
-        )
-        self.runner = self._make_runner(duplex, codec, max_sessions)
+        self.engine: SlotEngine
+        self.runner: DuplexRunner | None = None
+        silence = np.zeros(0, np.int64)
+        if codec is None:
+            self.engine = RelayEngine()
+        else:
+            self.engine = Engine(
+                codec, max_sessions, lookahead=lookahead, on_step=self.metrics.record_step
+            )
+            self.runner = self._make_runner(duplex, codec, max_sessions)
+            silence = silence_of(codec)
         self.detectors = DetectorPool()
-        self.rooms = Rooms(self.engine, limits, silence_of(codec), self.runner)
+        self.rooms = Rooms(self.engine, limits, silence, self.runner)
         self.gate = Gate(limits.address_sessions, limits.address_joins)
         self.handshakes = Handshakes(limits.address_handshakes, proxies)
+        self.relayed = Relayed(limits.relayed)
         encode, decode = self.engine.delays
         self.resources = Resources(
             engine=self.engine,
             rooms=self.rooms,
             gate=self.gate,
+            relayed=self.relayed,
             limits=limits,
             metrics=self.metrics,
-            model=model_of(codec),
+            model=model_of(self.engine.codec),
             delay=Delay(encode=encode * 1e3, decode=decode * 1e3),
             runner=self.runner,
             detectors=self.detectors,
@@ -101,6 +117,9 @@ class Service:
         self._closing = 0  # connections that are being told why they close
         self._all_closed = Signal()
         self._overloaded = 0  # checks in a row
+        self.metrics.gauge(
+            "xyt_sessions_relayed", "Sessions that carry codes only", lambda: self.relayed.count
+        )
         self.metrics.gauge("xyt_slots", "Streams that fit", lambda: self.engine.slots)
         self.metrics.gauge("xyt_slots_free", "Free slots", lambda: self.engine.free_slots)
         self.metrics.gauge(
@@ -239,6 +258,7 @@ class Service:
             "model": msgspec.to_builtins(self.resources.model),
             "delay_ms": msgspec.to_builtins(self.resources.delay),
             "frame_ms": FRAME_SECONDS * 1e3,
+            "codec": self.engine.has_codec,
             "slots": self.engine.slots,
             "duplex": self.runner is not None,
             "slots_free": self.engine.free_slots,

@@ -13,8 +13,8 @@ from xyt_stream.server.duplex import interruption
 from xyt_stream.server.duplex.conversation import Conversation
 from xyt_stream.server.duplex.runner import DuplexRunner
 from xyt_stream.server.engine.engine import Engine
+from xyt_stream.server.engine.silence import silence_of
 from xyt_stream.server.engine.slot_stream import Length
-from xyt_stream.server.sessions.resources import silence_of
 
 FRAME = np.zeros(1280, np.float32)
 

@@ -155,7 +155,7 @@ async def test_a_lost_mic_of_codes_ends_its_room(server, direct, hear):
 @pytest.mark.parametrize("role", ["mic", "loopback", "speaker"])
 async def test_codes_of_another_model_are_refused_by_name(server, role):
     room = None if role == "loopback" else "a"
-    with pytest.raises(ProtocolError, match="codes are those of mini") as caught:
+    with pytest.raises(ProtocolError, match="codes here are those of mini") as caught:
         async with connect(server.url, role, room=room, model_hash="0" * 64):
             pass
     assert (caught.value.name, caught.value.close_code) == ("wrong_model", 4424)

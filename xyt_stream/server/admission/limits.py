@@ -36,6 +36,9 @@ class Limits:
     address_joins: float = _limit(
         50.0, "Connections a second of one address, twice as many in a burst; 0 for any number."
     )
+    relayed: int = _limit(
+        4096, "Sessions at once that carry codes only and take no slot; 0 for any number."
+    )
     rooms: int = _limit(256, "Rooms at once.", least=1)
     members: int = _limit(64, "Members of one room.", least=1)
     hello_time: float = _limit(10.0, "Seconds for the handshake, and for the hello.", least=0.1)

@@ -16,8 +16,8 @@ from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.duplex.interruption import Interruption, PendingInterruptions
 from xyt_stream.server.duplex.runner import DuplexHandle, DuplexRunner
 from xyt_stream.server.engine.code_stream import CodeStream
-from xyt_stream.server.engine.engine import Engine
 from xyt_stream.server.engine.fanout import InterruptibleListener
+from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.engine.slot_stream import (
     CallbackListener,
     DecodedFrame,
@@ -67,7 +67,7 @@ class Conversation:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: SlotEngine,
         silence: CodeArray,
         *,
         user: Listener,

@@ -17,7 +17,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,9 @@ import numpy.typing as npt
 from xyt_stream.errors import ServeError
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine.slots import Mask
-from xyt_stream.streaming.codec import Codec
+
+if TYPE_CHECKING:
+    from xyt_stream.streaming.codec import Codec
 
 Factory: TypeAlias = Callable[..., Any]
 Answer: TypeAlias = CodeArray | Exception | None

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.duplex.models import Answer, Factory, contained, models_of
 from xyt_stream.server.engine.engine import BUSY_RETRY
 from xyt_stream.server.engine.worker import Worker
-from xyt_stream.streaming.codec import Codec
+
+if TYPE_CHECKING:
+    from xyt_stream.streaming.codec import Codec
 
 _STOP_TIMEOUT = 2.0  # seconds that a model's step may still take when the server stops
 

@@ -6,7 +6,6 @@ import collections
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from xyt_stream.audio import INPUT_RATE, Samples, StreamResampler
 from xyt_stream.protocol.packing import CodeArray
@@ -26,6 +25,9 @@ class SpeechDetector:
     window = 512
 
     def __init__(self) -> None:
+        # Not at the top: a relay runs without torch.
+        import torch
+
         threads = torch.get_num_threads()
         import silero_vad
 
@@ -34,6 +36,8 @@ class SpeechDetector:
 
     def __call__(self, samples: Samples) -> float:
         """Probability, 0 to 1, that float32 [window] at 16 kHz is speech."""
+        import torch
+
         with torch.inference_mode():
             return float(self._model(torch.from_numpy(samples), INPUT_RATE))
 

@@ -10,7 +10,7 @@ import numpy as np
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
-from xyt_stream.server.engine.engine import Engine
+from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.engine.slot_stream import (
     CallbackListener,
     DecodedFrame,
@@ -41,7 +41,7 @@ class CodeStream:
     """
 
     def __init__(
-        self, engine: Engine, listener: Listener, *, on_step: Callable[[], None] = _nothing
+        self, engine: SlotEngine, listener: Listener, *, on_step: Callable[[], None] = _nothing
     ) -> None:
         self._engine = engine
         self._listener = listener

@@ -10,43 +10,27 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xyt_stream.audio import FRAME_SECONDS, Samples
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.engine.device import Batch, Device
+from xyt_stream.server.engine.slot_engine import SlotOwner
 from xyt_stream.server.engine.slots import Mask, Slots, Work
 from xyt_stream.server.engine.timings import Timings
 from xyt_stream.server.engine.worker import Worker
-from xyt_stream.streaming.codec import Codec
+
+if TYPE_CHECKING:
+    from xyt_stream.server.engine.device import Batch
+    from xyt_stream.streaming.codec import Codec
 
 LONGEST_WAIT = 0.008  # seconds that a step waits at most for the frames of other slots
 WAIT_SHARE = 0.25  # of the last step's own time that it waits for them
 BUSY_RETRY = 5.0  # seconds after which a refused client may ask again for a slot
 
 _log = logging.getLogger(__name__)
-
-
-class SlotOwner(Protocol):
-    """Holds a slot and receives its results. Called on the event loop's thread."""
-
-    def on_step(self, codes: CodeArray | None, sound: Samples | None, starts: bool) -> None:
-        """Takes the results of a step.
-
-        Args:
-            codes: of the slot's next frame, int64 [codebooks]; None where only sound is left.
-            sound: of the next frame that the decoder gives out, float32 [frame_samples_out].
-            starts: whether the decoder began with these codes.
-        """
-
-    def on_end(self, tail: Samples) -> None:
-        """Takes the decoder's tail, float32 [delay_samples], which follows the last frame."""
-
-    def on_error(self) -> None:
-        """The device has failed in a step with this slot: no more results come."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +63,8 @@ class Engine:
         timings: durations of the latest steps.
     """
 
+    has_codec = True
+
     def __init__(
         self,
         codec: Codec,
@@ -87,6 +73,9 @@ class Engine:
         lookahead: int = 0,
         on_step: Callable[[StepFigures], None] = lambda step: None,
     ) -> None:
+        # Not at the top: a relay uses this module's names and runs without torch.
+        from xyt_stream.server.engine.device import Device
+
         self.codec = codec
         self.slots = slots
         self.timings = Timings()

@@ -13,7 +13,7 @@ from typing import Protocol
 from xyt_stream.audio import Samples, scaled_length
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
-from xyt_stream.server.engine.engine import Engine
+from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.engine.slots import RING
 
 
@@ -106,7 +106,7 @@ class SlotStream:
         ProtocolError: busy: no slot is free.
     """
 
-    def __init__(self, engine: Engine, listener: Listener, *, from_codes: bool) -> None:
+    def __init__(self, engine: SlotEngine, listener: Listener, *, from_codes: bool) -> None:
         self._engine = engine
         self._listener = listener
         self._slot: int | None = engine.open_slot(self, from_codes=from_codes)

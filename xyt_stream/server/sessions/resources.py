@@ -8,20 +8,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.messages import Delay, Model
-from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.admission.limits import Gate, Limits
+from xyt_stream.server.admission.relayed import Relayed
 from xyt_stream.server.duplex.runner import DuplexRunner
 from xyt_stream.server.duplex.vad import DetectorPool
-from xyt_stream.server.engine.engine import Engine
+from xyt_stream.server.engine.slot_engine import CodecShape, SlotEngine
 from xyt_stream.server.metrics import Metrics
 from xyt_stream.server.sessions.rooms import Rooms
-from xyt_stream.streaming.codec import Codec
-
-_SETTLED = 8  # frames of silence after which its codes no longer change
 
 
 class AnySession(Protocol):
@@ -97,6 +92,7 @@ class Resources:
         engine: steps all streams.
         rooms: connects sessions.
         gate: counts sessions by address.
+        relayed: counts sessions that carry codes only.
         limits: of everything.
         metrics: of the server.
         model: as `ready` describes it to clients.
@@ -106,9 +102,10 @@ class Resources:
         on_closed: called by each session when it has given everything back, with the reason.
     """
 
-    engine: Engine
+    engine: SlotEngine
     rooms: Rooms
     gate: Gate
+    relayed: Relayed
     limits: Limits
     metrics: Metrics
     model: Model
@@ -118,14 +115,7 @@ class Resources:
     on_closed: Callable[[AnySession, str], None]
 
 
-def silence_of(codec: Codec) -> CodeArray:
-    """Codes of a frame of digital silence, int64 [codebooks]."""
-    pcm = np.zeros(_SETTLED * codec.frame_samples_in, np.float32)
-    codes: CodeArray = codec.encode(pcm)[:, -1].numpy()
-    return codes
-
-
-def model_of(codec: Codec) -> Model:
+def model_of(codec: CodecShape) -> Model:
     """Describes a codec to clients."""
     return Model(
         name=codec.name,

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.messages import Model
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.duplex.conversation import Conversation
 from xyt_stream.server.duplex.runner import DuplexRunner
 from xyt_stream.server.engine.code_stream import CodeStream
-from xyt_stream.server.engine.engine import Engine
 from xyt_stream.server.engine.fanout import Fanout, InterruptibleListener
+from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.engine.slot_stream import SlotStream
 from xyt_stream.server.sessions.send_queue import SendQueue
 
@@ -23,6 +24,7 @@ class Room:
 
     Attributes:
         members: number of them.
+        codec: the model of the codes, which all members share; None: nobody has come yet.
         mic: the mic's stream, until its end.
         conversation: the user's, until its end.
         model: send queue of a remote model in the room, if there is one.
@@ -33,6 +35,7 @@ class Room:
 
     def __init__(self) -> None:
         self.members = 0
+        self.codec: Model | None = None
         self.mic: SlotStream | CodeStream | None = None
         self.conversation: Conversation | None = None
         self.model: SendQueue | None = None
@@ -54,7 +57,7 @@ class Room:
         if self.conversation is not None:
             raise protocol_error("room_has_user")
 
-    def open_mic(self, engine: Engine, *, from_codes: bool) -> SlotStream | CodeStream:
+    def open_mic(self, engine: SlotEngine, *, from_codes: bool) -> SlotStream | CodeStream:
         """Opens the mic's stream to its fan-outs; see Rooms.add_mic.
 
         Raises:
@@ -69,7 +72,7 @@ class Room:
 
     def open_conversation(
         self,
-        engine: Engine,
+        engine: SlotEngine,
         silence: CodeArray,
         runner: DuplexRunner | None,
         session: str,
@@ -117,7 +120,7 @@ class Rooms:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: SlotEngine,
         limits: Limits,
         silence: CodeArray,
         runner: DuplexRunner | None = None,
@@ -127,6 +130,16 @@ class Rooms:
         self._silence = silence
         self._runner = runner
         self._rooms: dict[str, Room] = {}
+
+    def model_in(self, name: str | None) -> Model | None:
+        """The model of the codes in a room; None: there is no such room yet."""
+        room = None if name is None else self._rooms.get(name)
+        return None if room is None else room.codec
+
+    def agree(self, name: str | None, model: Model) -> None:
+        """Sets the model of the codes in a room that a member has just entered."""
+        if name is not None:
+            self._rooms[name].codec = model
 
     @contextmanager
     def enter(self, name: str | None) -> Iterator[Room]:

@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
-from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.frame_clock import FrameClock
@@ -24,13 +23,13 @@ from xyt_stream.protocol.messages import (
     Hello,
     Ping,
     Pong,
-    Ready,
     Resume,
 )
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED
 from xyt_stream.protocol.roles import ROLES
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
+from xyt_stream.server.sessions.answer import answer, is_relayed
 from xyt_stream.server.sessions.framing import AnswerFramer
 from xyt_stream.server.sessions.receive_queue import ReceiveQueue
 from xyt_stream.server.sessions.resources import Resources
@@ -68,7 +67,8 @@ class Session:
         self.failure: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
         self._resources = resources
         self._role = ROLES[hello.role]
-        self._ready = self._answer(hello)
+        self._ready = answer(resources, hello, self.id)
+        self._relayed = is_relayed(self._ready)
         self._machine = ServerMachine()
         # Speakers and models are live listeners: they lose the oldest audio when they fall behind.
         self._live = hello.role in ("speaker", "model")
@@ -90,9 +90,12 @@ class Session:
         )
         with ExitStack() as stack:
             stack.enter_context(resources.gate.session(address))
+            if self._relayed:
+                stack.enter_context(resources.relayed.session())
             self._streams = stack.enter_context(
                 open_streams(resources, self._ready, hello.voice, self._send_queue)
             )
+            resources.rooms.agree(hello.room, self._ready.model)
             self._held = stack.pop_all()
         self._receive_queue = ReceiveQueue(
             self._streams.framer,
@@ -184,6 +187,8 @@ class Session:
         if isinstance(message, Pcm) and self._hears_itself:
             # A frame behind others waits for its turn and not for the server: it is not timed.
             self._frames.fill(len(message.samples), timed=not len(self._receive_queue))
+        if isinstance(message, Codes) and self._relayed:
+            self._resources.metrics.relayed.inc(message.codes.shape[1])
         self._receive_queue.put(message, size, self._machine.received)
 
     def _interrupt(self) -> None:
@@ -284,23 +289,3 @@ class Session:
             machine = self._machine
             resume = Resume(token=self.key, received=machine.received, ended=machine.receiving_over)
         return self._machine.ready(msgspec.structs.replace(self._ready, resume=resume))
-
-    def _answer(self, hello: Hello) -> Ready:
-        """The server's answer to a hello."""
-        role, model = self._role, self._resources.model
-        if hello.model_hash not in (None, model.hash):
-            raise protocol_error(
-                "wrong_model", f"This server's codes are those of {model.name}, {model.hash}."
-            )
-        return Ready(
-            session=self.id,
-            role=role.name,
-            room=hello.room,
-            send=role.default_send if hello.send is None else hello.send,
-            receive=role.default_receive if hello.receive is None else hello.receive,
-            send_rate=hello.send_rate or model.input_rate,
-            receive_rate=hello.receive_rate or model.output_rate,
-            frame_ms=FRAME_SECONDS * 1e3,
-            delay_ms=self._resources.delay,
-            model=model,
-        )

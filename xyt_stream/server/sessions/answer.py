@@ -1,0 +1,62 @@
+"""Answers a client's hello: the media, the rates and the model of its session."""
+
+from __future__ import annotations
+
+import msgspec
+
+from xyt_stream.audio import FRAME_SECONDS
+from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.messages import Hello, Model, Ready
+from xyt_stream.protocol.roles import ROLES
+from xyt_stream.server.engine.relay import no_codec
+from xyt_stream.server.sessions.resources import Resources
+
+
+def answer(resources: Resources, hello: Hello, session: str) -> Ready:
+    """The server's answer to a hello.
+
+    Args:
+        resources: of the server.
+        hello: the client's, checked.
+        session: its id.
+
+    Raises:
+        ProtocolError: wrong_model; no_codec: the client sends or wants sound of a relay.
+    """
+    role, model = ROLES[hello.role], _model(resources, hello)
+    send = role.default_send if hello.send is None else hello.send
+    receive = role.default_receive if hello.receive is None else hello.receive
+    if not resources.engine.has_codec and (send == "pcm" or "pcm" in receive):
+        raise no_codec()
+    return Ready(
+        session=session,
+        role=role.name,
+        room=hello.room,
+        send=send,
+        receive=receive,
+        send_rate=hello.send_rate or model.input_rate,
+        receive_rate=hello.receive_rate or model.output_rate,
+        frame_ms=FRAME_SECONDS * 1e3,
+        delay_ms=resources.delay,
+        model=model,
+    )
+
+
+def is_relayed(ready: Ready) -> bool:
+    """Whether a session carries codes only."""
+    return ready.send != "pcm" and "pcm" not in ready.receive
+
+
+def _model(resources: Resources, hello: Hello) -> Model:
+    """The model whose codes the session carries: the room's, if there is one already.
+
+    Raises:
+        ProtocolError: wrong_model.
+    """
+    agreed = resources.rooms.model_in(hello.room)
+    model = agreed or resources.model
+    if hello.model_hash in (None, model.hash):
+        return model
+    if agreed is None and not resources.engine.has_codec:  # a relay never looks into codes
+        return msgspec.structs.replace(model, name="another", hash=hello.model_hash)
+    raise protocol_error("wrong_model", f"The codes here are those of {model.name}, {model.hash}.")
