@@ -281,6 +281,10 @@ async def test_speech_interrupts_the_response(talking, sdk, speech):
         assert done.status_details.reason == "turn_detected"
         assert "input_audio_buffer.speech_started" in [event.type for event in events]
         item = done.output[0].id
+        # From its interruption on, nothing of the item but its end may come.
+        types = [event.type for event in events]
+        ended = types[types.index("input_audio_buffer.speech_started") + 1 :]
+        assert "response.output_audio.delta" not in ended
         # As clients do that have played some of it only.
         await connection.conversation.item.truncate(item_id=item, content_index=0, audio_end_ms=10)
         await until(connection, "conversation.item.truncated")

@@ -1,4 +1,4 @@
-"""Error events, in OpenAI's words where clients go by them."""
+"""Makes errors and error events, with OpenAI's codes and messages where clients compare them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import msgspec
 
 from xyt_stream.errors import EventError, ProtocolError
 
-_SERVERS_FAULT = {"internal", "busy", "going_away"}
+_SERVER_ERRORS = {"internal", "busy", "going_away"}
 
 
 def describe(
     code: str, message: str, param: str | None = None, event_id: str | None = None
 ) -> dict[str, str | None]:
-    """What is wrong, as an error event tells it."""
+    """The field "error" of an error event."""
     return {
-        "type": "server_error" if code in _SERVERS_FAULT else "invalid_request_error",
+        "type": "server_error" if code in _SERVER_ERRORS else "invalid_request_error",
         "code": code,
         "message": message,
         "param": param,
@@ -25,14 +25,14 @@ def describe(
 
 
 def error_event(error: ProtocolError) -> str:
-    """The only event of a session that cannot begin."""
+    """The JSON of the only event of a session that cannot begin."""
     event_id = f"event_{secrets.token_hex(10)}"
     event = {"type": "error", "event_id": event_id, "error": describe(error.name, str(error))}
     return msgspec.json.encode(event).decode()
 
 
 def active_response(response_id: str) -> EventError:
-    """A response was asked for while another goes on."""
+    """The error for `response.create` during a response."""
     return EventError(
         "conversation_already_has_active_response",
         f"Conversation already has an active response in progress: {response_id}. "
@@ -41,12 +41,12 @@ def active_response(response_id: str) -> EventError:
 
 
 def no_active_response() -> EventError:
-    """A response was to be cancelled that does not go on. LiveKit goes by its first words."""
+    """The error for `response.cancel` without a response; LiveKit compares its first words."""
     return EventError("response_cancel_not_active", "Cancellation failed: no active response found")
 
 
 def buffer_too_small(seconds: float, least: float) -> EventError:
-    """Too little sound was committed."""
+    """The error for a commit of too little audio."""
     return EventError(
         "input_audio_buffer_commit_empty",
         "Error committing input audio buffer: buffer too small. Expected at least "

@@ -1,4 +1,4 @@
-"""The items of a conversation: reading those that a client creates, and keeping all in order."""
+"""Parses the items that a client creates, and keeps the items of a conversation in order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TEXT = ("input_text", "output_text", "text")
 _AUDIO = ("input_audio", "output_audio", "audio")
 _IMAGE = ("input_image",)
 
-# What the user said. @openai/agents wants a transcript in it, and none that is null elsewhere.
+# Content of the user's audio. @openai/agents requires a transcript here, and no null elsewhere.
 USER_AUDIO = {"type": "input_audio", "transcript": ""}
 
 
@@ -45,11 +45,12 @@ class ContentPart(msgspec.Struct, frozen=True):
 
 
 class NewItem(msgspec.Struct, frozen=True):
-    """What a client puts into the conversation.
+    """An item that the client adds to the conversation.
 
     Attributes:
-        item: the same as the server tells it, without its id, and without sound and images.
-        audio: base64 of what the user says in it, each part's.
+        id: the client's; None: the server chooses one.
+        item: the item as the server sends it: without its id, without audio and images.
+        audio: base64 of the user's audio in it, one for each part.
     """
 
     id: str | None
@@ -65,14 +66,14 @@ class _Given(msgspec.Struct, frozen=True):
 
 
 def new_item(given: dict[str, Any], param: str = "item") -> NewItem:
-    """Reads an item that a client gives; `param` is where it stands in the event.
+    """Parses an item of a client's event; `param` is the field of the event that holds it.
 
     Raises:
-        EventError: it is no item of the protocol's.
+        EventError: it is not an item of the protocol.
     """
     try:
         read = msgspec.convert(given, _Given)
-        msgspec.json.encode([[[given]]])  # as deep as events will hold it
+        msgspec.json.encode([[[given]]])  # events nest items three levels deep
     except msgspec.ValidationError as error:
         raise invalid(error, param) from None
     except RecursionError:
@@ -103,7 +104,7 @@ def new_item(given: dict[str, Any], param: str = "item") -> NewItem:
 
 
 def message(role: str, content: list[dict[str, Any]], status: str = "completed") -> dict[str, Any]:
-    """A message as the server tells it, without its id."""
+    """A message as the server sends it, without its id."""
     return {
         "object": "realtime.item",
         "type": "message",
@@ -114,7 +115,7 @@ def message(role: str, content: list[dict[str, Any]], status: str = "completed")
 
 
 def _part(part: ContentPart, role: str, param: str) -> dict[str, Any]:
-    """A content part as the server tells it, by the name that the protocol has for this role."""
+    """A content part as the server sends it, with the type that the protocol has for the role."""
     side = "output" if role == "assistant" else "input"
     if part.type in _TEXT:
         return {"type": f"{side}_text", "text": part.text or ""}
@@ -135,12 +136,12 @@ def _invalid_value(value: str, supported: tuple[str, ...], param: str) -> EventE
 
 class _Entry(msgspec.Struct):
     item: dict[str, Any]
-    audio_ms: int | None  # of sound that the model spoke in it; None: it is not the model's
+    audio_ms: int | None  # duration of the model's audio; None: the item has none
     size: int
 
 
 class History:
-    """The items of a conversation in their order. The oldest are forgotten where they are many."""
+    """The items of a conversation in order. The oldest are dropped beyond 1,000 items or 2 MiB."""
 
     def __init__(self) -> None:
         self._order: list[str] = []
@@ -157,10 +158,10 @@ class History:
         return item_id in self._entries
 
     def check_new(self, item_id: str | None, previous_item_id: str | None) -> None:
-        """Checks that an item of this id can come after that one, "root" being the beginning.
+        """Checks that an item can be added after another; "root" is the beginning.
 
         Raises:
-            EventError: there is an item of this id already, or none of that one.
+            EventError: `item_id` exists already, or `previous_item_id` does not.
         """
         if item_id in self._entries:
             raise EventError(
@@ -183,7 +184,7 @@ class History:
         *,
         audio_ms: int | None = None,
     ) -> str | None:
-        """Puts an item after another, or after all; returns the id of the item before it."""
+        """Adds an item after another, or at the end; returns the id of the item before it."""
         place = len(self._order)
         if previous_item_id == "root":
             place = 0
@@ -199,23 +200,23 @@ class History:
         return previous
 
     def replace(self, item: dict[str, Any], audio_ms: int) -> None:
-        """The model's item has grown, or is over. One that was deleted stays deleted."""
+        """Updates the model's item; does nothing if it was deleted."""
         if entry := self._entries.get(item["id"]):
             entry.item, entry.audio_ms = item, audio_ms
 
     def get(self, item_id: str) -> dict[str, Any]:
-        """An item, for `conversation.item.retrieve`.
+        """Returns an item, for `conversation.item.retrieve`.
 
         Raises:
-            EventError: it is not known.
+            EventError: there is no such item.
         """
         return self._entry(item_id, "retrieve", "retrieving").item
 
     def spoken_ms(self, item_id: str) -> int:
-        """How much sound the model spoke in an item, for `conversation.item.truncate`.
+        """Duration in ms of the model's audio in an item, for `conversation.item.truncate`.
 
         Raises:
-            EventError: it is not known, or not of the model's sound.
+            EventError: there is no such item, or it has no audio of the model.
         """
         audio_ms = self._entry(item_id, "truncate", "truncating").audio_ms
         if audio_ms is None:
@@ -228,7 +229,7 @@ class History:
         """Deletes an item.
 
         Raises:
-            EventError: it is not known.
+            EventError: there is no such item.
         """
         self._entry(item_id, "delete", "deleting")
         self._forget(item_id)

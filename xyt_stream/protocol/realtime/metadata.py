@@ -1,4 +1,4 @@
-"""Metadata that a client gives a response, to know it again."""
+"""Checks the metadata that a client attaches to a response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ _KEY, _VALUE = 64, 512  # characters
 
 
 def check_metadata(given: Any) -> tuple[dict[str, str] | None, EventError | None]:
-    """The metadata of a response, and what is wrong with it, in which case there is none."""
+    """Checks metadata.
+
+    Returns:
+        The metadata and the error; one of them is None, or both are.
+    """
     if given is None:
         return None, None
     try:

@@ -1,9 +1,9 @@
-"""Turns the model's output into responses: when one begins, what belongs to it, when it ends.
+"""Turns the model's output into responses.
 
 The model listens all the time and decides by itself when it speaks. While the settings are live, a
 response begins with the first frame in which the model speaks, or when the client asks for one, and
-ends when the model is silent. Otherwise the client asks for each response, and it holds what the
-model says after it has heard the whole input.
+ends when the model is silent. Otherwise the client asks for each response, which contains the
+model's speech after the whole input.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Responses:
         """Begins a response because the client asked for one.
 
         Returns:
-            What is wrong with its metadata, which it then lacks.
+            The error of its metadata, if they are wrong; the response then has none.
 
         Raises:
             EventError: a response is in progress, or an option is unsupported.
@@ -138,7 +138,7 @@ class Responses:
         return end
 
     def user_takes_turn(self) -> None:
-        """The user's turn has ended: the model is heard again."""
+        """Ends the muting of a cancelled response: the user's turn has ended."""
         self._muted = False
 
     def heard_frame(self, index: int, speech: bool) -> None:
@@ -155,7 +155,7 @@ class Responses:
                 self.release()
 
     def discard_output(self) -> None:
-        """What the model says, or is about to, answers input that the client took back."""
+        """Drops and cancels the model's speech, because the client cleared the input before it."""
         self._held.clear()
         self._muted = self.current is None
         self._cancel_output(None)

@@ -1,4 +1,4 @@
-"""Refuses, by its name, what other endpoints of OpenAI's offer at the same address."""
+"""Refuses handshakes for OpenAI's other kinds of session, each with a code of its own."""
 
 from __future__ import annotations
 

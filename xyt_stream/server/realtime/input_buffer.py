@@ -1,4 +1,4 @@
-"""What a client sends: listened to for turns, committed, and cut into frames for the model."""
+"""Buffers the user's sound: finds turns in it, commits them, and cuts it into frames."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from xyt_stream.server.realtime.turn_detector import (
 
 MAX_SECONDS = 120.0  # seconds of sound that may wait
 _LEAST = 0.1  # seconds that can be committed
-_LOUD = 0.05  # from which on sound in an item counts as speech
+_LOUD = 0.05  # peak from which on a frame of an item counts as speech
 _PADDING = 4  # frames of silence before speech that are kept while a response goes on
 
 
@@ -34,7 +34,7 @@ class InputFrame:
 
     Attributes:
         samples: float32 [1280].
-        turn: number of the turn that it belongs to.
+        turn: number of its turn.
         speech: whether the user speaks in it.
     """
 
@@ -45,10 +45,11 @@ class InputFrame:
 
 @dataclass
 class _Turn:
-    """Sound of a turn that nobody has listened to.
+    """Sound of a turn in which no turns were looked for yet.
 
     Attributes:
-        in_item: it comes in an item: the detector, which follows the microphone, does not hear it.
+        samples: the sound.
+        in_item: it came in an item; the detector follows the microphone only.
     """
 
     samples: SampleQueue
@@ -59,13 +60,13 @@ class InputBuffer:
     """The sound of one session, 16 kHz. For the event loop's thread.
 
     Args:
-        events: told of turns.
-        detector: finds them.
-        on_turn: called when a turn of the user's is committed.
+        events: sends the client events about turns; holds the settings and the current response.
+        detector: finds the user's turns.
+        on_turn: called when a turn is committed.
 
     Attributes:
-        frames: that the model hears next; whoever takes one notifies `changed`.
-        changed: notified when there is more of anything.
+        frames: the model gets them next; the consumer notifies `changed` when it takes one.
+        changed: notified when sound arrives or a frame is ready.
     """
 
     def __init__(
@@ -77,32 +78,32 @@ class InputBuffer:
         self._detector = detector
         self._on_turn = on_turn
         self._arrived = collections.deque([_Turn(SampleQueue())])  # the last: not committed yet
-        self._turn = 0  # number of the one listened to
-        self._joining = SampleQueue()  # listened to, less than a frame
+        self._turn = 0  # number of the turn at `_arrived[0]`
+        self._joining = SampleQueue()  # less than a frame, examined
         self._speech = False  # whether the user speaks in that
         self._said = 0  # samples since the last commit
 
     @property
     def committed(self) -> int:
-        """How many turns were committed: their numbers are lower."""
+        """Number of turns committed; their numbers are lower than this."""
         return self._turn + len(self._arrived) - 1
 
     @property
     def heard_speech(self) -> bool:
-        """Whether the user was in the middle of a turn when it was last listened to."""
+        """Whether the user is in the middle of a turn, as far as the sound was examined."""
         return self._detector.speaking
 
     def has_unheard(self, turns: int) -> bool:
-        """Whether something of the turns of lower numbers is still here."""
+        """Whether sound of turns with lower numbers than `turns` is still here."""
         return self._turn < turns or bool(self.frames and self.frames[0].turn < turns)
 
     @property
     def has_arrivals(self) -> bool:
-        """Whether there is sound that nobody has listened to."""
+        """Whether there is sound that was not examined yet."""
         return len(self._arrived) > 1 or len(self._arrived[0].samples) > 0
 
     def check_space(self, seconds: float) -> None:
-        """Raises EventError if so much more sound would be too much to wait."""
+        """Raises EventError if the buffer has no space for so many seconds of sound."""
         waiting = (
             sum(len(turn.samples) for turn in self._arrived) + len(self.frames) * FRAME_SAMPLES
         )
@@ -113,16 +114,16 @@ class InputBuffer:
             )
 
     def append(self, samples: Samples) -> None:
-        """The client sends float32 [n]."""
+        """Adds sound of the microphone, float32 [n]."""
         self._arrived[-1].samples.push(samples)
         self._said += len(samples)
         self.changed.notify()
 
     def commit(self) -> None:
-        """What was sent becomes an item.
+        """Makes an item of the sound since the last commit, examined or not.
 
         Raises:
-            EventError: it is too little.
+            EventError: it is shorter than 100 ms.
         """
         if self._said < _LEAST * INPUT_RATE:
             raise buffer_too_small(self._said / INPUT_RATE, _LEAST)
@@ -135,7 +136,7 @@ class InputBuffer:
         self.changed.notify()
 
     def clear(self) -> None:
-        """What was sent and not committed is forgotten, as far as the model has not heard it."""
+        """Drops uncommitted sound that the model has not got yet."""
         dropped = self._arrived[-1].samples.clear()
         if len(self._arrived) == 1:
             dropped += self._joining.clear()
@@ -149,7 +150,7 @@ class InputBuffer:
         self.changed.notify()
 
     def add_turn(self, samples: Samples) -> None:
-        """A whole turn of the user's, float32 [n], comes in an item."""
+        """Adds a whole turn from an item, float32 [n], n > 0."""
         turn = _Turn(SampleQueue(), in_item=True)
         turn.samples.push(samples)
         self._arrived.insert(len(self._arrived) - 1, turn)
@@ -157,22 +158,22 @@ class InputBuffer:
         self.changed.notify()
 
     def settings_changed(self) -> None:
-        """The turn detection may be another."""
+        """Applies changed settings of turn detection."""
         if self._events.settings.turn_detection is None:
             self._detector.stop()
         self.changed.notify()
 
     def take_rest(self) -> Samples:
-        """The frame that is not complete yet, float32 [1280], filled up with silence."""
+        """Takes the incomplete last frame, float32 [1280], padded with silence."""
         return self._joining.pop_padded()
 
     async def listen(self) -> None:
-        """Listens for turns. Never returns."""
+        """Examines sound as it arrives. Never returns."""
         while True:
-            # A model that may answer by itself must not be ahead of what the turns are, nor behind.
+            # A live model gets each frame right after it was examined: turn events stay in step.
             if self.has_arrivals and not (self._events.settings.live and self.frames):
                 self._listen_to_next()
-                await asyncio.sleep(0)  # others must not wait for a long queue of little
+                await asyncio.sleep(0)  # lets other sessions run during a long queue
             else:
                 await self.changed.wait()
 
@@ -186,7 +187,7 @@ class InputBuffer:
             samples = turn.samples.pop()
             found = self._detector.push(samples, settings or ServerVad())
             self._join(samples, self._detector.is_speech)
-            # In a turn that was committed as it is, no others are looked for.
+            # A committed turn stays one turn.
             if len(self._arrived) == 1 and settings is not None:
                 for event in found:
                     self._tell(event)
@@ -207,7 +208,7 @@ class InputBuffer:
         self._on_turn()
 
     def _end_turn(self) -> None:
-        """All of a committed turn has been listened to."""
+        """Goes on to the next turn: all sound of this one, committed, was examined."""
         if not self._arrived.popleft().in_item:
             self._detector.stop()
         self._cut()
@@ -221,13 +222,13 @@ class InputBuffer:
             self._speech = speech
 
     def _cut(self) -> None:
-        """The turn's last frame is filled up with silence, unless its sound goes on."""
+        """Pads the turn's last frame with silence; a live model gets unbroken sound instead."""
         if not self._events.settings.live and len(self._joining):
             self.frames.append(InputFrame(self._joining.pop_padded(), self._turn, self._speech))
         self._speech = False
 
     def _forget_silence(self) -> None:
-        """The model, which speaks, does not hear later what was no speech while it did."""
+        """Drops silence that arrives during a response, so that no backlog of it builds up."""
         waiting = 0
         for frame in reversed(self.frames):
             if frame.turn != self._turn or frame.speech:

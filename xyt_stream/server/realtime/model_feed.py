@@ -1,9 +1,8 @@
-"""Gives the model the user's sound, as it comes, and silence in its place where it is to speak.
+"""Feeds the model with the user's sound as it arrives, and with silence while it should speak.
 
-A model that may answer by itself is given silence where the client sends nothing although the model
-is to speak. One that is asked for each answer is given, once it is asked, the rest of what was
-committed as fast as it can hear it, and then silence until it has spoken; what the client sends
-meanwhile waits.
+A live model (one that may answer by itself) gets silence if the client sends nothing during a
+response. Otherwise the client asks for each response; then the model gets the rest of the committed
+sound as fast as possible, and silence until it has spoken. Sound that arrives meanwhile waits.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from xyt_stream.audio import FRAME_SAMPLES, FRAME_SECONDS, Samples
 from xyt_stream.protocol.realtime.server_events import ServerEvents
 from xyt_stream.server.realtime.input_buffer import InputBuffer, InputFrame
 
-STALL = 0.24  # seconds that a live client may be late before the model is given silence
-PATIENCE = 10.0  # seconds of silence that a model is given to begin its answer in
-_BREAK = 12  # frames of silence that the model hears after a turn that was taken back
+STALL = 0.24  # seconds that a live client may be late before the model gets silence
+PATIENCE = 10.0  # seconds of silence in which a model may begin its answer
+_BREAK = 12  # frames of silence after a turn that was cleared
 
 
 class ModelFeed:
     """Feeds the model of one session. For the event loop's thread.
 
     Args:
-        events: told what the model has heard.
-        buffer: of what the client sends.
-        hear: the model hears float32 [1280]; waits until it may have more.
+        events: informed of what the model got; holds the settings and the current response.
+        buffer: of the client's sound.
+        hear: gives the model a frame, float32 [1280]; waits until it may have more.
         clock: seconds, monotonic.
     """
 
@@ -43,33 +42,33 @@ class ModelFeed:
         self._buffer = buffer
         self._hear = hear
         self._clock = clock
-        self._fed = 0  # frames that the model has heard
-        self._asked = 0  # turns of a lower number are what the response answers
-        self._whole = True  # whether the model has heard them
-        self._heard_turn = -1  # number of the latest turn that it has heard some of
-        self._break = 0  # frames of silence that it still hears, for a turn that was taken back
-        self._patience = 0  # frames of silence that the model is still given to begin in
+        self._fed = 0  # frames that the model got
+        self._asked = 0  # the response answers turns with lower numbers
+        self._whole = True  # whether the model got all of them
+        self._heard_turn = -1  # number of the latest turn of which the model got sound
+        self._break = 0  # frames of silence still due after a turn that was cleared
+        self._patience = 0  # frames of silence in which the model may still begin
         self._silence_at = 0.0  # of the clock; when the model is given silence
 
     def turn_committed(self) -> None:
-        """The user has said something to answer."""
+        """A turn was committed: a live model may answer it."""
         if self._events.settings.live:
             self._expect()
 
     def turn_cleared(self) -> None:
-        """The user's turn was taken back."""
+        """The uncommitted turn was cleared: what the model got of it needs an end."""
         if not self._events.settings.live and self._heard_turn >= self._buffer.committed:
             self._break = _BREAK
             self._heard_turn = -1
 
     def answer(self) -> None:
-        """The model is to speak, now that it hears what was committed."""
+        """Feeds what the response needs: the committed turns, then silence."""
         self._asked, self._whole = self._buffer.committed, False
         self._expect()
         self._buffer.changed.notify()
 
     def cancel(self) -> None:
-        """The model need not speak any more."""
+        """Stops waiting for an answer."""
         self._patience = 0
 
     async def run(self) -> None:
@@ -92,7 +91,7 @@ class ModelFeed:
 
     @property
     def _expects(self) -> bool:
-        """Whether the model speaks, or is to."""
+        """Whether an answer is in progress or awaited."""
         return self._events.response is not None or self._patience > 0
 
     def _expect(self) -> None:
@@ -124,7 +123,7 @@ class ModelFeed:
         self._lose_patience()
 
     async def _feed_break(self) -> None:
-        """The model hears that a turn is over which is not to be answered."""
+        """Feeds silence after a cleared turn, then cancels the model's answer to it."""
         self._break -= 1
         await self._feed(np.zeros(FRAME_SAMPLES, np.float32), True)
         if not self._break:
@@ -138,14 +137,14 @@ class ModelFeed:
         await self._hear(samples)
 
     def _note_whole(self) -> None:
-        """Tells once that the model has heard the whole input of the response."""
+        """Reports once that the model got the whole input of the response."""
         if not self._whole and not self._buffer.has_unheard(self._asked):
             self._whole = True
             if not self._events.settings.live:
                 self._events.responses.heard_all(self._fed)
 
     def _lose_patience(self) -> None:
-        """Another frame has passed in which the model could have begun."""
+        """Counts a frame in which the model could have begun; ends the response after the last."""
         response = self._events.response
         if response is not None and response.speaking:
             self._patience = 0

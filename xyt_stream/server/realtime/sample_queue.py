@@ -1,4 +1,4 @@
-"""Samples that wait, joined into frames as they come, however small the pieces are."""
+"""Queues samples, joined into frames on arrival: tiny chunks cost no more than large ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SampleQueue:
         self._filled = 0  # samples of it
 
     def __len__(self) -> int:
-        """How many samples wait."""
+        """Number of queued samples."""
         return len(self._frames) * FRAME_SAMPLES + self._filled
 
     def push(self, samples: Samples) -> None:
@@ -33,7 +33,7 @@ class SampleQueue:
                 self._last, self._filled = np.zeros(FRAME_SAMPLES, np.float32), 0
 
     def pop(self) -> Samples:
-        """Takes what came first: float32 [1280], or all if less waits."""
+        """Takes the first frame, float32 [1280], or all samples if there are fewer."""
         if self._frames:
             return self._frames.popleft()
         last, filled = self._last, self._filled
@@ -41,7 +41,7 @@ class SampleQueue:
         return last[:filled]
 
     def pop_frame(self) -> Samples | None:
-        """Takes the first whole frame, float32 [1280]; None if less waits."""
+        """Takes the first whole frame, float32 [1280]; None if there is none."""
         return self._frames.popleft() if self._frames else None
 
     def pop_padded(self) -> Samples:
@@ -53,7 +53,7 @@ class SampleQueue:
         return last
 
     def clear(self) -> int:
-        """Forgets all; returns how many samples that was."""
+        """Drops all samples; returns how many there were."""
         size = len(self)
         self._frames.clear()
         self._last, self._filled = np.zeros(FRAME_SAMPLES, np.float32), 0

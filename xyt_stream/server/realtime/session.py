@@ -121,7 +121,7 @@ class RealtimeSession:
     async def receive(self, data: str | bytes) -> None:
         """Takes an event of the client's, and answers a wrong one with `error`; see AnySession.
 
-        It never waits for sound to be heard, so that what comes behind sound is done at once.
+        It never waits for sound to be processed, so that later events are handled at once.
         """
         self._received_at = time.monotonic()
         event, event_id, error = parse_event(data)
@@ -132,7 +132,7 @@ class RealtimeSession:
                 error = refused
         if error is not None:
             self._events.refuse(error, event_id)
-        await asyncio.sleep(0)  # others must not wait for a client that sends much
+        await asyncio.sleep(0)  # lets other sessions run during a flood of events
         await self._drain(2 * self._resources.limits.queue)
 
     async def next(self) -> str:
@@ -221,16 +221,16 @@ class RealtimeSession:
             events.responses.cancel(event.response_id)
 
     async def _append(self, audio: str) -> None:
-        """Sound from the client's microphone, base64."""
+        """Decodes sound of the microphone from base64 into the buffer."""
         self._buffer.check_space(seconds_of(audio, self._decoder.format))
         data = decode_base64(audio, "audio")
         self._decoder.check(data)
         for start in range(0, len(data), _CHUNK):
             self._buffer.append(self._decoder.decode(data[start : start + _CHUNK]))
-            await asyncio.sleep(0)  # others must not wait for a long piece
+            await asyncio.sleep(0)  # lets other sessions run during a long chunk
 
     async def _sound_of(self, new: NewItem) -> Samples:
-        """All that the user says in an item, float32 [n]."""
+        """All of the user's sound in an item, float32 [n] at 16 kHz."""
         form = self._events.settings.input
         self._buffer.check_space(sum(seconds_of(audio, form) for audio in new.audio))
         decoder, sound = AudioDecoder(form, INPUT_RATE), [np.zeros(0, np.float32)]
@@ -243,7 +243,7 @@ class RealtimeSession:
         return np.concatenate([*sound, decoder.flush()])
 
     async def _respond(self, event: ResponseCreate) -> None:
-        """The client asks for a response, with items of its own in front of it or without."""
+        """Begins a response, after the sound of the items in its input."""
         given = None if event.response is None else event.response.input
         items = [
             new_item(item, f"response.input[{index}]")
