@@ -55,8 +55,13 @@ def test_prepacked_codebooks_give_the_same_codes():
 
 
 def test_state_with_the_old_name_of_the_codebooks_opens():
-    net = quantizer()
-    state = net.state_dict()
-    state["books"] = state.pop("codebooks") + 1
-    net.load_state_dict(state)
-    assert torch.equal(net.codebooks, state["books"])
+    """Also within another module, as in the states that training saves."""
+    trained = torch.nn.ModuleDict({"network": torch.nn.ModuleDict({"quantizer": quantizer()})})
+    averaged = torch.optim.swa_utils.AveragedModel(trained)
+    for net in (quantizer(), trained, averaged):
+        state = net.state_dict()
+        (key,) = (key for key in state if key.endswith("codebooks"))
+        old = state.pop(key) + 1
+        state[key.replace("codebooks", "books")] = old
+        net.load_state_dict(state)
+        assert torch.equal(net.state_dict()[key], old)
