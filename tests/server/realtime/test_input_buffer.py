@@ -339,6 +339,19 @@ async def test_a_turn_is_committed_when_the_user_stops(setup):
     assert loud == 10 * FRAME
 
 
+async def test_turn_detection_begins_anew_when_it_is_turned_on(setup):
+    setup.configure(MANUAL)
+    setup.buffer.append(speech(10 * FRAME))
+    await setup.settle()
+    setup.configure(LIVE)
+    setup.buffer.append(sound(20 * FRAME))
+    await setup.settle()
+    assert "input_audio_buffer.speech_stopped" not in setup.kinds
+    setup.buffer.append(speech(10 * FRAME))
+    await setup.settle()
+    assert setup.kinds.count("input_audio_buffer.speech_started") == 1
+
+
 async def test_an_item_leaves_the_users_turn_alone(setup):
     setup.buffer.append(speech(10 * FRAME))
     await setup.settle()

@@ -76,6 +76,7 @@ class InputBuffer:
         self.changed = Signal()
         self._events = events
         self._detector = detector
+        self._detects = events.settings.turn_detection is not None
         self._on_turn = on_turn
         self._arrived = collections.deque([_Turn(SampleQueue())])  # the last: not committed yet
         self._turn = 0  # number of the turn at `_arrived[0]`
@@ -159,7 +160,9 @@ class InputBuffer:
 
     def settings_changed(self) -> None:
         """Applies changed settings of turn detection."""
-        if self._events.settings.turn_detection is None:
+        detects = self._events.settings.turn_detection is not None
+        if detects != self._detects:
+            self._detects = detects
             self._detector.stop()
         self.changed.notify()
 
