@@ -117,6 +117,7 @@ const CONTROL = {
   pong: object({
     time: [number],
     coding_ms: [nullable(coding), null],
+    load: [nullable(number), null],
   }),
   notice: object({ name: [text], message: [text] }),
   error: object({

@@ -6,7 +6,7 @@ import asyncio
 import json
 import struct
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import numpy as np
 import pytest
@@ -259,7 +259,7 @@ async def test_overload_refuses_new_and_then_ends_the_newest(codec):
         async with connect(server.url, "encode") as old, connect(server.url, "encode") as new:
             # As after many steps that took longer than real time.
             slow = 16 * [(time.monotonic(), 0.1)]
-            service.engine.timings._recent.extend(slow)
+            service.engine.timings.load._steps.extend(slow)
             service.check(time.monotonic())
             with pytest.raises(ProtocolError, match="overloaded") as caught:
                 async with connect(server.url, "encode"):
@@ -269,9 +269,39 @@ async def test_overload_refuses_new_and_then_ends_the_newest(codec):
                 service.check(time.monotonic())
             assert (await error_of(new)).name == "busy"
             # Long ago is over, although no step has come since.
-            service.engine.timings._recent.extend((when - 60, seconds) for when, seconds in slow)
+            service.engine.timings.load._steps.extend(
+                (when - 60, seconds) for when, seconds in slow
+            )
             service.check(time.monotonic())
             await old.ping(1)
             await anext(aiter(old))
             async with connect(server.url, "encode"):
                 pass
+
+
+async def test_the_only_session_stays_whatever_the_load(codec, until):
+    async with running(codec, max_sessions=3) as server:
+        service = server.service
+        async with connect(server.url, "encode") as alone:
+            service.engine.timings.load._steps.extend(16 * [(time.monotonic(), 1.0)])
+            for _ in range(20):
+                service.check(time.monotonic())
+            await alone.ping(1)
+            pong = await anext(aiter(alone))
+            assert pong.load == pytest.approx(12.5)
+        await until(lambda: not service._sessions)
+        async with connect(server.url, "encode"):  # nobody is there whom it would disturb
+            pass
+
+
+async def test_no_more_sessions_are_ended_than_do_not_fit(codec):
+    async with running(codec, max_sessions=4) as server, AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(connect(server.url, "encode")) for _ in range(4)]
+        server.engine.timings.load._steps.extend(16 * [(time.monotonic(), 0.15)])
+        for _ in range(5):
+            server.service.check(time.monotonic())
+        for shed in opened[2:]:
+            assert (await error_of(shed)).name == "busy"
+        for kept in opened[:2]:
+            await kept.ping(1)
+            await anext(aiter(kept))

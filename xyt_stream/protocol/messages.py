@@ -132,6 +132,7 @@ class Pong(Control, frozen=True, tag="pong"):
 
     time: float
     coding_ms: CodingTimes | None = None
+    load: float | None = None  # share of real time that the server's steps take
 
 
 class Notice(Control, frozen=True, tag="notice"):

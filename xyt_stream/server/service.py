@@ -109,6 +109,7 @@ class Service:
             delay=Delay(encode=encode * 1e3, decode=decode * 1e3),
             runner=self.runner,
             detectors=self.detectors,
+            load=lambda: self.load,
             on_closed=self._on_closed,
         )
         self._proxies = proxies
@@ -122,6 +123,7 @@ class Service:
         )
         self.metrics.gauge("xyt_slots", "Streams that fit", lambda: self.engine.slots)
         self.metrics.gauge("xyt_slots_free", "Free slots", lambda: self.engine.free_slots)
+        self.metrics.gauge("xyt_load", "Share of real time that steps take", lambda: self.load)
         self.metrics.gauge(
             "xyt_queued_messages",
             "Media messages queued for clients",
@@ -137,6 +139,7 @@ class Service:
             factory,
             codec,
             max(1, max_sessions // 2),  # each conversation holds two slots
+            max_load=self.limits.load,
             on_step=self.metrics.duplex_step.observe,
             on_failure=self.metrics.duplex_failures.inc,
         )
@@ -235,11 +238,20 @@ class Service:
         relayed = any(name in headers for name in ("X-Forwarded-For", "Forwarded"))
         return is_loopback(self.address(socket)) and not relayed
 
+    @property
+    def load(self) -> float:
+        """Share of real time that a step takes, of the codec or of the model, as sessions feel it.
+
+        From 1 on, their sound comes later and later.
+        """
+        model = 0.0 if self.runner is None else self.runner.load.share
+        return max(self.engine.timings.load.share, model)
+
     def why_not_ready(self) -> str | None:
         """The reason why new clients are refused; None if they are admitted."""
         if self._draining:
             return "The server goes away"
-        if self._overloaded:
+        if self._overloaded and self._sessions:
             return "The server is overloaded"
         return self.what_has_stopped()
 
@@ -262,6 +274,7 @@ class Service:
             "slots": self.engine.slots,
             "duplex": self.runner is not None,
             "slots_free": self.engine.free_slots,
+            "load": self.load,
             "answer_ms": self.engine.timings.answer_ms(),
             "token_needed": not self.access.is_open,
             "message_bytes": self.limits.message_bytes,
@@ -279,14 +292,26 @@ class Service:
             session.check(now)
             self.metrics.queue.observe(session.queued)
         self.metrics.suspended.set(sum(each.suspended for each in self._sessions.values()))
-        overloaded = 0 < self.limits.load < self.engine.timings.load
+        overloaded = 0 < self.limits.load < self.load
         self._overloaded = self._overloaded + 1 if overloaded else 0
-        if self._overloaded >= _SHED_AFTER and self._sessions:
-            newest = list(self._sessions.values())[-1]
-            error = protocol_error("busy", "The server is overloaded.", retry_after=BUSY_RETRY)
-            newest.abort(error)
+        if self._overloaded >= _SHED_AFTER:
+            self._shed()
+
+    def _shed(self) -> None:
+        """Ends the newest sessions, so that the oldest ones fit, of those that cause the load.
+
+        One of them always stays: it is told if it loses sound, see ReceiveQueue.
+        """
+        sessions = list(self._sessions.values())
+        if self.runner is not None and self.runner.load.share == self.load:
+            talking = set(self.runner.conversations)
+            sessions = [session for session in sessions if session.id in talking]
+        fitting = max(1, int(len(sessions) * self.limits.load / self.load))
+        error = protocol_error("busy", "The server is overloaded.", retry_after=BUSY_RETRY)
+        for session in sessions[fitting:]:
+            session.abort(error)
             self._overloaded = 1
-            log.event("shed", session=newest.id, load=round(self.engine.timings.load, 2))
+            log.event("shed", session=session.id, load=round(self.load, 2))
 
     async def drain(self) -> None:
         """Ends all sessions: sends what is left within the limit's time, then `going_away`."""

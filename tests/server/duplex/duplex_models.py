@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import ClassVar
 
 import numpy as np
@@ -131,3 +132,11 @@ class Unfinished:
 
 
 NOTHING = None
+
+
+class Slow(Echo):
+    """Echoes, but takes 30 ms for each conversation: two of them fit in real time."""
+
+    def step(self, codes):
+        time.sleep(0.03)
+        return codes

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from websockets.asyncio.client import connect as raw_connect
 from xyt_stream.audio import to_float32
 from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError, ServeError
+from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
@@ -268,3 +271,39 @@ def test_serve_reports_a_failing_factory_in_one_line(name, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+async def test_a_model_that_cannot_keep_up_refuses_and_ends_the_newest_conversations(
+    talking, clip, until
+):
+    async def speak(user):
+        for i in itertools.count():
+            await user.send_pcm(np.take(clip, np.arange(i * 1280, (i + 1) * 1280), mode="wrap"))
+            await asyncio.sleep(0.08)
+
+    async def answered(user):
+        async for event in user:
+            if isinstance(event, Pcm) and np.abs(event.samples).max() > 1000:
+                return
+        raise AssertionError("the session ended without an answer")
+
+    async with (
+        talking(models.Slow, max_sessions=12, limits=Limits()) as server,
+        AsyncExitStack() as stack,
+    ):
+        users = [await stack.enter_async_context(connect(server.url, "user")) for _ in range(6)]
+        mouths = [asyncio.create_task(speak(user)) for user in users]
+        service = server.service
+        await until(lambda: service.load > 1)
+        await until(lambda: len(service._sessions) < 6)
+        left = len(service._sessions)
+        assert [user.ready.session for user in users[:left]] == service.runner.conversations
+        with pytest.raises(ProtocolError) as refused:
+            async with connect(server.url, "user"):
+                pass
+        assert refused.value.name == "busy"
+        assert refused.value.retry_after > 0
+        await answered(users[0])
+        for mouth in mouths:
+            mouth.cancel()
+        await asyncio.gather(*mouths, return_exceptions=True)

@@ -15,6 +15,7 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.duplex.models import Answer, Factory, contained, models_of
 from xyt_stream.server.engine.engine import BUSY_RETRY
+from xyt_stream.server.engine.load import Load
 from xyt_stream.server.engine.worker import Worker
 
 if TYPE_CHECKING:
@@ -103,11 +104,13 @@ class DuplexRunner:
         factory: makes the model, see models.py.
         codec: the server's.
         slots: number of concurrent conversations.
+        max_load: share of real time that the steps of all conversations may take; 0: any.
         on_step: called on the event loop with the seconds that a step took.
         on_failure: called on the event loop for each conversation in which a model has failed.
 
     Attributes:
         name: of the factory.
+        load: of the thread, for all open conversations.
 
     Raises:
         ServeError: the model cannot be made.
@@ -119,11 +122,16 @@ class DuplexRunner:
         codec: Codec,
         slots: int,
         *,
+        max_load: float = 0.0,
         on_step: Callable[[float], None] = lambda seconds: None,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = str(getattr(factory, "__name__", type(factory).__name__))
         self._codebooks, self._codebook_size = codec.num_codebooks, codec.codebook_size
+        self.load = Load()
+        self._max_load = max_load
+        # One model after the other is stepped, unless one model steps all conversations at once.
+        self._batched = bool(getattr(factory, "batched", False))
         self._on_step = on_step
         self._on_failure = on_failure
         self._models = models_of(factory, codec, slots)
@@ -152,16 +160,32 @@ class DuplexRunner:
         """Begins a conversation.
 
         Raises:
-            ProtocolError: busy: no slot is free; internal: the model's thread has failed.
+            ProtocolError: busy: no slot is free, or the model would not keep up; internal: the
+                model's thread has failed.
         """
         if self._worker.failed:
             raise protocol_error("internal", "The model has failed.")
         if not self._free:
             raise protocol_error("busy", retry_after=BUSY_RETRY)
+        if 0 < self._max_load < self._load_with_another:
+            reason = "The model cannot keep up with another conversation: try again later."
+            raise protocol_error("busy", reason, retry_after=BUSY_RETRY)
         handle = DuplexHandle(self, self._free.pop(), session, listener)
         self._handles[handle.slot] = handle
         self.put(_Open(handle))
         return handle
+
+    @property
+    def conversations(self) -> list[str]:
+        """The sessions that talk with the model, oldest first."""
+        return [handle.session for handle in self._handles.values()]
+
+    @property
+    def _load_with_another(self) -> float:
+        count = len(self._handles)
+        if not count:
+            return 0.0
+        return self.load.share * (1 if self._batched else (count + 1) / count)
 
     def release(self, handle: DuplexHandle) -> None:
         """Frees a conversation's slot, at once: the thread does all jobs in order."""
@@ -215,6 +239,7 @@ class DuplexRunner:
             ready = [(frame.handle, failure) for frame in frames]
         seconds = time.monotonic() - started
         self._worker.post(self._on_step, seconds)
+        self._worker.post(self._record_load, started, len(frames))
         self._worker.post(self._deliver, ready)
 
     def _do(self, job: _Job) -> None:
@@ -247,6 +272,13 @@ class DuplexRunner:
         """Ends all conversations: the thread has failed."""
         for handle in list(self._handles.values()):
             handle.listener.on_error()
+
+    def _record_load(self, started: float, frames: int) -> None:
+        """Notes a step of so many conversations as what a step of all open ones takes."""
+        seconds = time.monotonic() - started
+        if not self._batched:
+            seconds *= max(1.0, len(self._handles) / frames)
+        self.load.record(seconds)
 
     def _deliver(self, answers: list[tuple[DuplexHandle, Answer]]) -> None:
         for handle, answer in answers:

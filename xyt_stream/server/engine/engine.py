@@ -188,7 +188,7 @@ class Engine:
                 self._worker.post(self._fail, work)
             else:
                 seconds = time.monotonic() - started
-                self._worker.post(self._deliver, work, batch, seconds)
+                self._worker.post(self._deliver, work, batch, started, seconds)
 
     def _wait_for_work(self) -> bool:
         """Waits until a step is worth taking; False: the thread must end."""
@@ -219,8 +219,9 @@ class Engine:
             if owner is not None and self._waiting.generation(slot) == work.generation[row]:
                 yield row, owner
 
-    def _deliver(self, work: Work, batch: Batch, seconds: float) -> None:
+    def _deliver(self, work: Work, batch: Batch, started: float, seconds: float) -> None:
         if work.stepped.any():
+            self.timings.load.record(time.monotonic() - started)
             began, encoded, decoded = batch.times
             self.timings.record_step(
                 seconds,

@@ -8,13 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.protocol.messages import CodingTimes, StepTimes
+from xyt_stream.server.engine.load import Load
 
 _STEPS = 1024  # durations behind `step_ms`
 _ANSWERS = 4096  # durations behind `answer_ms`
-_RECENT = 16  # steps behind `load` and `coding_ms`
-_RECENT_SECONDS = 10.0  # age beyond which they no longer count as load
+_RECENT = 16  # steps behind `coding_ms`
 
 
 class Timings:
@@ -22,12 +21,14 @@ class Timings:
 
     Args:
         clock: seconds, monotonic.
+
+    Attributes:
+        load: of the engine's thread.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self.load = Load(clock)
         self._step_ms: collections.deque[float] = collections.deque(maxlen=_STEPS)
-        self._recent: collections.deque[tuple[float, float]] = collections.deque(maxlen=_RECENT)
         self._encode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._decode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._answer_ms: collections.deque[float] = collections.deque(maxlen=_ANSWERS)
@@ -35,7 +36,6 @@ class Timings:
     def record_step(self, seconds: float, encoding: float | None, decoding: float | None) -> None:
         """Adds a step's seconds, and those of its halves; None for a half that was skipped."""
         self._step_ms.append(seconds * 1e3)
-        self._recent.append((self._clock(), seconds))
         if encoding is not None:
             self._encode_ms.append(encoding * 1e3)
         if decoding is not None:
@@ -69,16 +69,6 @@ class Timings:
             return None
         p50, p99, most = np.percentile(np.array(self._answer_ms), (50, 99, 100))
         return {"p50": float(p50), "p99": float(p99), "max": float(most)}
-
-    @property
-    def load(self) -> float:
-        """The latest steps' time as a share of real time; from 1 on the device falls behind.
-
-        It is 0 while too few steps are recent: old steps must not keep anybody out.
-        """
-        if len(self._recent) < _RECENT or self._clock() - self._recent[0][0] > _RECENT_SECONDS:
-            return 0.0
-        return float(np.median([seconds for _, seconds in self._recent])) / FRAME_SECONDS
 
 
 def _mean(values: collections.deque[float]) -> float | None:

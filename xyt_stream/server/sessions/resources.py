@@ -99,6 +99,7 @@ class Resources:
         delay: likewise.
         runner: of models in this process; None without one.
         detectors: of speech, for reuse.
+        load: returns the share of real time that steps take, see Service.
         on_closed: called by each session when it has given everything back, with the reason.
     """
 
@@ -112,6 +113,7 @@ class Resources:
     delay: Delay
     runner: DuplexRunner | None
     detectors: DetectorPool
+    load: Callable[[], float]
     on_closed: Callable[[AnySession, str], None]
 
 

@@ -166,8 +166,8 @@ class Session:
         message = self._machine.receive(data)
         self._received_at = time.monotonic()
         if isinstance(message, Ping):
-            timings = self._resources.engine.timings
-            pong = Pong(time=message.time, coding_ms=timings.coding_ms())
+            coding_ms = self._resources.engine.timings.coding_ms()
+            pong = Pong(time=message.time, coding_ms=coding_ms, load=self._resources.load())
             await self._sender.pong(pong)
         elif isinstance(message, Ack):
             self._sender.acknowledge(message.received)
