@@ -1,16 +1,16 @@
-"""A small language model over the eight code streams: it goes on speaking where the user has ended.
+"""Runs a small language model over the eight code streams, which continues the user's speech.
 
     xyt-stream serve --duplex demos.duplex_lm:Babbler    # in the folder above this one
     python demos/train_duplex_lm.py FOLDER_OF_SPEECH     # for another codec than the default one
 
-It knows no words: it babbles in the voice that it heard. It is here to show a model that generates
-at the endpoint. Codebook k lags k frames behind (the delay pattern of XY-Tokenizer's LLMs), so that
-each code of a frame is chosen knowing the ones before it, in one step of the network a frame.
+It knows no words: it babbles in the voice that it heard. It shows how a model generates speech at
+the end of a turn. Codebook k lags k frames behind (the delay pattern of XY-Tokenizer's LLMs), so
+one step of the network chooses each code of a frame with the codes before it known.
 
-So small a network knows a little of how speech goes on, and nothing of whose it is. A code is one
-of its choice, or one out of a continuous cache (Grave et al., 2017, arXiv 1612.04426) of what was
-heard; the deeper the book, the likelier the cache: the first books hold more of the sounds, and all
-of them the voice.
+So small a network predicts speech, but not the voice of its speaker. Each code is drawn from the
+network, or from a continuous cache (Grave et al., 2017, arXiv 1612.04426) of the frames heard. The
+deeper the codebook, the likelier the cache: the first codebooks hold most of the sounds, and all of
+them hold the voice.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ REMEMBERED = 160  # frames of the user's that it goes on from
 LONGEST = 125  # frames that it babbles: 10 s
 PAUSE, AMONG = 4, 16  # so many frames of so many may be silent: that is easily foreseen for ever
 TEMPERATURE, LIKELIEST = 0.9, 60
-TRUST, FADING = 0.4, 0.5  # how often a first code is the network's; how much less each next book's
+TRUST, FADING = 0.4, 0.5  # share of first codes from the network; factor for each next codebook
 PAST = (1.0, 0.7, 0.5)  # what it counts to be like a frame heard, now and so many frames ago
 ALIKE, NEAR = 16.0, 12.0  # how much likelier alike frames are, and codes near to them
 COPIED = 3  # frames in a row that it may say much as it heard them
@@ -49,11 +49,14 @@ Codes = npt.NDArray[np.int64]
 
 
 def delayed(codes: Tensor, nothing: int) -> Tensor:
-    """[batch, books, frames] -> [batch, books, frames + books - 1], book k shifted by k."""
-    books, frames = codes.shape[1:]
-    out = codes.new_full((len(codes), books, frames + books - 1), nothing)
-    for book in range(books):
-        out[:, book, book : book + frames] = codes[:, book]
+    """Shifts codebook k by k frames.
+
+    [batch, codebooks, frames] -> [batch, codebooks, frames + codebooks - 1].
+    """
+    codebooks, frames = codes.shape[1:]
+    out = codes.new_full((len(codes), codebooks, frames + codebooks - 1), nothing)
+    for codebook in range(codebooks):
+        out[:, codebook, codebook : codebook + frames] = codes[:, codebook]
     return out
 
 
@@ -101,7 +104,7 @@ class Memory:
         self.steps = 0
 
     def add(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the steps that come now may see, and the mask for it; `steps` is not moved on."""
+        """Adds new steps; returns the keys and values that they may attend to, and the mask."""
         count = k.shape[2]
         assert count == 1 or self.steps + count <= WINDOW
         at = (self.steps + torch.arange(count)) % WINDOW
@@ -115,17 +118,17 @@ class CodeModel(nn.Module):
     """Predicts each codebook's next code from all that came before, in the delay pattern.
 
     Args:
-        books, size: codebooks, and codes in each.
+        codebooks, size: codebooks, and codes in each.
 
     Attributes:
-        quiet: which codes of the first book stand for silence, bool [size].
+        quiet: which codes of the first codebook stand for silence, bool [size].
     """
 
     quiet: Tensor
 
     def __init__(
         self,
-        books: int,
+        codebooks: int,
         size: int,
         *,
         width: int = 160,
@@ -134,23 +137,26 @@ class CodeModel(nn.Module):
         dropout: float = 0.15,
     ) -> None:
         super().__init__()
-        self.books, self.size, self.heads = books, size, heads
-        self.nothing = size  # stands where a book has not begun
+        self.codebooks, self.size, self.heads = codebooks, size, heads
+        self.nothing = size  # fills the rows before a codebook begins
         self.register_buffer("quiet", torch.zeros(size, dtype=torch.bool))
         self.dropout = dropout
-        self.embed = nn.Parameter(torch.randn(books, size + 1, width) * 0.02)
-        self.often = nn.Parameter(torch.zeros(books, 1, size))
+        self.embed = nn.Parameter(torch.randn(codebooks, size + 1, width) * 0.02)
+        self.often = nn.Parameter(torch.zeros(codebooks, 1, size))
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
-        self.mix = nn.Linear(width, books * width, bias=False)
+        self.mix = nn.Linear(width, codebooks * width, bias=False)
         for block in self.blocks:
             nn.init.normal_(block.out.weight, std=0.02 / layers**0.5)
             nn.init.normal_(block.down.weight, std=0.02 / layers**0.5)
 
     def forward(self, codes: Tensor, memory: Memory | None = None) -> Tensor:
-        """Delayed codes [batch, books, steps] -> logits [batch, books, steps, size] of the next."""
-        books = torch.arange(self.books)[:, None]
-        x = self.embed[books, codes].sum(1) * self.books**-0.5
+        """Returns the logits of the next codes.
+
+        Delayed codes [batch, codebooks, steps] -> [batch, codebooks, steps, size].
+        """
+        codebooks = torch.arange(self.codebooks)[:, None]
+        x = self.embed[codebooks, codes].sum(1) * self.codebooks**-0.5
         x = F.dropout(x, self.dropout, self.training)
         steps, size = x.shape[1], x.shape[2] // self.heads
         first = 0 if memory is None else memory.steps
@@ -163,8 +169,8 @@ class CodeModel(nn.Module):
             x = block(x, turn, memory, layer)
         if memory is not None:
             memory.steps += steps
-        mixed = self.mix(self.norm(x)).view(*x.shape[:2], self.books, -1)
-        # The same vectors say what a code is when it is read and when it is chosen.
+        mixed = self.mix(self.norm(x)).view(*x.shape[:2], self.codebooks, -1)
+        # Input and output share the codes' vectors.
         return torch.einsum("bskw,kcw->bksc", mixed, self.embed[:, : self.size]) + self.often
 
     def memory(self) -> Memory:
@@ -172,8 +178,8 @@ class CodeModel(nn.Module):
         return Memory(len(self.blocks), self.heads, width // self.heads)
 
     def save(self, path: Path, codes: str) -> None:
-        """Half-precision weights, and which codes they know, by `codes_hash`."""
-        shape = {"books": self.books, "size": self.size, "width": self.embed.shape[-1]}
+        """Saves the weights in half precision, with the `codes_hash` of their codec."""
+        shape = {"books": self.codebooks, "size": self.size, "width": self.embed.shape[-1]}
         shape |= {"layers": len(self.blocks), "heads": self.heads}
         about = {"codes": codes} | {name: str(value) for name, value in shape.items()}
         save_file({name: x.half() for name, x in self.state_dict().items()}, path, about)
@@ -190,28 +196,29 @@ class CodeModel(nn.Module):
         weights = {name: x.float() for name, x in load_file(path).items()}
         if about.pop("codes") != codes_hash(codec):
             raise ModelError(f"{path} knows the codes of another codec: {train}")
-        model = cls(**{name: int(value) for name, value in about.items()})
+        sizes = {name: int(value) for name, value in about.items()}
+        model = cls(sizes.pop("books"), **sizes)
         model.load_state_dict(weights)
         return model.eval()
 
 
 def codes_hash(codec: Codec) -> str:
-    """What its codes are known by: their vectors, whatever makes sound of them (hex SHA-256)."""
-    books = codec.network.quantizer.codebooks.cpu().half()
-    return hashlib.sha256(books.numpy().tobytes()).hexdigest()
+    """Returns the hash of the codec's codebooks, hex SHA-256; the decoder does not matter."""
+    codebooks = codec.network.quantizer.codebooks.cpu().half()
+    return hashlib.sha256(codebooks.numpy().tobytes()).hexdigest()
 
 
 class Voice:
-    """The frames that were heard, and what the voice in them would say next.
+    """Draws the next codes from the frames that were heard, so that the voice stays the same.
 
-    Near vectors of a codec's are near sounds, and each book adds its own to those before it. When
-    book k is to be chosen for a frame, the frames heard are weighed by how far they were, after k
-    books, from what the frame is now, and likewise those before them from those before it. One of
-    them is drawn, and a code that comes close to what the frame still lacks to be like it.
+    Near vectors of a codec are near sounds, and each codebook adds its vector to the sum of those
+    before it. To choose the code of codebook k, each heard frame is weighed by the distance of its
+    sum after k codebooks from the present frame's sum; the frames before both count as well. One
+    heard frame is drawn, and then a code close to the difference from that frame.
 
     Args:
-        vectors: the codec's, float32 [books, size, dim].
-        heard: int64 [books, frames].
+        vectors: the codec's, float32 [codebooks, size, dim].
+        heard: int64 [codebooks, frames].
         random: of its choices.
 
     Attributes:
@@ -219,14 +226,14 @@ class Voice:
     """
 
     def __init__(self, vectors: Tensor, heard: Tensor, random: torch.Generator) -> None:
-        self._books = len(vectors)
-        self._each = torch.arange(self._books)
+        self._codebooks = len(vectors)
+        self._each = torch.arange(self._codebooks)
         self._vectors = F.pad(vectors, (0, 0, 0, 1))  # nothing adds nothing
         self._firsts, self._random = heard[0], random
         self._energy = vectors.square().sum(2)
-        # Row n of these: after n books, which is what a frame has n steps after its first.
-        self.rows = self._books + len(PAST) - 1
-        reached = torch.arange(self.rows).clamp(max=self._books)
+        # Row n is the sum after n codebooks: that is known of a frame n steps after its first.
+        self.rows = self._codebooks + len(PAST) - 1
+        reached = torch.arange(self.rows).clamp(max=self._codebooks)
         made = F.pad(vectors[self._each[:, None], heard].cumsum(0), (0, 0, 0, 0, 1, 0))
         self._made = made[reached]  # [rows, frames, dim]
         middle = self._made.mean(1, keepdim=True)
@@ -236,8 +243,8 @@ class Voice:
         self._copied = torch.zeros_like(self._firsts)
 
     def add(self, row: Tensor) -> None:
-        """A step has been made: delayed codes [books]."""
-        self._now[: self._books] += self._vectors[self._each, row]
+        """Adds a step: delayed codes [codebooks]."""
+        self._now[: self._codebooks] += self._vectors[self._each, row]
         self._now = self._now.roll(1, 0)
         self._now[0] = 0.0
         off = (self._made[1] - self._vectors[0, row[0]]).square().sum(1)
@@ -246,23 +253,23 @@ class Voice:
 
     @property
     def _stale(self) -> Tensor:
-        """Frames with which too much would be said again, bool [frames]."""
+        """Frames that would repeat the heard speech for too long, bool [frames]."""
         return self._copied >= COPIED
 
     def copies(self) -> Tensor:
-        """Their first codes."""
+        """Returns the first codes of the stale frames."""
         return self._firsts[self._stale]
 
     def draw(self, never: Tensor) -> Tensor:
-        """A code of each book, int64 [books]; `never`, bool [size], of the first one."""
+        """Draws codes, int64 [codebooks]; `never`, bool [size], excludes first codes."""
         far = (self._now[:, None] - self._made).square().sum(2) / self._spread[:, None]
-        unlike = torch.zeros_like(far[: self._books])
+        unlike = torch.zeros_like(far[: self._codebooks])
         for age, weight in enumerate(PAST):
-            unlike[:, age:] += weight * far[age : age + self._books, : far.shape[1] - age]
+            unlike[:, age:] += weight * far[age : age + self._codebooks, : far.shape[1] - age]
             unlike[:, :age] += weight * 2  # which is how far any two are on average
         unlike[0, never[self._firsts] | self._stale] += 1e3
         like = torch.multinomial((-ALIKE * unlike).softmax(-1), 1, generator=self._random)[:, 0]
-        lacks = self._made[-1, like] - self._now[: self._books]
+        lacks = self._made[-1, like] - self._now[: self._codebooks]
         near = 2 * torch.einsum("kd,kcd->kc", lacks, self._vectors[:, :-1]) - self._energy
         near[0, never] = -torch.inf
         likely = (NEAR * near / self._energy.mean(1, keepdim=True)).softmax(-1)
@@ -270,11 +277,11 @@ class Voice:
 
 
 class Speaker:
-    """Goes on from frames that were heard.
+    """Continues the speech in the frames that were heard.
 
     Args:
-        vectors: the codec's, float32 [books, size, dim].
-        heard: int64 [books, frames].
+        vectors: the codec's, float32 [codebooks, size, dim].
+        heard: int64 [codebooks, frames].
         seed: of its choices.
     """
 
@@ -283,32 +290,32 @@ class Speaker:
         self._model = model
         self._memory = model.memory()
         self._random = torch.Generator().manual_seed(seed)
-        self._trust = TRUST * FADING ** torch.arange(model.books)
+        self._trust = TRUST * FADING ** torch.arange(model.codebooks)
         self._silent: collections.deque[bool] = collections.deque(maxlen=AMONG - 1)
         frames = torch.from_numpy(heard)
         self._voice = Voice(vectors, frames, self._random)
         known = delayed(frames[None], model.nothing)
-        begins = known.new_full((1, model.books, 1), model.nothing)
+        begins = known.new_full((1, model.codebooks, 1), model.nothing)
         rows = torch.cat([begins, known], dim=2)
-        whole = heard.shape[1] + 1  # steps of which all is known; of the others, some books
+        whole = heard.shape[1] + 1  # steps with all codes known; later steps have some of them
         self._partly = collections.deque(rows[0, :, whole:].T)
-        self._latest = collections.deque(rows[0, :, :whole].T, maxlen=model.books)
+        self._latest = collections.deque(rows[0, :, :whole].T, maxlen=model.codebooks)
         for row in rows[0, :, 1:whole].T[-self._voice.rows :]:
             self._voice.add(row)
         self._logits = model(rows[:, :, :whole], self._memory)[0, :, -1]
-        for _ in range(model.books - 1):
+        for _ in range(model.codebooks - 1):
             self._advance()
 
     @torch.inference_mode()
     def next(self) -> Codes:
-        """The next frame, int64 [books]."""
+        """Returns the next frame, int64 [codebooks]."""
         self._advance()
         rows = list(self._latest)
-        frame = torch.stack([rows[book][book] for book in range(self._model.books)])
+        frame = torch.stack([rows[k][k] for k in range(self._model.codebooks)])
         return frame.numpy()
 
     def _advance(self) -> None:
-        """One step: a code of each book, the k-th of which belongs k frames back."""
+        """Takes one step: a code of each codebook, of which the k-th belongs k frames back."""
         never = torch.zeros_like(self._model.quiet)
         if sum(self._silent) >= PAUSE:
             never |= self._model.quiet
@@ -316,7 +323,7 @@ class Speaker:
         self._logits[0, never] = -torch.inf
         likeliest, which = (self._logits / TEMPERATURE).topk(LIKELIEST, dim=-1)
         chosen = torch.multinomial(likeliest.softmax(-1), 1, generator=self._random)
-        own = torch.rand(self._model.books, generator=self._random) < self._trust
+        own = torch.rand(self._model.codebooks, generator=self._random) < self._trust
         row = torch.where(own, which.gather(-1, chosen)[:, 0], self._voice.draw(never))
         if self._partly:
             known = self._partly.popleft()
@@ -328,7 +335,7 @@ class Speaker:
 
 
 class Babbler:
-    """Listens while the user speaks, and goes on when that has ended, until it is interrupted.
+    """Listens while the user speaks, then continues that speech until it is interrupted.
 
     See xyt_stream/server/duplex/models.py for its methods.
     """

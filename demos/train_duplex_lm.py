@@ -2,8 +2,8 @@
 
     python demos/train_duplex_lm.py FOLDER_OF_SPEECH
 
-Codes are made once for each codec and kept in the work folder, as is the training itself: started
-again, it goes on. Each clip is heard at three speeds, so that there are more voices.
+Codes are made once for each codec. The work folder keeps them and the state of the training, which
+resumes when it is started again. Each clip is used at three speeds, which gives more voices.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from xyt_stream.errors import XYTError
 from xyt_stream.train.corpus import find_clips, load_clip
 
 SPEEDS = (1.0, 0.9, 1.1)
-QUIET = -20.0  # dB below the clip, on average, of the first book's codes for silence
+QUIET = -20.0  # dB below the clip, on average, of the first codebook's codes for silence
 SHORTEST = 12  # frames of a clip
 HELD_OUT = 40  # every so many-th clip is for validation
 CROP = WINDOW  # frames
@@ -41,7 +41,7 @@ NO_LABEL = -100
 
 
 def clips_as_codes(folder: Path, codec: Codec, work: Path) -> tuple[list[Tensor], Tensor]:
-    """Each clip at each speed, [books, frames], and the first book's quiet codes; made once."""
+    """Codes each clip at each speed, [codebooks, frames], and finds the quiet first codes; once."""
     path = work / f"codes-{codes_hash(codec)[:16]}.safetensors"
     if not path.is_file():
         made, levels, counts = {}, *np.zeros((2, codec.codebook_size))
@@ -79,7 +79,7 @@ class Batches:
         self.weights = lengths / lengths.sum()
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and labels [batch, books, steps]; what is no clip has no label."""
+        """Inputs and labels [batch, codebooks, steps]; what is no clip has no label."""
         rng = np.random.default_rng(step)
         middle = rng.choice(len(self.clips), p=self.weights)
         around = np.arange(max(0, middle - NEAR), min(len(self.clips), middle + NEAR + 1))
@@ -89,7 +89,7 @@ class Batches:
             clip = self.clips[index].long()
             start = rng.integers(max(1, clip.shape[1] - CROP + 1))
             crop = clip[None, :, start : start + CROP]
-            # Up to the last step in which all books are still in the crop.
+            # Up to the last step in which all codebooks are still in the crop.
             rows.append(delayed(crop, self.nothing)[0, :, : crop.shape[2]])
         steps = max(row.shape[1] for row in rows)
         padded = torch.stack(
@@ -109,15 +109,15 @@ class Learner(nn.Module):
 
     def __init__(self, vectors: Tensor) -> None:
         super().__init__()
-        books, size, dim = vectors.shape
-        self.model = CodeModel(books, size)
+        codebooks, size, dim = vectors.shape
+        self.model = CodeModel(codebooks, size)
         width = self.model.embed.shape[-1]
         self.model.embed.requires_grad_(False)
         even = vectors - vectors.mean(1, keepdim=True)
         even = even / even.square().mean((1, 2), keepdim=True).sqrt()
         self.register_buffer("vectors", even, persistent=False)
-        self.project = nn.Parameter(torch.randn(books, dim, width) * 0.03 * dim**-0.5)
-        self.nothing = nn.Parameter(torch.zeros(books, 1, width))
+        self.project = nn.Parameter(torch.randn(codebooks, dim, width) * 0.03 * dim**-0.5)
+        self.nothing = nn.Parameter(torch.zeros(codebooks, 1, width))
 
     def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Mean loss over all codes, in nats."""
@@ -126,7 +126,7 @@ class Learner(nn.Module):
         return F.cross_entropy(logits.flatten(0, 2), labels.flatten(), ignore_index=NO_LABEL)
 
     def embed(self) -> Tensor:
-        """[books, size + 1, width]."""
+        """[codebooks, size + 1, width]."""
         return torch.cat([self.vectors @ self.project, self.nothing], dim=1)
 
     @torch.no_grad()

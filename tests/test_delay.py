@@ -18,9 +18,9 @@ SMALL = DelayPattern(delays=(0, 1, 2), pads=9, codebook_size=9)
 @st.composite
 def patterns(draw):
     """Patterns of any delays, offsets and pads that agree with each other."""
-    books, size = draw(st.integers(1, 9)), draw(st.integers(1, 1024))
-    delays = draw(st.lists(st.integers(0, 12), min_size=books, max_size=books))
-    offsets = draw(st.lists(st.integers(0, 200_000), min_size=books, max_size=books))
+    codebooks, size = draw(st.integers(1, 9)), draw(st.integers(1, 1024))
+    delays = draw(st.lists(st.integers(0, 12), min_size=codebooks, max_size=codebooks))
+    offsets = draw(st.lists(st.integers(0, 200_000), min_size=codebooks, max_size=codebooks))
     after = draw(st.booleans())  # pads above the codes, or below where there is space
     pads = [o + size if after or o == 0 else o - 1 for o in offsets]
     text = draw(st.sampled_from([0, offsets[0], offsets[0] + size + 5]))

@@ -26,7 +26,7 @@ from xyt_stream.server.app import Running, running
 from ..server.proxy import Proxy
 
 if TYPE_CHECKING:
-    from .page import Visit
+    from .page import OpenPage
 
 ROOT = Path(__file__).parents[2]
 
@@ -189,23 +189,23 @@ async def browser(clip: Pcm16, tmp_path_factory: pytest.TempPathFactory) -> Asyn
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def visit(
+async def open_page(
     browser: Any, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Callable[..., Awaitable[Visit]]]:
+) -> AsyncIterator[Callable[..., Awaitable[OpenPage]]]:
     """Opens the page of a server, in the browser or in another one."""
-    from .page import Visit
+    from .page import OpenPage
 
-    # A worklet of the tests' own: browsers let nobody stand in between for it but the server.
+    # Only the server can replace a worklet: browsers do not route its request through playwright.
     tap = (Path(__file__).parent / "tap-worklet.js").read_bytes()
     monkeypatch.setitem(pages._FILES, "/tap-worklet.js", ("text/javascript", tap))
-    visits = []
+    opened = []
 
-    async def visit(url: str, *, browser: Any = browser, **options: Any) -> Visit:
-        visits.append(await Visit.to(browser, url, **options))
-        return visits[-1]
+    async def open_page(url: str, *, browser: Any = browser, **options: Any) -> OpenPage:
+        opened.append(await OpenPage.open(browser, url, **options))
+        return opened[-1]
 
-    yield visit
-    for each in visits:
+    yield open_page
+    for each in opened:
         await each.page.context.close()
 
 

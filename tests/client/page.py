@@ -50,8 +50,8 @@ async def chromium(*flags: str) -> AsyncIterator[Any]:
 
 
 @dataclass
-class Visit:
-    """A page, and all that went over its websockets.
+class OpenPage:
+    """A page that is open in the browser, and all that went over its websockets.
 
     Attributes:
         page: playwright's.
@@ -66,24 +66,24 @@ class Visit:
     sockets: list[list[Media]] = field(default_factory=list)
 
     @classmethod
-    async def to(
+    async def open(
         cls,
         browser: Any,
         url: str,
         *,
         permissions: tuple[str, ...] = ("microphone",),
         **options: Any,
-    ) -> Visit:
+    ) -> OpenPage:
         """Opens the page of the server at a websocket's url; `options` are a context's."""
         options.setdefault("viewport", {"width": 1280, "height": 900})
         context = await browser.new_context(permissions=permissions, **options)
         await context.add_init_script(path=Path(__file__).parent / "tap.js")
         page = await context.new_page()
-        visit = cls(page)
+        opened = cls(page)
 
         def connected(websocket: Any) -> None:
             media: list[Media] = []
-            visit.sockets.append(media)
+            opened.sockets.append(media)
 
             def came(data: str | bytes) -> None:
                 message = decode(data)
@@ -93,17 +93,17 @@ class Visit:
             websocket.on("framereceived", came)
 
         page.on("websocket", connected)
-        page.on("console", lambda message: visit.complaints.append(message.text))
-        page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-        page.on("request", lambda request: visit.requests.append(request.url))
+        page.on("console", lambda message: opened.complaints.append(message.text))
+        page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        page.on("request", lambda request: opened.requests.append(request.url))
         await page.goto(url.replace("ws", "http", 1) + "/")
-        return visit
+        return opened
 
     async def press(self) -> None:
         await self.page.click("#button")
 
     async def begin(self, key: str | None = None) -> None:
-        """A call that goes well: a server on a busy machine may let nobody in for a while.
+        """Starts a call and waits until it is live: a busy server refuses calls for a while.
 
         Args:
             key: to be pressed where the focus is; None: the button is clicked.
@@ -171,7 +171,7 @@ class Visit:
         return True
 
     async def figures(self) -> dict[str, int]:
-        """What is shown at one moment: ms by part, and "total"."""
+        """Returns the figures that the page shows at one moment: ms by part, and "total"."""
         shown: dict[str, str] = await self.page.evaluate(
             """() => {
               const text = (element) => element.textContent;

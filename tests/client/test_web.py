@@ -43,9 +43,9 @@ def intelligibility(clip: np.ndarray, sound: np.ndarray) -> float:
     return max(scores)
 
 
-async def test_loopback_plays_the_codec_output(serving, visit, clip, direct):
+async def test_loopback_plays_the_codec_output(serving, open_page, clip, direct):
     """What is played is as good as what the codec makes without any wire; the latency is true."""
-    call = await visit(serving.url)
+    call = await open_page(serving.url)
     await call.begin()
     if not await call.calm(CALM):
         if os.getloadavg()[0] > (os.cpu_count() or 1):
@@ -79,9 +79,9 @@ async def test_loopback_plays_the_codec_output(serving, visit, clip, direct):
     assert (measured - between + period / 2) % period - period / 2 == pytest.approx(0, abs=40)
 
 
-async def test_drawn_codes_equal_the_sent_codes(serving, visit):
+async def test_drawn_codes_equal_the_sent_codes(serving, open_page):
     """By keyboard alone."""
-    call = await visit(serving.url)
+    call = await open_page(serving.url)
     for _ in range(2):  # the first stop is the switch, the second the button
         await call.page.keyboard.press("Tab")
     await call.begin("Enter")
@@ -100,8 +100,8 @@ async def test_drawn_codes_equal_the_sent_codes(serving, visit):
     assert all(request.startswith(here) for request in call.requests)
 
 
-async def test_room_mic_is_heard_by_a_room_speaker(serving, visit):
-    listener, speaker = await visit(serving.url), await visit(serving.url)
+async def test_room_mic_is_heard_by_a_room_speaker(serving, open_page):
+    listener, speaker = await open_page(serving.url), await open_page(serving.url)
     for call, mode in ((listener, "Room speaker"), (speaker, "Room mic")):
         await call.page.get_by_role("radio", name=mode).check()
         await call.page.get_by_label("Room", exact=True).fill("pages")
@@ -139,9 +139,9 @@ class Echo:
         pass
 
 
-async def test_conversation_with_a_model_and_interruption(codec, serving, visit):
+async def test_conversation_with_a_model_and_interruption(codec, serving, open_page):
     async with running(codec, max_sessions=2, duplex=Echo, limits=Limits(load=0)) as server:
-        call = await visit(server.url)
+        call = await open_page(server.url)
         await call.page.get_by_role("radio", name="Conversation").check()
         await call.begin()
         await call.says("the model listens")
@@ -159,14 +159,14 @@ async def test_conversation_with_a_model_and_interruption(codec, serving, visit)
         _, played, rate = await call.recording("played")
         assert np.abs(played[-rate:]).max() < 0.01
         await call.hang_up()
-    call = await visit(serving.url)
+    call = await open_page(serving.url)
     await playwright.expect(call.page.get_by_text("Model")).to_be_visible()  # it knows the server
     conversation = call.page.get_by_role("radio", name="Conversation")
     await playwright.expect(conversation).to_be_hidden()
 
 
-async def test_mute_sends_silence(serving, visit):
-    call = await visit(serving.url)
+async def test_mute_sends_silence(serving, open_page):
+    call = await open_page(serving.url)
     await call.begin()
     await call.says("you hear yourself")
     mute = call.page.get_by_role("button", name="Mute")
@@ -179,8 +179,10 @@ async def test_mute_sends_silence(serving, visit):
     assert np.abs(played[-rate // 2 :]).max() < 0.01
 
 
-async def test_page_fits_a_phone_and_respects_reduced_motion(serving, visit):
-    call = await visit(serving.url, viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+async def test_page_fits_a_phone_and_respects_reduced_motion(serving, open_page):
+    call = await open_page(
+        serving.url, viewport={"width": 390, "height": 844}, reduced_motion="reduce"
+    )
     await call.begin()
     await call.draws(50)
     await call.hang_up()

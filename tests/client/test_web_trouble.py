@@ -19,8 +19,8 @@ from .page import chromium, playwright
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_lost_connection_is_resumed(serving, proxy, visit):
-    call = await visit(proxy.url)
+async def test_lost_connection_is_resumed(serving, proxy, open_page):
+    call = await open_page(proxy.url)
     await call.begin()
     await call.draws(10)
     proxy.refuses = True
@@ -43,7 +43,7 @@ async def test_lost_connection_is_resumed(serving, proxy, visit):
 
 
 @asynccontextmanager
-async def successor(codec, visit):
+async def successor(codec, open_page):
     """A call, its server, and the proxy between them, which leads to another server from now on.
 
     The call must begin anew there.
@@ -53,7 +53,7 @@ async def successor(codec, visit):
         running(codec, max_sessions=1, limits=any_load) as first,
         Proxy(first.port) as proxy,
     ):
-        call = await visit(proxy.url)
+        call = await open_page(proxy.url)
         await call.begin()
         await call.draws(5)
         async with running(codec, max_sessions=1, limits=any_load) as second:
@@ -64,19 +64,19 @@ async def successor(codec, visit):
             await call.hang_up()
 
 
-async def test_server_restart_begins_a_new_session(codec, visit):
-    async with successor(codec, visit) as (_, _, proxy):
+async def test_server_restart_begins_a_new_session(codec, open_page):
+    async with successor(codec, open_page) as (_, _, proxy):
         proxy.cut()
 
 
-async def test_server_shutdown_begins_a_new_session_later(codec, visit):
-    async with successor(codec, visit) as (call, first, _):
+async def test_server_shutdown_begins_a_new_session_later(codec, open_page):
+    async with successor(codec, open_page) as (call, first, _):
         await first.service.drain()
         await call.says("Connection lost, resuming")
 
 
-async def test_permission_denied(serving, visit):
-    call = await visit(serving.url, permissions=())
+async def test_permission_denied(serving, open_page):
+    call = await open_page(serving.url, permissions=())
     await call.press()
     await call.says("Permission denied")
     await call.idle()
@@ -84,25 +84,25 @@ async def test_permission_denied(serving, visit):
     assert serving.engine.free_slots == 4
 
 
-async def test_no_microphone(serving, visit):
+async def test_no_microphone(serving, open_page):
     async with chromium("--disable-audio-input") as deaf:
-        call = await visit(serving.url, browser=deaf)
+        call = await open_page(serving.url, browser=deaf)
         await call.press()
         await call.says("No microphone")
         await call.idle()
 
 
-async def test_not_https(serving, visit):
-    call = await visit(f"ws://page.local:{serving.port}", permissions=())
+async def test_not_https(serving, open_page):
+    call = await open_page(f"ws://page.local:{serving.port}", permissions=())
     await call.says("Not https")
     await call.press()
     await call.says("Not https")
 
 
-async def test_server_busy(codec, visit):
+async def test_server_busy(codec, open_page):
     async with running(codec, max_sessions=1) as server:
         async with connect(server.url, "encode"):
-            call = await visit(server.url)
+            call = await open_page(server.url)
             await call.press()
             await call.says("Server busy")
             await call.idle()
@@ -110,16 +110,16 @@ async def test_server_busy(codec, visit):
         await call.says("you hear yourself")
 
 
-async def test_unreachable_server(codec, visit):
+async def test_unreachable_server(codec, open_page):
     async with running(codec, max_sessions=1) as server:
-        call = await visit(server.url)
+        call = await open_page(server.url)
     await call.press()
     await call.says("There is no answer")
 
 
-async def test_token_is_asked_for(codec, visit):
+async def test_token_is_asked_for(codec, open_page):
     async with running(codec, max_sessions=1, access=Access([Token("s3cret")])) as server:
-        call = await visit(server.url)
+        call = await open_page(server.url)
         field = call.page.get_by_label("Token")
         await playwright.expect(field).to_be_visible()
         await field.fill("guess")

@@ -41,7 +41,7 @@ def model():
 
 @pytest.fixture
 def vectors():
-    """Smaller from book to book, as a residual quantizer's."""
+    """Vectors that get smaller from codebook to codebook, as a residual quantizer's do."""
     each = torch.randn(8, 1024, 16, generator=torch.Generator().manual_seed(4))
     return each * 0.2 ** torch.arange(8)[:, None, None]
 
@@ -64,7 +64,7 @@ def trained(tmp_path_factory, fixtures):
     return out, bits
 
 
-def test_each_book_lags_one_frame_more():
+def test_each_codebook_lags_one_frame_more():
     codes = torch.arange(6).reshape(1, 3, 2)
     assert delayed(codes, 9).tolist() == [[[0, 1, 9, 9], [9, 2, 3, 9], [9, 9, 4, 5]]]
 
@@ -92,11 +92,11 @@ def test_it_goes_on_after_the_last_frame_heard(model, vectors, random_codes, mon
     rows = torch.cat([begins, delayed(codes[None], model.nothing)], dim=2)
     likeliest = model(rows)[0].argmax(-1)
     checked = 0
-    for book in range(8):
+    for codebook in range(8):
         for number in range(5):
-            step = 40 + number + book  # of the delayed row that holds it
-            if step <= 45:  # before it all books of all frames are here
-                assert said[book, number] == likeliest[book, step]
+            step = 40 + number + codebook  # of the delayed row that holds it
+            if step <= 45:  # later rows lack some codes
+                assert said[codebook, number] == likeliest[codebook, step]
                 checked += 1
     assert checked == 5 + 5 + 4 + 3 + 2 + 1
 

@@ -74,9 +74,9 @@ def test_whole_crops_are_drawn_at_one_level() -> None:
 
 
 def test_silence_stays_finite() -> None:
-    verdict = adversary().step(torch.zeros(2, 4000, requires_grad=True), torch.zeros(2, 4000))
-    assert torch.isfinite(torch.tensor(verdict[1:])).all()
-    verdict.loss.backward()
+    losses = adversary().step(torch.zeros(2, 4000, requires_grad=True), torch.zeros(2, 4000))
+    assert torch.isfinite(torch.tensor(losses[1:])).all()
+    losses.loss.backward()
 
 
 def test_state_survives() -> None:

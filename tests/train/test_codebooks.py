@@ -32,7 +32,7 @@ def test_started_books_code_well_and_are_all_in_use():
     learned.start(vectors)
     found = learned.quantizer.quantize(vectors[None])
     assert (found.total - vectors).square().mean() < (before - vectors).square().mean() / 4
-    assert all(len(book.unique()) > 12 for book in found.codes)
+    assert all(len(codes.unique()) > 12 for codes in found.codes)
 
 
 def test_updates_follow_what_is_coded_and_revive_dead_codes():

@@ -78,7 +78,7 @@ test('media are decoded and encoded as recorded, to the byte', () => {
       );
     } else {
       const frames = unpackCodes(read.payload, MODEL);
-      const streams = media.codes.map((_, book) => frames.map((codes) => codes[book]));
+      const streams = media.codes.map((_, codebook) => frames.map((codes) => codes[codebook]));
       assert.deepEqual(streams, media.codes, name);
     }
   }

@@ -168,10 +168,10 @@ class Naive:
     def __init__(self, network: Tokenizer, streams: int) -> None:
         frames = NAIVE_SECONDS * INPUT_RATE // FRAME_SAMPLES
         device = network.quantizer.codebooks.device
-        books = network.config.quantizer.codebooks
+        codebooks = network.config.quantizer.codebooks
         self.network = network
         self.sound = torch.randn(streams, frames * FRAME_SAMPLES, device=device) / 10
-        self.codes = torch.zeros(streams, books, frames, dtype=torch.int64, device=device)
+        self.codes = torch.zeros(streams, codebooks, frames, dtype=torch.int64, device=device)
         self._samples = torch.full((streams,), self.sound.shape[1], device=device)
         self._frames = torch.full((streams,), frames, device=device)
 

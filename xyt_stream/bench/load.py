@@ -80,10 +80,10 @@ class Load:
     @property
     def line(self) -> str:
         """One line for the progress of a search."""
-        verdict = "within limits" if self.good else "too many"
+        outcome = "within limits" if self.good else "too many"
         if self.lost_frames:
-            return f"{_count(self.sessions)}: {verdict}, {self.lost_frames} frames lost"
-        return f"{_count(self.sessions)}: {verdict}, p99 {self.turnaround_ms['p99']:.0f} ms"
+            return f"{_count(self.sessions)}: {outcome}, {self.lost_frames} frames lost"
+        return f"{_count(self.sessions)}: {outcome}, p99 {self.turnaround_ms['p99']:.0f} ms"
 
     def table(self) -> Table:
         """Returns the figures for the terminal."""

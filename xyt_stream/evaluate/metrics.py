@@ -42,7 +42,7 @@ def stoi(reference: Samples, degraded: Samples, rate: int = INPUT_RATE) -> float
         try:
             return float(pystoi.stoi(reference, degraded, rate))
         except (RuntimeWarning, ValueError):
-            raise AudioError("there is too little speech for STOI to judge") from None
+            raise AudioError("STOI cannot score so little speech") from None
 
 
 def pesq(
@@ -69,11 +69,11 @@ def pesq(
         raise MissingExtraError("Quality measures", "eval") from None
     _check(reference, degraded)
     if not degraded.any():
-        raise AudioError("PESQ cannot judge silence")
+        raise AudioError("PESQ cannot score silence")
     try:
         return float(package.pesq(rate, reference, degraded, mode))
     except package.PesqError as error:
-        raise AudioError(f"PESQ cannot judge this sound: {error.args[0].decode()}") from None
+        raise AudioError(f"PESQ cannot score this sound: {error.args[0].decode()}") from None
 
 
 def mel_distance(reference: Samples, degraded: Samples, rate: int = INPUT_RATE) -> float:

@@ -92,8 +92,10 @@ def _codes(codec: Codec, clip: Transcript) -> Tensor:
 
 def _latents(codec: Codec, codes: Tensor) -> Tensor:
     """Sums the codes' vectors over the codebooks; returns float32 [frames, dim]."""
-    books = codec.network.quantizer.codebooks
-    return torch.stack([book[code] for book, code in zip(books, codes, strict=False)]).sum(0)
+    codebooks = codec.network.quantizer.codebooks
+    return torch.stack(
+        [codebook[code] for codebook, code in zip(codebooks, codes, strict=False)]
+    ).sum(0)
 
 
 def _train(pairs: list[tuple[Transcript, Tensor]], alphabet: int, steps: int, seed: int) -> CTCHead:

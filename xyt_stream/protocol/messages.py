@@ -225,7 +225,7 @@ _CONTROL: dict[str, type[Control]] = {
 }
 
 
-class _Envelope(msgspec.Struct):
+class _TypeTag(msgspec.Struct):
     type: str
 
 
@@ -249,7 +249,7 @@ def decode(data: str | bytes) -> Message | None:
             raise protocol_error("bad_message", "A media message is shorter than its header.")
         kind, flags, seq, frame = _HEADER.unpack_from(data)
         return Media(kind, seq, frame, data[_HEADER.size :], flags)
-    known = _CONTROL.get(_parse(data, _Envelope).type)
+    known = _CONTROL.get(_parse(data, _TypeTag).type)
     return None if known is None else _parse(data, known)
 
 

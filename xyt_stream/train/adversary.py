@@ -1,4 +1,4 @@
-"""Adversarial training: discriminators learn to tell decoded speech from recordings."""
+"""Trains discriminators against the codec, on decoded speech and recordings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FEATURES = 2.0  # weight of feature matching beside the scores
 QUIETEST = 1e-3  # RMS; quieter crops are scaled as if they had this one
 
 
-class Verdict(NamedTuple):
+class Losses(NamedTuple):
     """The losses of one step.
 
     Args:
@@ -57,7 +57,7 @@ class Adversary:
         level = theirs.square().mean(1, keepdim=True).sqrt().clamp(min=QUIETEST)
         return ours / level, theirs / level
 
-    def step(self, decoded: Tensor, target: Tensor) -> Verdict:
+    def step(self, decoded: Tensor, target: Tensor) -> Losses:
         """Trains the discriminators on [batch, samples]; returns the codec's loss before that.
 
         Each discriminator runs once on either sound; both gradients come from these runs.
@@ -71,7 +71,7 @@ class Adversary:
         for discriminator in self.discriminators:
             with precision(self.device, self.dtype):
                 real, fake = discriminator(theirs), discriminator(fake_wav)
-            told = F.relu(1 - real[-1].float()).mean() + F.relu(1 + fake[-1].float()).mean()
+            hinge = F.relu(1 - real[-1].float()).mean() + F.relu(1 + fake[-1].float()).mean()
             paid = -fake[-1].float().mean()
             for ours_seen, theirs_seen in zip(fake[:-1], real[:-1], strict=True):
                 seen = theirs_seen.detach().float()
@@ -80,13 +80,13 @@ class Adversary:
                 paid = paid + FEATURES * distance / (len(fake) - 1)
             gradient += torch.autograd.grad(paid / count, fake_wav, retain_graph=True)[0]
             parameters = [*discriminator.parameters()]
-            gradients = torch.autograd.grad(told / count, parameters)
+            gradients = torch.autograd.grad(hinge / count, parameters)
             for parameter, found in zip(parameters, gradients, strict=True):
                 parameter.grad = found
             codec += paid.item() / count
-            learned += told.item() / count
+            learned += hinge.item() / count
         self.optimizer.step()
-        return Verdict((ours * gradient).sum(), codec, learned)
+        return Losses((ours * gradient).sum(), codec, learned)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that is needed to resume."""

@@ -31,26 +31,26 @@ class CodebookLearner:
     """Moves a quantizer's codebooks after each step (van den Oord et al., 2017, appendix A.1).
 
     Args:
-        quantizer: whose `books` are written.
+        quantizer: whose codebooks are written.
         seed: for the places dead codes are given.
     """
 
     def __init__(self, quantizer: ResidualQuantizer, seed: int) -> None:
         self.quantizer = quantizer
         self.generator = torch.Generator().manual_seed(seed)
-        books = quantizer.codebooks
-        self.counts = torch.zeros(books.shape[:2], device=books.device)
-        self.sums = torch.zeros_like(books)
+        codebooks = quantizer.codebooks
+        self.counts = torch.zeros(codebooks.shape[:2], device=codebooks.device)
+        self.sums = torch.zeros_like(codebooks)
         self.started = False
 
     @torch.no_grad()
     def start(self, latents: Tensor) -> None:
-        """k-means on many latents [vectors, dim]: one batch alone starves most codes."""
+        """Runs k-means on many latents [vectors, dim]: one batch alone starves most codes."""
         residual = latents
-        for book in self.quantizer.codebooks:
-            book.copy_(kmeans(residual, len(book), self.generator))
-            nearest = torch.cdist(residual, book).argmin(1)
-            residual = residual - book[nearest]
+        for codebook in self.quantizer.codebooks:
+            codebook.copy_(kmeans(residual, len(codebook), self.generator))
+            nearest = torch.cdist(residual, codebook).argmin(1)
+            residual = residual - codebook[nearest]
         self.quantizer.refresh()
         self.adopt()
 
@@ -65,19 +65,19 @@ class CodebookLearner:
     def update(self, found: Quantized) -> None:
         """Takes one step of the moving averages."""
         size = self.quantizer.config.codebook_size
-        for i, book in enumerate(self.quantizer.codebooks):
+        for i, codebook in enumerate(self.quantizer.codebooks):
             code, residual = found.codes[i].flatten(), found.residuals[i].flatten(0, 1)
             used = torch.bincount(code, minlength=size).float()
             self.counts[i].lerp_(used, 1 - DECAY)
-            self.sums[i].lerp_(torch.zeros_like(book).index_add_(0, code, residual), 1 - DECAY)
+            self.sums[i].lerp_(torch.zeros_like(codebook).index_add_(0, code, residual), 1 - DECAY)
             fair = len(code) / size
             dead = self.counts[i] < DEAD * fair
             spare = torch.randint(len(residual), (size,), generator=self.generator)
             self.sums[i] = torch.where(
-                dead[:, None], residual[spare.to(book.device)] * fair, self.sums[i]
+                dead[:, None], residual[spare.to(codebook.device)] * fair, self.sums[i]
             )
             self.counts[i].masked_fill_(dead, fair)
-            book.copy_(self.sums[i] / self.counts[i][:, None])
+            codebook.copy_(self.sums[i] / self.counts[i][:, None])
         self.quantizer.refresh()
 
     def state_dict(self) -> dict[str, Tensor | bool]:

@@ -176,10 +176,10 @@ class Trainer:
         parts["mel"] = self.loss(decoded, wav)
         losses = {name: part.item() for name, part in parts.items()}
         if progress >= self.recipe.adversary_start:
-            verdict = self.adversary.step(decoded, wav)
-            parts["adversary"] = self.recipe.adversary * verdict.loss
-            losses["adversary"] = verdict.codec
-            losses["discriminators"] = verdict.discriminators
+            adversarial = self.adversary.step(decoded, wav)
+            parts["adversary"] = self.recipe.adversary * adversarial.loss
+            losses["adversary"] = adversarial.codec
+            losses["discriminators"] = adversarial.discriminators
         torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.trained.parameters(), MAX_GRADIENT)
         self.optimizer.step(self.stage_progress(progress))

@@ -48,6 +48,6 @@ class Validation:
                 write_audio(out / "sample.flac", decoded, config.output_rate)
             scores.append(self._stoi(wav.cpu().numpy(), decoded, config.output_rate))
             used.append(codes[0].cpu())
-        books = torch.cat(used, dim=1)
-        share = min(len(book.unique()) for book in books) / config.quantizer.codebook_size
+        every = torch.cat(used, dim=1)
+        share = min(len(codes.unique()) for codes in every) / config.quantizer.codebook_size
         return {"stoi": float(np.mean(scores)), "codes_used": share}

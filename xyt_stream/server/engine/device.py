@@ -19,7 +19,7 @@ WARM_ROWS = 32
 
 
 @dataclass(frozen=True)
-class Batch:
+class StepResults:
     """The results of one step, by rows."""
 
     codes: CodeArray  # [rows, codebooks]
@@ -81,7 +81,7 @@ class Device:
         """
         return self._codec.device.type == "cpu" and self._codec.causal
 
-    def step(self, work: Work, lead: Samples | None) -> Batch:
+    def step(self, work: Work, lead: Samples | None) -> StepResults:
         """Runs a step on `pcm` and `codes`.
 
         `lead`, float32 [rows, lead_samples], primes the fresh encoders.
@@ -101,7 +101,7 @@ class Device:
         times = began, encoded, time.monotonic()
         if work.ended.any():
             tail = self.decoder.tail().cpu().numpy()
-        return Batch(codes.numpy().copy(), sound, tail, times)
+        return StepResults(codes.numpy().copy(), sound, tail, times)
 
     def _encode(self, work: Work, codes: Tensor, lead: Samples | None) -> None:
         """Encodes the rows with sound; writes their codes into `codes`, int64 [rows, codebooks]."""

@@ -23,7 +23,7 @@ from xyt_stream.server.engine.timings import Timings
 from xyt_stream.server.engine.worker import Worker
 
 if TYPE_CHECKING:
-    from xyt_stream.server.engine.device import Batch
+    from xyt_stream.server.engine.device import StepResults
     from xyt_stream.streaming.codec import Codec
 
 LONGEST_WAIT = 0.008  # seconds that a step waits at most for the frames of other slots
@@ -182,13 +182,13 @@ class Engine:
             work, lead = self._gather()
             started = time.monotonic()
             try:
-                batch = self._device.step(work, lead)
+                results = self._device.step(work, lead)
             except BaseException:  # whatever a kernel or a library raises: the thread goes on
                 _log.exception("a step failed on the device")
                 self._worker.post(self._fail, work)
             else:
                 seconds = time.monotonic() - started
-                self._worker.post(self._deliver, work, batch, started, seconds)
+                self._worker.post(self._deliver, work, results, started, seconds)
 
     def _wait_for_work(self) -> bool:
         """Waits until a step is worth taking; False: the thread must end."""
@@ -219,10 +219,10 @@ class Engine:
             if owner is not None and self._waiting.generation(slot) == work.generation[row]:
                 yield row, owner
 
-    def _deliver(self, work: Work, batch: Batch, started: float, seconds: float) -> None:
+    def _deliver(self, work: Work, results: StepResults, started: float, seconds: float) -> None:
         if work.stepped.any():
             self.timings.load.record(time.monotonic() - started)
-            began, encoded, decoded = batch.times
+            began, encoded, decoded = results.times
             self.timings.record_step(
                 seconds,
                 encoded - began if work.encoded.any() else None,
@@ -231,12 +231,12 @@ class Engine:
             waited = time.monotonic() - work.waited_since[work.stepped]
             self._on_step(StepFigures(seconds, len(waited), waited.tolist()))
         for row, owner in self._owners_of(work, work.stepped | work.decoded):
-            codes = batch.codes[row] if work.stepped[row] else None
-            sound = batch.sound[row] if batch.sound is not None and work.decoded[row] else None
+            codes = results.codes[row] if work.stepped[row] else None
+            sound = results.sound[row] if results.sound is not None and work.decoded[row] else None
             owner.on_step(codes, sound, bool(work.starts[row]))
-        if batch.tail is not None:
+        if results.tail is not None:
             for row, owner in self._owners_of(work, work.ended):
-                owner.on_end(batch.tail[row])
+                owner.on_end(results.tail[row])
 
     def _fail_all(self) -> None:
         """Ends all streams: the thread has failed."""
