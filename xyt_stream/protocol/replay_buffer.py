@@ -54,6 +54,11 @@ class ReplayBuffer:
         return self._messages[0][0] if self._messages else None
 
     @property
+    def size(self) -> int:
+        """Bytes of the messages that are kept, with their overhead."""
+        return self._bytes
+
+    @property
     def full(self) -> bool:
         """Whether the messages reach the limit."""
         return 0 < self._limit <= self._bytes

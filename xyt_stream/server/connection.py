@@ -63,6 +63,10 @@ async def handle(service: Service, socket: Socket) -> None:
             session.disconnected()
     except ProtocolError as error:
         await _refuse(service, session, socket, error)
+    except asyncio.CancelledError:
+        if session is not None:
+            session.disconnected()
+        raise
     except Exception:
         _log.exception("a session failed")
         await _refuse(service, session, socket, protocol_error("internal"))
@@ -82,7 +86,11 @@ async def _open(service: Service, socket: Socket) -> Session:
     if hello.resume is None:
         return service.open(hello, address)
     session = service.resume(hello.resume, hello.token, socket.request.headers)
-    await session.supersede()
+    try:
+        await session.supersede()
+    except asyncio.CancelledError:
+        session.disconnected()
+        raise
     if session.closed.is_set():  # its old connection has just ended it
         raise protocol_error("cannot_resume")
     return session

@@ -22,6 +22,7 @@ from xyt_stream.server import log
 from xyt_stream.server.admission.access import Access, is_loopback
 from xyt_stream.server.admission.handshakes import Handshakes
 from xyt_stream.server.admission.limits import Gate, Limits
+from xyt_stream.server.admission.memory import MEGABYTE, Memory
 from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.relayed import Relayed
 from xyt_stream.server.duplex.models import Factory
@@ -97,6 +98,9 @@ class Service:
         self.gate = Gate(limits.address_sessions, limits.address_joins)
         self.handshakes = Handshakes(limits.address_handshakes, proxies)
         self.relayed = Relayed(limits.relayed)
+        self.memory = Memory(
+            round(limits.session_memory * MEGABYTE), round(limits.server_memory * MEGABYTE)
+        )
         encode, decode = self.engine.delays
         self.resources = Resources(
             engine=self.engine,
@@ -104,6 +108,7 @@ class Service:
             gate=self.gate,
             relayed=self.relayed,
             limits=limits,
+            memory=self.memory,
             metrics=self.metrics,
             model=model_of(self.engine.codec),
             delay=Delay(encode=encode * 1e3, decode=decode * 1e3),
@@ -124,6 +129,9 @@ class Service:
         self.metrics.gauge("xyt_slots", "Streams that fit", lambda: self.engine.slots)
         self.metrics.gauge("xyt_slots_free", "Free slots", lambda: self.engine.free_slots)
         self.metrics.gauge("xyt_load", "Share of real time that steps take", lambda: self.load)
+        self.metrics.gauge(
+            "xyt_waiting_bytes", "Bytes that wait in sessions", lambda: self.memory.used
+        )
         self.metrics.gauge(
             "xyt_queued_messages",
             "Media messages queued for clients",
@@ -253,6 +261,8 @@ class Service:
             return "The server goes away"
         if self._overloaded and self._sessions:
             return "The server is overloaded"
+        if self.memory.full:
+            return "Too much waits in the server's sessions"
         return self.what_has_stopped()
 
     def what_has_stopped(self) -> str | None:

@@ -153,6 +153,11 @@ class History:
         """The id of the last item."""
         return self._order[-1] if self._order else None
 
+    @property
+    def size(self) -> int:
+        """Bytes of JSON that the kept items take."""
+        return self._size
+
     def knows(self, item_id: str) -> bool:
         """Whether there is an item of this id."""
         return item_id in self._entries

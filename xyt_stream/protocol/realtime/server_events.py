@@ -66,6 +66,11 @@ class ServerEvents:
         """The response in progress, or None."""
         return self.responses.current
 
+    @property
+    def size(self) -> int:
+        """Bytes of the items that are kept."""
+        return self._history.size
+
     def open(self) -> None:
         """Sends `session.created`."""
         self._emit("session.created", session=self._session())

@@ -66,6 +66,13 @@ class Limits:
     early_share: float = _limit(
         0.01, "Share of these messages and bytes that a client has until it is admitted."
     )
+    session_memory: float = _limit(
+        8.0, "Megabytes that may wait in one session, both ways; 0 for any number."
+    )
+    server_memory: float = _limit(
+        1024.0,
+        "Megabytes that may wait in all sessions; new ones are refused before; 0 for any number.",
+    )
     address_handshakes: int = _limit(
         64, "Connections of one address at once that have no session yet; 0 for any number."
     )

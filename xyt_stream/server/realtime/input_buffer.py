@@ -15,6 +15,7 @@ from xyt_stream.protocol.realtime.error_events import buffer_too_small
 from xyt_stream.protocol.realtime.server_events import ServerEvents
 from xyt_stream.protocol.realtime.settings import ServerVad
 from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.admission.memory import OBJECT
 from xyt_stream.server.realtime.sample_queue import SampleQueue
 from xyt_stream.server.realtime.turn_detector import (
     SpeechStarted,
@@ -22,7 +23,8 @@ from xyt_stream.server.realtime.turn_detector import (
     TurnDetector,
 )
 
-MAX_SECONDS = 120.0  # seconds of sound that may wait
+MAX_SECONDS = 90.0  # seconds of sound that may wait
+SAMPLE_BYTES = 4  # of float32
 _LEAST = 0.1  # seconds that can be committed
 _LOUD = 0.05  # peak from which on a frame of an item counts as speech
 _PADDING = 4  # frames of silence before speech that are kept while a response goes on
@@ -79,6 +81,7 @@ class InputBuffer:
         self._detects = events.settings.turn_detection is not None
         self._on_turn = on_turn
         self._arrived = collections.deque([_Turn(SampleQueue())])  # the last: not committed yet
+        self._waiting = 0  # samples in those
         self._turn = 0  # number of the turn at `_arrived[0]`
         self._joining = SampleQueue()  # less than a frame, examined
         self._speech = False  # whether the user speaks in that
@@ -105,18 +108,23 @@ class InputBuffer:
 
     def check_space(self, seconds: float) -> None:
         """Raises EventError if the buffer has no space for so many seconds of sound."""
-        waiting = (
-            sum(len(turn.samples) for turn in self._arrived) + len(self.frames) * FRAME_SAMPLES
-        )
+        waiting = self._waiting + len(self.frames) * FRAME_SAMPLES
         if waiting / INPUT_RATE + seconds > MAX_SECONDS:
             raise EventError(
                 "input_audio_buffer_full",
                 f"{MAX_SECONDS:.0f} s of sound may wait: send more slowly, or clear the buffer.",
             )
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory that all that waits takes: a turn takes a frame, however short it is."""
+        frames = len(self.frames) + len(self._arrived)
+        return self._waiting * SAMPLE_BYTES + frames * (FRAME_SAMPLES * SAMPLE_BYTES + OBJECT)
+
     def append(self, samples: Samples) -> None:
         """Adds sound of the microphone, float32 [n]."""
         self._arrived[-1].samples.push(samples)
+        self._waiting += len(samples)
         self._said += len(samples)
         self.changed.notify()
 
@@ -139,6 +147,7 @@ class InputBuffer:
     def clear(self) -> None:
         """Drops uncommitted sound that the model has not got yet."""
         dropped = self._arrived[-1].samples.clear()
+        self._waiting -= dropped
         if len(self._arrived) == 1:
             dropped += self._joining.clear()
             self._speech = False
@@ -154,6 +163,7 @@ class InputBuffer:
         """Adds a whole turn from an item, float32 [n], n > 0."""
         turn = _Turn(SampleQueue(), in_item=True)
         turn.samples.push(samples)
+        self._waiting += len(samples)
         self._arrived.insert(len(self._arrived) - 1, turn)
         self._on_turn()
         self.changed.notify()
@@ -185,9 +195,11 @@ class InputBuffer:
         settings = self._events.settings.turn_detection
         if turn.in_item:
             samples = turn.samples.pop()
+            self._waiting -= len(samples)
             self._join(samples, float(np.abs(samples).max()) > _LOUD)
         elif len(turn.samples):
             samples = turn.samples.pop()
+            self._waiting -= len(samples)
             found = self._detector.push(samples, settings or ServerVad())
             self._join(samples, self._detector.is_speech)
             # A committed turn stays one turn.

@@ -33,6 +33,7 @@ from xyt_stream.protocol.realtime.items import NewItem, new_item
 from xyt_stream.protocol.realtime.server_events import ServerEvents
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
+from xyt_stream.server.admission.memory import OBJECT, Account
 from xyt_stream.server.duplex.vad import SpeechDetector
 from xyt_stream.server.realtime.input_buffer import InputBuffer
 from xyt_stream.server.realtime.model_feed import ModelFeed
@@ -68,6 +69,9 @@ class RealtimeSession:
         self._resources = resources
         self._outgoing: collections.deque[str] = collections.deque()
         self._outgoing_bytes = 0
+        self._account = Account(
+            resources.memory, lambda: self.abort(protocol_error("too_much_memory"))
+        )
         self._changed = Signal()
         self._pace = Pace(resources.limits.ahead)
         codec, engine = resources.engine.codec, resources.engine
@@ -132,6 +136,8 @@ class RealtimeSession:
                 error = refused
         if error is not None:
             self._events.refuse(error, event_id)
+        self._account.set("input", self._buffer.size)
+        self._account.set("items", self._events.size)
         await asyncio.sleep(0)  # lets other sessions run during a flood of events
         await self._drain(2 * self._resources.limits.queue)
 
@@ -140,6 +146,7 @@ class RealtimeSession:
         await self._changed.wait_for(lambda: bool(self._outgoing))
         event = self._outgoing.popleft()
         self._outgoing_bytes -= len(event)
+        self._account.set("output", self._outgoing_bytes + OBJECT * len(self._outgoing))
         self._changed.notify()
         return event
 
@@ -179,6 +186,7 @@ class RealtimeSession:
             for task in self._tasks:
                 task.cancel()
             self._held.close()
+            self._account.close()
             self._resources.on_closed(self, reason)
 
     async def _handle(self, event: ClientEvent) -> None:
@@ -287,5 +295,6 @@ class RealtimeSession:
     def _send(self, event: str) -> None:
         self._outgoing.append(event)
         self._outgoing_bytes += len(event)
+        self._account.set("output", self._outgoing_bytes + OBJECT * len(self._outgoing))
         self._buffer.changed.notify()
         self._changed.notify()

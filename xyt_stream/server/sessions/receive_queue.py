@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
+from collections.abc import Callable
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.protocol.error_table import protocol_error
@@ -13,6 +14,7 @@ from xyt_stream.protocol.messages import Ack, End
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, MESSAGE_OVERHEAD, AckPolicy
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
+from xyt_stream.server.admission.memory import OBJECT
 from xyt_stream.server.sessions.framing import AnswerFramer, Framer
 from xyt_stream.server.sessions.send_queue import SendQueue
 
@@ -32,6 +34,7 @@ class ReceiveQueue:
         pace: limits how far the client may be ahead of real time.
         acknowledges: whether the client gets acknowledgements; then it is always read.
         changed: notified whenever a message is added or taken in.
+        on_size: called with the bytes of memory that wait, whenever they change.
     """
 
     def __init__(
@@ -43,7 +46,10 @@ class ReceiveQueue:
         pace: Pace,
         acknowledges: bool,
         changed: Signal | None = None,
+        on_size: Callable[[int], None] = lambda size: None,
     ) -> None:
+        self._on_size = on_size
+        self._memory = 0  # bytes that the queued messages take
         self._framer = framer
         self._send_queue = send_queue
         self._rate = rate
@@ -80,6 +86,7 @@ class ReceiveQueue:
             raise protocol_error("not_allowed", "Too much was sent without an acknowledgement.")
         self._bytes += size + MESSAGE_OVERHEAD
         self._queue.append((message, size, received))
+        self._count(_size_of(message))
         self._changed.notify()
 
     def drop_codes(self) -> int:
@@ -88,7 +95,8 @@ class ReceiveQueue:
         for index, (message, size, seq) in enumerate(self._queue):
             if isinstance(message, Codes):
                 dropped += message.codes.shape[1]
-                empty = dataclasses.replace(message, codes=message.codes[:, :0])
+                empty = dataclasses.replace(message, codes=message.codes[:, :0].copy())
+                self._count(_size_of(empty) - _size_of(message))
                 self._queue[index] = (empty, size, seq)
         return dropped
 
@@ -117,14 +125,25 @@ class ReceiveQueue:
                 message = self._queue[0][0]  # again: an interruption may have emptied it
                 assert not isinstance(message, End)
                 await self._framer.take(message)
-            self._queue.popleft()
+            self._count(-_size_of(self._queue.popleft()[0]))
             self._bytes -= size + MESSAGE_OVERHEAD
             self._taken = seq
             self._ack_policy.count(size)
             self._changed.notify()
             await asyncio.sleep(0)  # other sessions must not wait for a long queue
 
+    def _count(self, grown: int) -> None:
+        self._memory += grown
+        self._on_size(self._memory)
+
     def _seconds(self, media: Pcm | Codes) -> float:
         if isinstance(media, Pcm):
             return len(media.samples) / self._rate
         return int(media.codes.shape[1]) * FRAME_SECONDS
+
+
+def _size_of(message: Pcm | Codes | End) -> int:
+    """Bytes of memory that a queued message takes; codes take more than on the wire."""
+    if isinstance(message, Pcm):
+        return OBJECT + message.samples.nbytes
+    return OBJECT + (message.codes.nbytes if isinstance(message, Codes) else 0)

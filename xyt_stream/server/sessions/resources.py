@@ -11,6 +11,7 @@ from typing import Protocol
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.messages import Delay, Model
 from xyt_stream.server.admission.limits import Gate, Limits
+from xyt_stream.server.admission.memory import Memory
 from xyt_stream.server.admission.relayed import Relayed
 from xyt_stream.server.duplex.runner import DuplexRunner
 from xyt_stream.server.duplex.vad import DetectorPool
@@ -94,6 +95,7 @@ class Resources:
         gate: counts sessions by address.
         relayed: counts sessions that carry codes only.
         limits: of everything.
+        memory: counts what waits in sessions.
         metrics: of the server.
         model: as `ready` describes it to clients.
         delay: likewise.
@@ -108,6 +110,7 @@ class Resources:
     gate: Gate
     relayed: Relayed
     limits: Limits
+    memory: Memory
     metrics: Metrics
     model: Model
     delay: Delay

@@ -15,6 +15,7 @@ from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Clear, Control, End, Notice
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.admission.memory import OBJECT
 from xyt_stream.server.engine.slot_stream import DecodedFrame, Length
 
 
@@ -30,6 +31,7 @@ class SendQueue:
         limit: number of queued messages beyond which that happens.
         changed: notified whenever a message is added or taken.
         on_drop: called for every message that is lost.
+        on_size: called with the bytes that wait, whenever they change.
     """
 
     def __init__(
@@ -42,7 +44,10 @@ class SendQueue:
         limit: int,
         changed: Signal | None = None,
         on_drop: Callable[[], None] = lambda: None,
+        on_size: Callable[[int], None] = lambda size: None,
     ) -> None:
+        self._on_size = on_size
+        self._bytes = 0  # queued
         self.wants_sound = "pcm" in receive
         self._wants_codes = "codes" in receive
         self._rate = rate
@@ -96,6 +101,7 @@ class SendQueue:
         self._cleared += sum(len(each.samples) for each in sound)
         kept = [each for each in self._queue if isinstance(each, Notice)]
         self._queue = collections.deque(kept)
+        self._count(sum(map(_size_of, kept)) - self._bytes)
         self._changed.notify()
         self.put_control(Clear())
 
@@ -133,6 +139,7 @@ class SendQueue:
                 raise self._last
             return self._last
         message = self._queue.popleft()
+        self._count(-_size_of(message))
         self._changed.notify()
         if self._gap and isinstance(message, Pcm | Codes):
             message = dataclasses.replace(message, gap=True)
@@ -158,17 +165,29 @@ class SendQueue:
         if self._live and len(self._queue) >= self._limit:
             self._drop()
         self._queue.append(message)
+        self._count(_size_of(message))
         self._changed.notify()
 
     def _drop(self) -> None:
         """Drops the oldest media message, or the oldest message if there is no media."""
         media = (i for i, each in enumerate(self._queue) if isinstance(each, Pcm | Codes))
         oldest = next(media, None)
+        self._count(-_size_of(self._queue[oldest or 0]))
         del self._queue[oldest or 0]
         if oldest is not None:
             self._on_drop()
             self._gap = True
 
+    def _count(self, grown: int) -> None:
+        self._bytes += grown
+        self._on_size(self._bytes)
+
     def _finish(self, last: End | ProtocolError) -> None:
         self._last = last
         self._changed.notify()
+
+
+def _size_of(message: Pcm | Codes | Control) -> int:
+    if isinstance(message, Pcm):
+        return OBJECT + message.samples.nbytes
+    return OBJECT + (message.codes.nbytes if isinstance(message, Codes) else 0)

@@ -30,6 +30,7 @@ class Sender:
         timings: of the engine, for `end`.
         changed: notified when the send queue has grown or an acknowledgement may be due.
         on_written: called with each media message once it is written.
+        on_size: called with the bytes that are kept for a resumed session, whenever they change.
 
     Attributes:
         going_away: the error that is raised in place of `end`; None: `end` is sent.
@@ -45,6 +46,7 @@ class Sender:
         timings: Timings,
         changed: Signal,
         on_written: Callable[[Pcm | Codes], None],
+        on_size: Callable[[int], None] = lambda size: None,
     ) -> None:
         self.going_away: ProtocolError | None = None
         self._machine = machine
@@ -54,6 +56,7 @@ class Sender:
         self._timings = timings
         self._changed = changed
         self._on_written = on_written
+        self._on_size = on_size
         # Encoded messages, each with the media it holds.
         self._encoded: collections.deque[tuple[str | bytes, Pcm | Codes | None]]
         self._encoded = collections.deque()
@@ -85,6 +88,7 @@ class Sender:
     def acknowledge(self, received: int) -> None:
         """The client has all media up to this sequence number."""
         self._replay_buffer.acknowledge(received)
+        self._on_size(self._replay_buffer.size)
         self._changed.notify()
 
     async def pong(self, pong: Pong) -> None:
@@ -143,6 +147,7 @@ class Sender:
             self._encoded.append((machine.control(message), None))
             return
         self._replay_buffer.add(data)
+        self._on_size(self._replay_buffer.size)
         if message.gap:
             notice = Notice(name="dropped", message="You read too slowly: sound was left out.")
             self._encoded.append((machine.control(notice), None))

@@ -29,6 +29,7 @@ from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED
 from xyt_stream.protocol.roles import ROLES
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
+from xyt_stream.server.admission.memory import Account
 from xyt_stream.server.sessions.answer import answer, is_relayed
 from xyt_stream.server.sessions.framing import AnswerFramer
 from xyt_stream.server.sessions.receive_queue import ReceiveQueue
@@ -72,6 +73,9 @@ class Session:
         self._machine = ServerMachine()
         # Speakers and models are live listeners: they lose the oldest audio when they fall behind.
         self._live = hello.role in ("speaker", "model")
+        self._account = Account(
+            resources.memory, lambda: self.abort(protocol_error("too_much_memory"))
+        )
         self._changed = Signal()  # of the queues and of the sender
         self._superseded: asyncio.Future[None] | None = None  # ends the connection; None: none
         self._detached = Signal()
@@ -87,6 +91,7 @@ class Session:
             limit=limits.queue,
             changed=self._changed,
             on_drop=resources.metrics.dropped.inc,
+            on_size=lambda size: self._account.set("output", size),
         )
         with ExitStack() as stack:
             stack.enter_context(resources.gate.session(address))
@@ -104,6 +109,7 @@ class Session:
             pace=Pace(limits.ahead),
             acknowledges=self.resumable,
             changed=self._changed,
+            on_size=lambda size: self._account.set("input", size),
         )
         buffer = _LIVE_BUFFER if self._live else MAX_UNACKNOWLEDGED
         self._sender = Sender(
@@ -114,6 +120,7 @@ class Session:
             timings=resources.engine.timings,
             changed=self._changed,
             on_written=self._on_written,
+            on_size=lambda size: self._account.set("replay", size),
         )
         self._taking_in = asyncio.create_task(self._take_in())
 
@@ -263,6 +270,7 @@ class Session:
             self.closed.set()
             self._taking_in.cancel()
             self._held.close()
+            self._account.close()
             self._resources.on_closed(self, reason)
 
     async def _take_in(self) -> None:
