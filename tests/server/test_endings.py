@@ -136,6 +136,7 @@ def held(server):
         "addresses": sum(each.sessions for each in service.gate._addresses.values()),
         "connections": len(service.handshakes._open),
         "handshakes": len(service.handshakes),
+        "relayed": service.relayed.count,
         "bytes": service.memory.used,
         "suspended": sum(each.suspended for each in service._sessions.values()),
     }
