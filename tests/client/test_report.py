@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from xyt_stream.client.jitter import JitterBuffer
-from xyt_stream.client.report import Latency, LoopbackReport, Recorder
+from xyt_stream.client.report import Latency, LoopbackReport, Recorder, WireReport
+from xyt_stream.client.traffic import Traffic
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Delay, End, Model, Ready, StepTimes
 
@@ -57,7 +58,7 @@ def test_report_sums_up_a_session():
         recorder.arrived(Pcm(frame, np.zeros(1280, np.int16)), buffer)
         buffer.push(np.zeros(160, np.int16))
     recorder.arrived(End(frames=25, samples=32_000, step_ms=StepTimes(median=4, p99=9)), buffer)
-    report = recorder.report(buffer, "out.wav")
+    report = recorder.report(buffer, "out.wav", "here", WireReport(1.0, 2900.0, 2500.0))
     assert (report.seconds, report.frames) == (2.0, 25)
     assert report.wire_bits_per_second == 1000
     assert report.delay_ms == {"encode": 80, "decode": 10}
@@ -73,7 +74,9 @@ def test_report_sums_up_a_session():
 
 
 def test_report_without_a_whole_frame_has_a_table():
-    report = Recorder(READY).report(JitterBuffer(16_000), "nowhere")
+    report = Recorder(READY).report(
+        JitterBuffer(16_000), "nowhere", "server", WireReport.of(Traffic(), 0.0)
+    )
     assert (report.seconds, report.frames, report.latency_ms) == (0, 0, None)
     assert isinstance(report, LoopbackReport)
     Console(record=True).print(report.table())

@@ -59,7 +59,9 @@ def test_talk_with_the_server_model(launch, fixtures, tmp_path, direct):
 def test_mic_and_two_speakers(launch, server_url, fixtures, tmp_path, direct, wait):
     speakers = {
         path: launch(
-            "client/playback.py", *("--url", server_url, "--room", "stage", "--output", path)
+            "client/playback.py",
+            *("--url", server_url, "--room", "stage", "--output", path),
+            *("--codec", "server"),  # codes are whole frames, and sound is of exact length
         )
         for path in (tmp_path / "one.wav", tmp_path / "two.wav")
     }
@@ -68,6 +70,7 @@ def test_mic_and_two_speakers(launch, server_url, fixtures, tmp_path, direct, wa
     mic = launch(
         "client/mic.py",
         *("--url", server_url, "--room", "stage", "--input", fixtures / "speech.flac"),
+        *("--codec", "server"),
     )
     finish(mic)
     for path, process in speakers.items():

@@ -13,6 +13,7 @@ import typer
 
 from xyt_stream.cli.options import (
     DEFAULT_PORT,
+    CodecPlace,
     Config,
     Device,
     Model,
@@ -67,6 +68,13 @@ class ServerOptions:
         f"ws://127.0.0.1:{DEFAULT_PORT}"
     )
     token: Token = None
+    codec: Annotated[
+        CodecPlace,
+        typer.Option(
+            help="Where sound becomes codes: here, on the server, or auto: here where the server "
+            "has the model of this package."
+        ),
+    ] = CodecPlace.auto
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def mic(server: ServerOptions, room: Room = "lobby", *, source: SoundIn) -> None
     """Send a microphone or a file into a room."""
     from xyt_stream.client.run import run_mic
 
-    _run(run_mic(room=room, **vars(server), **vars(source)))
+    say(_run(run_mic(room=room, **vars(server), **vars(source))).line)
 
 
 @app.command()
@@ -34,14 +34,14 @@ def play(server: ServerOptions, room: Room = "lobby", *, sink: SoundOut) -> None
     """Play the audio of a room."""
     from xyt_stream.client.run import run_play
 
-    _run(run_play(room=room, **vars(server), **vars(sink)))
+    say(_run(run_play(room=room, **vars(server), **vars(sink))).line)
     sink.report()
 
 
 @app.command()
 @grouped
 def loopback(server: ServerOptions, source: SoundIn, sink: SoundOut) -> None:
-    """Hear yourself through the server's codec."""
+    """Hear yourself through the codec and the server."""
     from xyt_stream.client.run import run_loopback
 
     report = _run(run_loopback(**vars(server), **vars(source), **vars(sink)))
@@ -66,7 +66,8 @@ def talk(
     """Talk with a speech model in full duplex."""
     from xyt_stream.client.run import run_talk
 
-    _run(run_talk(room=room, listen=listen, **vars(server), **vars(source), **vars(sink)))
+    wire = _run(run_talk(room=room, listen=listen, **vars(server), **vars(source), **vars(sink)))
+    say(wire.line)
     sink.report()
 
 

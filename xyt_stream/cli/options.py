@@ -126,6 +126,14 @@ Source = Annotated[
 ]
 
 
+class CodecPlace(str, Enum):
+    """The place where a client's sound is encoded and decoded."""
+
+    auto = "auto"
+    here = "here"
+    server = "server"
+
+
 class Weights(str, Enum):
     """Torch's names of the dtypes that a live model's weights may have."""
 

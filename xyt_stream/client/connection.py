@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from xyt_stream.audio import Pcm16, to_int16
 from xyt_stream.client.handshake import open_session
+from xyt_stream.client.traffic import Traffic
 from xyt_stream.client.transport import Transport
 from xyt_stream.errors import AudioError, ProtocolError
 from xyt_stream.protocol.machine import ClientMachine, Event
@@ -41,6 +42,7 @@ async def connect(
     token: str | None = None,
     resume: float = RESUME_SECONDS,
     keepalive: float | None = KEEPALIVE,
+    traffic: Traffic | None = None,
 ) -> AsyncIterator[Connection]:
     """Opens a session; leaving the block closes it.
 
@@ -56,6 +58,7 @@ async def connect(
         token: the server's access token, if it requires one.
         resume: seconds to try to resume the session after its connection was lost; 0: it ends.
         keepalive: seconds between pings, and for the answer to one; None: no pings.
+        traffic: counts the session's bytes, beside those of others; None: its own.
 
     Raises:
         ConnectionFailedError: the server cannot be reached, or the connection was lost.
@@ -74,9 +77,10 @@ async def connect(
         resumable=resume > 0,
     )
     machine = ClientMachine()
-    websocket, ready = await open_session(url, hello, machine, keepalive)
-    transport = Transport(url, hello, machine, websocket, ready, resume, keepalive)
-    connection = Connection(ready, machine, transport)
+    traffic = Traffic() if traffic is None else traffic
+    websocket, ready = await open_session(url, hello, machine, keepalive, traffic)
+    transport = Transport(url, hello, machine, websocket, ready, resume, keepalive, traffic)
+    connection = Connection(ready, machine, transport, traffic)
     try:
         yield connection
     finally:
@@ -96,10 +100,14 @@ class Connection:
 
     Attributes:
         ready: the server's description of the session: rates, delays, the model.
+        traffic: bytes in each direction.
     """
 
-    def __init__(self, ready: Ready, machine: ClientMachine, transport: Transport) -> None:
+    def __init__(
+        self, ready: Ready, machine: ClientMachine, transport: Transport, traffic: Traffic
+    ) -> None:
         self.ready = ready
+        self.traffic = traffic
         self._machine = machine
         self._transport = transport
         self._samples_sent = 0

@@ -7,13 +7,15 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from typing import TypeVar, cast
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.typing import Subprotocol
 
+from xyt_stream.client.traffic import CountedWebsocket, Traffic
 from xyt_stream.errors import ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import BY_CLOSE_CODE, protocol_error
@@ -29,13 +31,18 @@ T = TypeVar("T")
 
 
 async def open_session(
-    url: str, hello: Hello, machine: ClientMachine, keepalive: float | None
+    url: str,
+    hello: Hello,
+    machine: ClientMachine,
+    keepalive: float | None,
+    traffic: Traffic | None = None,
 ) -> tuple[ClientConnection, Ready]:
     """Opens a websocket to `url` and begins the session, or resumes it if `hello` says so.
 
     Args:
         machine: the client's protocol machine, in state WAITING.
         keepalive: seconds between pings, and for the answer to one; None: no pings.
+        traffic: counts the websocket's bytes.
 
     Returns:
         The open websocket and the server's `ready`.
@@ -45,10 +52,12 @@ async def open_session(
         ProtocolError: the server refused the session; the error carries its name and close code.
     """
     first = machine.hello(hello)
+    counted = partial(CountedWebsocket, traffic=traffic or Traffic())
     try:
         websocket = await open_websocket(
             url,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
+            create_connection=cast(type[ClientConnection], counted),
             compression=None,
             max_size=MAX_MESSAGE,
             open_timeout=_OPEN_TIMEOUT,

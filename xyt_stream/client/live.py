@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TypeAlias
@@ -11,9 +11,11 @@ from typing import TypeAlias
 from xyt_stream.audio import Pcm16
 from xyt_stream.client.connection import Connection, connect
 from xyt_stream.client.handshake import jittered, retry
+from xyt_stream.client.traffic import Traffic
 from xyt_stream.errors import ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.machine import Event
 from xyt_stream.protocol.messages import Notice, Ready
+from xyt_stream.protocol.packing import CodeArray
 
 MAX_OUTAGE = 300.0  # seconds that the server may be unreachable
 RESTARTED = "restarted"  # name of the notice that a new session has begun
@@ -39,6 +41,7 @@ async def live(
         ConnectionFailedError: the server was unreachable at first, or for MAX_OUTAGE seconds later.
         ProtocolError: as `connect`.
     """
+    traffic = Traffic()
     begin = partial(
         connect,
         url,
@@ -50,10 +53,11 @@ async def live(
         model_hash=model_hash,
         token=token,
         resume=MAX_OUTAGE,
+        traffic=traffic,
     )
     async with AsyncExitStack() as sessions:
         first = await sessions.enter_async_context(begin())
-        yield LiveConnection(begin, sessions, first)
+        yield LiveConnection(begin, sessions, first, traffic)
 
 
 class LiveConnection:
@@ -62,9 +66,15 @@ class LiveConnection:
     When the server no longer has the session, as after a restart, or asks the client to come back
     later, a new session replaces it, and a Notice named "restarted" is yielded. Audio in between is
     lost.
+
+    Attributes:
+        traffic: bytes in each direction, of all its sessions.
     """
 
-    def __init__(self, begin: _Begin, sessions: AsyncExitStack, first: Connection) -> None:
+    def __init__(
+        self, begin: _Begin, sessions: AsyncExitStack, first: Connection, traffic: Traffic
+    ) -> None:
+        self.traffic = traffic
         self._begin = begin
         self._sessions = sessions
         self._connection = first
@@ -84,9 +94,16 @@ class LiveConnection:
         Returns:
             Whether it was sent; False: a new session has begun, and these samples are out of date.
         """
+        return await self._send(lambda connection: connection.send_pcm(samples))
+
+    async def send_codes(self, codes: CodeArray) -> bool:
+        """Sends codes, int64 [codebooks, frames]; waits and returns as `send_pcm` does."""
+        return await self._send(lambda connection: connection.send_codes(codes))
+
+    async def _send(self, send: Callable[[Connection], Awaitable[None]]) -> bool:
         connection = self._connection
         try:
-            await connection.send_pcm(samples)
+            await send(connection)
         except (ConnectionFailedError, ProtocolError):
             async with self._replaced:
                 await self._replaced.wait_for(lambda: self._connection is not connection)

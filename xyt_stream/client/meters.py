@@ -57,6 +57,11 @@ class Meters:
         """Prints a line above the meters."""
         self._progress.console.print(text, highlight=False)
 
+    def note(self, text: str) -> None:
+        """Prints a line, unless it is empty."""
+        if text:
+            self.notice(text)
+
     def jitter(self, buffer: JitterBuffer) -> None:
         """Shows the depth and underruns of the jitter buffer."""
         text = f"jitter buffer {buffer.depth * 1e3:3.0f} ms, {buffer.underruns} underruns"

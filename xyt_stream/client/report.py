@@ -12,6 +12,7 @@ from rich.table import Table
 
 from xyt_stream.client.jitter import JitterBuffer
 from xyt_stream.client.live import RESTARTED
+from xyt_stream.client.traffic import Traffic
 from xyt_stream.protocol.frame_clock import FrameClock
 from xyt_stream.protocol.machine import Codes, Event, Pcm
 from xyt_stream.protocol.messages import End, Notice, Ready, StepTimes
@@ -53,6 +54,34 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class WireReport:
+    """The bits that crossed the network while sound ran, headers of the websocket included.
+
+    Attributes:
+        seconds: that it ran.
+        sent, received: bits per second.
+    """
+
+    seconds: float
+    sent: float
+    received: float
+
+    @classmethod
+    def of(cls, traffic: Traffic, seconds: float) -> WireReport:
+        """The report of so many bytes in so many seconds."""
+        longest = max(seconds, 1e-9)
+        return cls(seconds, 8 * traffic.sent / longest, 8 * traffic.received / longest)
+
+    @property
+    def line(self) -> str:
+        """The figures for the terminal."""
+        return (
+            f"{self.sent:,.0f} bits a second sent, {self.received:,.0f} received, websocket "
+            "included (codes alone are 1,000)"
+        )
+
+
+@dataclass(frozen=True)
 class LoopbackReport:
     """The figures of a loopback run.
 
@@ -66,6 +95,8 @@ class LoopbackReport:
         jitter_ms: median depth of the jitter buffer when sound arrived.
         underruns: underruns of the jitter buffer.
         output: the file or device that played the sound.
+        codec: the place where the codec ran, "here" or "server".
+        wire: all that crossed the network.
     """
 
     seconds: float
@@ -77,6 +108,8 @@ class LoopbackReport:
     jitter_ms: float
     underruns: int
     output: str
+    codec: str
+    wire: WireReport
 
     def table(self) -> Table:
         """The figures as a table for the terminal."""
@@ -91,6 +124,8 @@ class LoopbackReport:
         if self.latency_ms is not None:
             table.add_row("latency after a frame is complete", _format(self.latency_ms))
         table.add_row("jitter buffer", f"{self.jitter_ms:.0f} ms, {self.underruns} underruns")
+        table.add_row("codec", "here" if self.codec == "here" else "on the server")
+        table.add_row("network", self.wire.line)
         table.add_row("output", self.output)
         return table
 
@@ -123,8 +158,10 @@ class Recorder:
         elif isinstance(event, End):
             self._step_ms = event.step_ms
 
-    def report(self, buffer: JitterBuffer, output: str) -> LoopbackReport:
-        """The figures so far; `output` names the file or device that played the sound."""
+    def report(
+        self, buffer: JitterBuffer, output: str, codec: str, wire: WireReport
+    ) -> LoopbackReport:
+        """The figures so far; see LoopbackReport."""
         ready = self._ready
         seconds = self._samples / ready.send_rate
         bits = 8 * frame_bytes(ready.model.codebooks, code_bits(ready.model.codebook_size))
@@ -138,6 +175,8 @@ class Recorder:
             jitter_ms=float(np.median(self._depths)) * 1e3 if self._depths else 0.0,
             underruns=buffer.underruns,
             output=output,
+            codec=codec,
+            wire=wire,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any, TypeAlias
 from xyt_stream.audio import INPUT_RATE
 from xyt_stream.client.devices import Loudspeaker, Microphone
 from xyt_stream.client.files import FileSink, FileSource
-from xyt_stream.client.live import LiveConnection, live
 from xyt_stream.client.meters import Meters
-from xyt_stream.client.report import LoopbackReport, Recorder
+from xyt_stream.client.report import LoopbackReport, Recorder, WireReport
+from xyt_stream.client.sound import Place, SoundConnection, open_sound
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import Clear, Notice
 
@@ -29,20 +30,27 @@ async def run_mic(
     room: str,
     *,
     token: str | None = None,
+    codec: Place = "auto",
     input_device: str | None = None,
     input_file: Path | None = None,
-) -> None:
+) -> WireReport:
     """Sends a microphone or a file into a room.
+
+    Args:
+        codec: the place where it runs.
 
     Raises:
         XYTError: for each of its subclasses, the message is one sentence for the user.
     """
     with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
-        async with live(url, "mic", room=room, send_rate=INPUT_RATE, token=token) as connection:
+        async with open_sound(url, "mic", codec=codec, room=room, token=token) as connection:
             with Meters(f"mic in {room}", source.seconds) as meters:
+                meters.note(connection.reason)
+                started = time.monotonic()
                 await _alongside(
                     _receive_nothing(connection, meters), _send(connection, source, meters)
                 )
+                return _wire(connection, started)
 
 
 async def run_play(
@@ -50,9 +58,10 @@ async def run_play(
     room: str,
     *,
     token: str | None = None,
+    codec: Place = "auto",
     output_device: str | None = None,
     output_file: Path | None = None,
-) -> None:
+) -> WireReport:
     """Plays a room on a device or into a file, until its mic ends.
 
     Raises:
@@ -60,19 +69,23 @@ async def run_play(
     """
     stop = asyncio.Event()
     with _interruptible(stop.set):
-        async with live(url, "speaker", room=room, token=token) as connection:
+        async with open_sound(url, "speaker", codec=codec, room=room, token=token) as connection:
             rate = connection.ready.receive_rate
             with (
                 closing(_sink(output_device, output_file, rate)) as sink,
                 Meters(f"speaker in {room}", None) as meters,
             ):
+                meters.note(connection.reason)
+                started = time.monotonic()
                 await _alongside(_receive(connection, sink, meters), _end_on(stop, connection))
+                return _wire(connection, started)
 
 
 async def run_loopback(
     url: str,
     *,
     token: str | None = None,
+    codec: Place = "auto",
     input_device: str | None = None,
     output_device: str | None = None,
     input_file: Path | None = None,
@@ -84,8 +97,8 @@ async def run_loopback(
         XYTError: as `run_mic`.
     """
     with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
-        async with live(
-            url, "loopback", receive=("pcm", "codes"), send_rate=INPUT_RATE, token=token
+        async with open_sound(
+            url, "loopback", codec=codec, receive=("pcm", "codes"), token=token
         ) as connection:
             ready = connection.ready
             recorder = Recorder(ready)
@@ -93,12 +106,15 @@ async def run_loopback(
                 closing(_sink(output_device, output_file, ready.receive_rate)) as sink,
                 Meters("loopback", source.seconds) as meters,
             ):
+                meters.note(connection.reason)
+                started = time.monotonic()
                 await _alongside(
                     _receive(connection, sink, meters, recorder),
                     _send(connection, source, meters, recorder),
                 )
                 output = str(output_file or output_device or "the default loudspeaker")
-                return recorder.report(sink.buffer, output)
+                wire = _wire(connection, started)
+                return recorder.report(sink.buffer, output, connection.codec, wire)
 
 
 async def run_talk(
@@ -106,12 +122,13 @@ async def run_talk(
     room: str | None,
     *,
     token: str | None = None,
+    codec: Place = "auto",
     input_device: str | None = None,
     output_device: str | None = None,
     input_file: Path | None = None,
     output_file: Path | None = None,
     listen: float = 0.0,
-) -> None:
+) -> WireReport:
     """Holds a conversation with a speech model: in a room, or without one with the server's own.
 
     Args:
@@ -121,19 +138,28 @@ async def run_talk(
         XYTError: as `run_mic`.
     """
     with closing(_source(input_device, input_file, listen)) as source, _interruptible(source.stop):
-        async with live(url, "user", room=room, send_rate=INPUT_RATE, token=token) as connection:
+        async with open_sound(
+            url, "user", codec=codec, fill=output_file is not None, room=room, token=token
+        ) as connection:
             rate = connection.ready.receive_rate
             with (
                 closing(_sink(output_device, output_file, rate)) as sink,
                 Meters("talk", source.seconds) as meters,
             ):
+                meters.note(connection.reason)
+                started = time.monotonic()
                 await _alongside(
                     _receive(connection, sink, meters), _send(connection, source, meters)
                 )
+                return _wire(connection, started)
+
+
+def _wire(connection: SoundConnection, started: float) -> WireReport:
+    return WireReport.of(connection.traffic, time.monotonic() - started)
 
 
 async def _send(
-    connection: LiveConnection, source: Source, meters: Meters, recorder: Recorder | None = None
+    connection: SoundConnection, source: Source, meters: Meters, recorder: Recorder | None = None
 ) -> None:
     """Sends the source up to its end. Errors of the connection are raised in `_receive`."""
     async for block in source.blocks():
@@ -146,7 +172,7 @@ async def _send(
 
 
 async def _receive(
-    connection: LiveConnection, sink: Sink, meters: Meters, recorder: Recorder | None = None
+    connection: SoundConnection, sink: Sink, meters: Meters, recorder: Recorder | None = None
 ) -> None:
     """Plays the received audio until the end."""
     async for event in connection:
@@ -166,14 +192,14 @@ async def _receive(
     await sink.drain()
 
 
-async def _receive_nothing(connection: LiveConnection, meters: Meters) -> None:
+async def _receive_nothing(connection: SoundConnection, meters: Meters) -> None:
     """Waits for the end of a session that receives no media."""
     async for event in connection:
         if isinstance(event, Notice):
             meters.notice(event.message)
 
 
-async def _end_on(stop: asyncio.Event, connection: LiveConnection) -> None:
+async def _end_on(stop: asyncio.Event, connection: SoundConnection) -> None:
     """Ends the session's input once `stop` is set."""
     await stop.wait()
     await connection.end()

@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from xyt_stream.client.handshake import failures, open_session, refusal, retry
+from xyt_stream.client.traffic import Traffic
 from xyt_stream.errors import ConnectionFailedError
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
@@ -31,6 +32,7 @@ class Transport:
         machine: the client's protocol machine, in state OPEN.
         websocket: the session's first websocket.
         ready: the server's `ready`.
+        traffic: counts the bytes of all websockets.
         resume: seconds to try to resume a lost session; 0: it ends with its websocket.
 
     Attributes:
@@ -47,6 +49,7 @@ class Transport:
         ready: Ready,
         resume: float,
         keepalive: float | None,
+        traffic: Traffic,
     ) -> None:
         self.failure: Exception | None = None
         self.ended = False
@@ -57,6 +60,7 @@ class Transport:
         self._ready = ready
         self._resume_seconds = resume
         self._keepalive = keepalive
+        self._traffic = traffic
         self._resumable = ready.resume is not None and resume > 0
         self._replay_buffer = ReplayBuffer(MAX_UNACKNOWLEDGED if self._resumable else 0)
         self._ack_policy = AckPolicy()
@@ -218,7 +222,7 @@ class Transport:
         assert self._ready.resume is not None
         resume = Resume(token=self._ready.resume.token, received=self._machine.received)
         hello = msgspec.structs.replace(self._hello, resume=resume)
-        return await open_session(self._url, hello, self._machine, self._keepalive)
+        return await open_session(self._url, hello, self._machine, self._keepalive, self._traffic)
 
     async def _resend(self, websocket: ClientConnection, messages: list[bytes | str]) -> None:
         """Sends the unacknowledged messages again, then releases the lock of `_resume`."""

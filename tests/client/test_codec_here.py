@@ -1,0 +1,118 @@
+"""The codec runs beside the microphone and the loudspeaker; the server sees codes only."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from xyt_stream.client.sound import open_sound
+from xyt_stream.errors import ProtocolError
+from xyt_stream.protocol.machine import Codes, Pcm
+from xyt_stream.server.admission.limits import Limits
+from xyt_stream.server.app import running
+
+from .programs import finish
+
+pytest.importorskip("onnxruntime", reason="needs the extra edge")
+sys.path.insert(0, str(Path(__file__).parents[1] / "server" / "duplex"))
+import duplex_models as models
+
+
+def close_to(sound, expected):
+    assert sound.shape == expected.shape
+    assert np.abs(sound.astype(int) - expected.astype(int)).max() <= 4
+
+
+async def through(connection, pcm):
+    """Everything that a session yields for a clip that is sent in blocks of 20 ms."""
+    for start in range(0, len(pcm), 320):
+        assert await connection.send_pcm(pcm[start : start + 320])
+    await connection.end()
+    return [event async for event in connection]
+
+
+def sound_of(events):
+    return np.concatenate([each.samples for each in events if isinstance(each, Pcm)])
+
+
+async def test_a_loopback_codes_here_and_the_server_only_echoes(clip, direct):
+    async with (
+        running(None) as relay,
+        open_sound(relay.url, "loopback", codec="auto") as connection,
+    ):
+        events = await through(connection, clip)
+        assert connection.codec == "here"
+        traffic = connection.traffic
+    codes = [each.codes for each in events if isinstance(each, Codes)]
+    np.testing.assert_array_equal(np.concatenate(codes, axis=1), direct.codes)
+    close_to(sound_of(events), direct.sound)
+    frames = direct.codes.shape[1]
+    assert events[-1].step_ms.median > 0
+    # 10 bytes of codes, 12 of the message's header, 2 or 6 of the websocket's; and a few messages
+    # beside them.
+    assert 24 * frames <= traffic.received < 24 * frames + 500
+    assert 28 * frames <= traffic.sent < 28 * frames + 500
+
+
+async def test_another_model_on_the_server_leaves_the_codec_there(other_model, clip):
+    from xyt_stream import Codec
+
+    codec = Codec.load(other_model)
+    async with running(codec, max_sessions=2, limits=Limits(load=0)) as server:
+        async with open_sound(server.url, "loopback", codec="auto") as connection:
+            assert connection.codec == "server"
+            assert "runs on the server: The codes here are those of" in connection.reason
+            assert len(sound_of(await through(connection, clip))) == len(clip)
+        with pytest.raises(ProtocolError, match="codes here are those of"):
+            async with open_sound(server.url, "loopback", codec="here"):
+                pass
+
+
+async def test_a_silent_model_is_silence_in_a_file(codec, clip, direct):
+    async with (
+        running(codec, max_sessions=2, duplex=models.Sometimes, limits=Limits(load=0)) as server,
+        open_sound(server.url, "user", codec="here", fill=True) as connection,
+    ):
+        events = await through(connection, clip)
+        assert server.engine.free_slots == 2
+    assert len(sound_of(events)) == direct.codes.shape[1] * 1280
+
+
+def test_mic_and_speakers_over_a_relay(launch, fixtures, tmp_path, direct, clip, wait):
+    relay = launch("server.py", "--relay", "--port", "0")
+    url = re.search(r"ws://\S+", relay.stdout.readline()).group()
+    speakers = {
+        path: launch("client/playback.py", "--url", url, "--output", path)
+        for path in (tmp_path / "one.wav", tmp_path / "two.wav")
+    }
+    for path, process in speakers.items():
+        wait(path.exists, process)
+    out, _ = finish(launch("client/mic.py", "--url", url, "--input", fixtures / "speech.flac"))
+    assert re.search(r"[\d,]+ bits a second sent, [\d,]+ received", out)
+    for path, process in speakers.items():
+        finish(process)
+        sound, _ = soundfile.read(path, dtype="int16")
+        assert len(sound) == direct.codes.shape[1] * 1280
+        close_to(sound[: len(clip) - 1280], direct.sound[:-1280])
+
+
+def test_sound_for_a_relay_is_one_line_that_says_what_to_do(launch, fixtures):
+    relay = launch("server.py", "--relay", "--port", "0")
+    url = re.search(r"ws://\S+", relay.stdout.readline()).group()
+    command = [sys.executable, "-m", "xyt_stream.cli", "mic", "--codec", "server", "--url", url]
+    done = subprocess.run(
+        [*command, "--input", fixtures / "speech.flac"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "Error: This server passes on codes only: use a client that has the codec (--codec here)."
+    )
