@@ -1,4 +1,4 @@
-"""XY-Tokenizer, live: speech to 1000 bits a second and back, 80 ms at a time."""
+"""Codes speech live at 1000 bits a second with XY-Tokenizer, 80 ms at a time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Codes as the token grid that speech language models with a delay pattern read and write.
+"""Converts codes to and from the token grid of speech language models with a delay pattern.
 
 MOSS-TTSD and its relatives read one row of tokens for each frame, one column for each codebook.
-Codebook k comes k rows late, so that a row's tokens may be chosen all at once, each knowing the
+Codebook k comes k rows late. So all tokens of a row can be chosen at once, and each depends on the
 earlier codes of its own frame:
 
     row         0    1    2    3    4          code of frame f in codebook k: row f + k
@@ -80,7 +80,7 @@ class DelayPattern:
 
     @property
     def offset_row(self) -> Array:
-        """What is added to each codebook's codes, int64 [codebooks]."""
+        """The offset of each codebook's codes, int64 [codebooks]."""
         return np.array(self.offsets, np.int64)
 
     @property

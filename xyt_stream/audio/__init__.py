@@ -1,4 +1,4 @@
-"""Sound as arrays: sample rates and frame sizes, sound files, and resampling.
+"""Handles sound as arrays: sample rates and frame sizes, sound files, and resampling.
 
 Inside the package sound is mono float32, full scale at +-1, in arrays of shape [samples]. Files and
 wires hold 16-bit integers; `to_int16` and `to_float32` are the one mapping between the two.

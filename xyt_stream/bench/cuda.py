@@ -41,7 +41,7 @@ HALF = torch.bfloat16
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is computed for each figure."""
+    """The amount of work for each figure."""
 
     steps: int  # timed, with one stream
     many_steps: int  # timed, with many streams

@@ -1,4 +1,4 @@
-"""The commands `xyt-stream bench`: speed, and ablations of the codec."""
+"""Defines the commands `xyt-stream bench`: speed, and ablations of the codec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands `xyt-stream bench load` and `soak`: a server with many clients."""
+"""Defines the commands `xyt-stream bench load` and `soak`: a server with many clients."""
 
 from __future__ import annotations
 

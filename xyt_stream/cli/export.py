@@ -1,4 +1,4 @@
-"""A model for where there is no torch."""
+"""Defines the command export, which writes a model that runs without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server."""
+"""Defines the command serve."""
 
 from __future__ import annotations
 

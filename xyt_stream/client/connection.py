@@ -1,4 +1,4 @@
-"""The public client API: `connect` opens a session, `Connection` sends and receives in it."""
+"""Provides the client API: `connect` opens a session, `Connection` sends and receives in it."""
 
 from __future__ import annotations
 

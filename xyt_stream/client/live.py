@@ -1,4 +1,4 @@
-"""Keeps live audio going: a session that cannot be resumed is replaced by a new one."""
+"""Replaces a session that cannot be resumed by a new one, so that live audio goes on."""
 
 from __future__ import annotations
 

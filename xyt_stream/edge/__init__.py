@@ -1,4 +1,4 @@
-"""The codec where the sound is: an exported model in onnxruntime, without torch.
+"""Runs an exported model in onnxruntime, without torch.
 
 from xyt_stream.edge import EdgeDecoder, EdgeEncoder
 encoder, decoder = EdgeEncoder(), EdgeDecoder()

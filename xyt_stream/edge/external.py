@@ -1,4 +1,4 @@
-"""Where an ONNX graph reads data from: a walk over its bytes, for there is no onnx package here."""
+"""Finds the files that an ONNX graph reads data from, in its bytes: it needs no onnx package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what users hand in, once, before it reaches any state."""
+"""Checks the samples and codes of callers, once, before they reach any state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""model.json: what an exported model is, beside its two graphs and its weights.
+"""Reads and writes model.json, which describes an exported model, its graphs and its weights.
 
     format            1
     name, hash        of the model, as `Codec` has them
@@ -56,7 +56,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What a step takes or gives, without the batch axis."""
+    """Describes an input, an output or a state tensor of a step, without the batch axis."""
 
     name: str
     dtype: str

@@ -1,4 +1,4 @@
-"""A stream's state as bytes, to pause it, fork it or move it to another machine.
+"""Saves a stream's state as bytes, to pause it, fork it or move it to another machine.
 
     magic     8 bytes, "xyt-edge"
     version   1 byte

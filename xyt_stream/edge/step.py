@@ -1,4 +1,4 @@
-"""One half of the codec in onnxruntime: a frame and a state in, a frame and a state out."""
+"""Runs one half of the codec in onnxruntime: a frame and a state in, a frame and a state out."""
 
 from __future__ import annotations
 

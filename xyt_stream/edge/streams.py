@@ -1,4 +1,4 @@
-"""The live encoder and decoder of an exported model."""
+"""Encodes and decodes live streams with an exported model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Naturalness as listeners would rate it, predicted without the original."""
+"""Predicts how natural listeners find speech, without the original."""
 
 from __future__ import annotations
 

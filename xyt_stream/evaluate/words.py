@@ -1,4 +1,4 @@
-"""Words that a speech recogniser understands otherwise once speech is decoded."""
+"""Counts the words that a speech recogniser understands differently in decoded speech."""
 
 from __future__ import annotations
 

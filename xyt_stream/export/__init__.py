@@ -1,4 +1,4 @@
-"""A causal model as two ONNX graphs, which run where there is no torch."""
+"""Exports a causal model as two ONNX graphs, which run without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder with all that runs a causal model without torch."""
+"""Writes a folder with everything that is needed to run a causal model without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps to ONNX graphs, by torch's exporter."""
+"""Converts steps to ONNX graphs with torch's exporter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights in eight bits: a processor reads a quarter of the bytes for each step."""
+"""Quantizes weights to eight bits: a processor reads a quarter of the bytes for each step."""
 
 from __future__ import annotations
 

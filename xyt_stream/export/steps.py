@@ -1,4 +1,4 @@
-"""The two halves of a codec as pure functions of one frame and a state."""
+"""Expresses the two halves of a codec as pure functions of one frame and a state."""
 
 from __future__ import annotations
 

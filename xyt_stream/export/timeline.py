@@ -1,4 +1,4 @@
-"""The timeline of an exported step: its state comes in and goes out by value."""
+"""Provides the timeline of an exported step, whose state is passed in and out by value."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Envelopes(NamedTuple):
 class Functional:
     """One frame of streams side by side, for a causal network.
 
-    Nothing is written in place: what a layer remembers is read from `before`, and what the next
-    step needs is left in `after`. Caches shift: old and new are joined and the newest part kept.
+    Nothing is written in place: the state is read from `before`, and the next step's state is left
+    in `after`. Caches shift: old and new are joined and the newest part kept.
 
     Args:
         network: whose layers ask.
@@ -121,13 +121,13 @@ class Functional:
         return total[:, :ready] / torch.where(started, self._envelopes.later, self._envelopes.first)
 
     def rest(self, layer: Overlapping) -> Tensor:
-        """What is left to play if the stream ends after this step: [batch, (n_fft - hop) / 2]."""
+        """Returns the samples left if a stream ends here: [batch, (n_fft - hop) / 2]."""
         assert self._envelopes is not None
         carry = self.after[f"{self._names[layer]}.carry"]
         return carry[:, : len(self._envelopes.rest)] / self._envelopes.rest
 
     def _join(self, name: str, new: Tensor, kept: int, dim: int = 1) -> Tensor:
-        """What is remembered under `name`, with `new` behind it; the newest `kept` stay."""
+        """Returns the state `name` with `new` behind it, and keeps the newest `kept` positions."""
         joined = torch.cat([self.before[name], new], dim)
         self.after[name] = joined.narrow(dim, joined.shape[dim] - kept, kept)
         return joined

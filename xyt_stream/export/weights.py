@@ -1,4 +1,4 @@
-"""Weights that stay in their safetensors file: a graph points to where each of them lies."""
+"""Keeps weights in their safetensors file: a graph points to where each of them lies."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The network: one set of modules for the causal and the published models."""
+"""Implements the network: one set of modules serves the causal and the published models."""

@@ -1,4 +1,4 @@
-"""Checkpoints: this package's files read and written, and the published ones read."""
+"""Reads and writes this package's checkpoints, and reads the published ones."""
 
 from __future__ import annotations
 

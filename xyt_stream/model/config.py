@@ -1,4 +1,4 @@
-"""The sizes of a network; one config describes the causal and the published models."""
+"""Describes the sizes of a network; one config serves the causal and the published models."""
 
 from __future__ import annotations
 

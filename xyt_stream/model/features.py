@@ -1,4 +1,4 @@
-"""Log-mel features, the input of the encoder."""
+"""Computes log-mel features, the input of the encoder."""
 
 from __future__ import annotations
 

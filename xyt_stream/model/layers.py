@@ -1,4 +1,4 @@
-"""Convolutions in time; each declares its left context, and its timeline provides it."""
+"""Implements convolutions in time: each declares its left context, which its timeline provides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear maps whose weights can be laid out as a CPU reads them fastest."""
+"""Implements linear maps whose weights can be laid out as a CPU reads them fastest."""
 
 from __future__ import annotations
 

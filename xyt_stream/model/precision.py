@@ -1,4 +1,4 @@
-"""Half precision in the stacks of encoder, decoder and vocoder; float32 everywhere else."""
+"""Runs the stacks of encoder, decoder and vocoder in half precision; all else stays float32."""
 
 from __future__ import annotations
 

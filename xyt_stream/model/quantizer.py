@@ -1,4 +1,4 @@
-"""Residual vector quantization: each codebook codes the residual of those before it."""
+"""Implements residual vector quantization: each codebook codes the residual of those before it."""
 
 from __future__ import annotations
 

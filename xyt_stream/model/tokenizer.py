@@ -1,4 +1,4 @@
-"""The whole network, XY-Tokenizer (arXiv 2506.23325, section 3), on any timeline."""
+"""Builds the whole network, XY-Tokenizer (arXiv 2506.23325, section 3), on any timeline."""
 
 from __future__ import annotations
 

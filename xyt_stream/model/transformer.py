@@ -1,4 +1,4 @@
-"""The transformer stacks of encoder, adapters and decoder: pre-norm layers as in Whisper."""
+"""Implements the transformer stacks of encoder, adapters and decoder, pre-norm as in Whisper."""
 
 from __future__ import annotations
 

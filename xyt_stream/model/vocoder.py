@@ -1,4 +1,4 @@
-"""The vocoder, Vocos (arXiv 2306.00814): ConvNeXt blocks at 100 Hz and an inverse STFT."""
+"""Implements the vocoder, Vocos (arXiv 2306.00814): ConvNeXt blocks at 100 Hz, inverse STFT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lets tasks wait until some state has changed."""
+"""Wakes tasks that wait until some state has changed."""
 
 from __future__ import annotations
 

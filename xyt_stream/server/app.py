@@ -1,4 +1,4 @@
-"""Listens for websockets: `serve` blocks, `running` is for a loop that does other things too."""
+"""Listens for websockets: `serve` blocks, `running` shares an event loop with other tasks."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ async def running(
         max_sessions: number of slots; when all are taken, clients are refused as busy. 0: as many
             as this machine serves in real time, measured now.
         lookahead: frames of future context that a bidirectional model waits for.
-        access: authorises clients; None: everybody is admitted.
-        public: whether to serve other machines even if everybody is admitted.
+        access: authorises clients; None: every client is admitted.
+        public: whether to serve other machines even if every client is admitted.
         tls: certificate and key, for wss://.
         limits: of everything.
         proxies: addresses and networks of proxies whose X-Forwarded-For header is believed.

@@ -202,7 +202,7 @@ async def _write(session: AnySession, socket: Socket) -> None:
 async def _refuse(
     service: Service, session: AnySession | None, socket: Socket, error: ProtocolError
 ) -> None:
-    """Tells a client why its connection closes, and closes it."""
+    """Sends a client the reason why its connection closes, and closes it."""
     service.record_error(error, None if session is None else session.id)
     with service.closing_connection():
         if session is not None:

@@ -1,4 +1,4 @@
-"""Counts and measures for Prometheus. No content, no names of rooms, no addresses."""
+"""Counts and measures for Prometheus, without content, names of rooms or addresses."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ _HEADERS = {
 
 
 def answer(service: Service, socket: Socket, request: Request) -> Response | None:
-    """Answers a request; None: it asks for a websocket, and may have it."""
+    """Answers a request; None: it asks for a websocket, which is allowed."""
     response = _answer(service, socket, request)
     if response is not None and not socket.wants_body:
         response.body = b""  # its length stays in the header

@@ -120,7 +120,7 @@ class Service:
         self._proxies = proxies
         self._sessions: dict[str, AnySession] = {}  # by key, oldest first
         self._draining = False
-        self._closing = 0  # connections that are being told why they close
+        self._closing = 0  # connections that are sent the reason why they close
         self._all_closed = Signal()
         self._overloaded = 0  # checks in a row
         self.metrics.gauge(
@@ -223,7 +223,7 @@ class Service:
 
     @contextmanager
     def closing_connection(self) -> Iterator[None]:
-        """Has `drain` wait for the block, which tells a client why its connection closes."""
+        """Has `drain` wait for the block, which sends a client the reason to close."""
         self._closing += 1
         try:
             yield

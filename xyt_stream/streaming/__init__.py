@@ -1,1 +1,1 @@
-"""The same weights in 80 ms steps, with cached state."""
+"""Runs the network in 80 ms steps, with cached state."""

@@ -1,4 +1,4 @@
-"""The codec: one object that codes sound, whole or live."""
+"""Defines the codec: one object that codes sound, whole or live."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base of the live encoder and decoder: slots, lookahead, ends, and compiled steps."""
+"""Holds the common part of live encoder and decoder: slots, lookahead, ends, compiled steps."""
 
 from __future__ import annotations
 

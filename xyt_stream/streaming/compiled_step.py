@@ -1,4 +1,4 @@
-"""Interfaces of a live step: as it is written, and compiled so that it runs without Python."""
+"""Defines the interfaces of a live step: as written, and compiled to run without Python."""
 
 from __future__ import annotations
 

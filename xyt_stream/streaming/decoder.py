@@ -1,4 +1,4 @@
-"""Live decoding: codes to samples, 80 ms at a time."""
+"""Decodes live: codes to samples, 80 ms at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live encoding: samples to codes, 80 ms at a time."""
+"""Encodes live: samples to codes, 80 ms at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lookahead, and the change of windows, for live streams of a bidirectional network.
+"""Gives live streams of a bidirectional network their lookahead, and changes their windows.
 
 A bidirectional network gives out a frame once it has seen R frames more. Its absolute positions end
 with its window (30 s), so a long stream must change to a new window, which it begins 10 s before

@@ -1,4 +1,4 @@
-"""The timeline of live streams of a bidirectional network, in overlapping windows."""
+"""Provides the timeline of bidirectional live streams, in overlapping windows."""
 
 from __future__ import annotations
 

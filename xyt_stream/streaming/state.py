@@ -1,4 +1,4 @@
-"""The state of live streams, in preallocated tensors."""
+"""Holds the state of live streams in preallocated tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The timeline of live streams, with cached state."""
+"""Provides the timeline of live streams, with cached state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live steps traced once and run again without Python: on a CPU what CUDA graphs are on a GPU.
+"""Traces live steps once and runs them again without Python, the CPU's analogue of CUDA graphs.
 
 In a step of few streams a third of the time is Python between small operations, and Python holds
 the interpreter's lock, which a server's event loop needs too. A TorchScript trace is the same

@@ -1,4 +1,4 @@
-"""Discriminators of recorded and decoded sound, small enough to be trained on a CPU."""
+"""Implements discriminators of recorded and decoded sound, small enough to train on a CPU."""
 
 from __future__ import annotations
 

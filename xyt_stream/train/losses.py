@@ -1,4 +1,4 @@
-"""The loss of reconstruction: a distance between decoded and original sound."""
+"""Computes the loss of reconstruction: a distance between decoded and original sound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Muon optimizer (K. Jordan, 2024), batched over matrices of one shape, in any precision."""
+"""Implements the Muon optimizer (K. Jordan, 2024), batched over matrices of one shape."""
 
 from __future__ import annotations
 

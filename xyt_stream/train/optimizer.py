@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices, AdamW for everything else."""
+"""Optimizes the hidden matrices with Muon and everything else with AdamW."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hyperparameters of a training."""
+"""Defines the hyperparameters of a training."""
 
 from __future__ import annotations
 

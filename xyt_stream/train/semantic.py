@@ -1,4 +1,4 @@
-"""Semantic losses: small heads predict a teacher's features and text from quantized latents.
+"""Computes semantic losses: small heads predict a teacher's features and text from latents.
 
 The heads are not part of the released model.
 """

@@ -1,4 +1,4 @@
-"""Text loss: a CTC head reads characters from quantized latents."""
+"""Computes the text loss: a CTC head reads characters from quantized latents."""
 
 from __future__ import annotations
 

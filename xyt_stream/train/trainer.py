@@ -1,4 +1,4 @@
-"""One training step, and the state that a resumed training needs."""
+"""Takes training steps, and keeps the state that a resumed training needs."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def decode_base64(text: str, param: str) -> bytes:
 
 
 def seconds_of(text: str, form: AudioFormat) -> float:
-    """How much sound there is in a base64 text, without decoding it."""
+    """Returns the seconds of sound in a base64 text, without decoding it."""
     width = 1 if isinstance(form, UlawFormat | AlawFormat) else _WIDTH
     return len(text) * 3 / 4 / width / form.rate
 

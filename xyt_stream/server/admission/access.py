@@ -75,7 +75,7 @@ def read_token_file(path: Path) -> tuple[Token, ...]:
     """Reads the tokens in a file.
 
     Raises:
-        ServeError: the file cannot be read, or holds no token, which would admit everybody.
+        ServeError: the file cannot be read, or holds no token, which would admit every client.
     """
     try:
         tokens = read_tokens(path.read_text())

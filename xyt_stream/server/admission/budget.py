@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 
 class Budget:
-    """What one connection may still spend. For the event loop's thread.
+    """Limits how much one connection may still spend. For the event loop's thread.
 
     Until `accept` it is a small share: a stranger needs one hello only.
 

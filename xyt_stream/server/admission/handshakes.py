@@ -1,4 +1,4 @@
-"""Bounds the connections that have no session yet: silent ones must keep nobody out."""
+"""Bounds the connections without a session, so that silent ones do not keep other clients out."""
 
 from __future__ import annotations
 

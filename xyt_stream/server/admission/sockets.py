@@ -1,4 +1,4 @@
-"""A websocket that reads no more than its budget and in small slices, and notices when it is left.
+"""Reads a websocket in small slices, within its budget, and notices when the client is gone.
 
 The websockets library parses all bytes that have arrived at once, answers each ping as it comes,
 and does not see the end of a connection that it does not read.

@@ -1,4 +1,4 @@
-"""A duplex model that repeats the user: `--duplex xyt_stream.server.duplex.parrot:Parrot`.
+"""Repeats the user, as a duplex model: `--duplex xyt_stream.server.duplex.parrot:Parrot`.
 
 It shows the methods that a model needs, and whether a whole setup works: it listens, notices the
 end of a turn, repeats the same codes, and stops when it is interrupted.

@@ -1,4 +1,4 @@
-"""Measures how many sessions this machine serves in real time."""
+"""Measures the number of sessions that this machine serves in real time."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Engine:
 
     @property
     def free_slots(self) -> int:
-        """Number of slots that nobody holds."""
+        """Number of free slots."""
         return len(self._free)
 
     @property

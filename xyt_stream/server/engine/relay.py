@@ -1,4 +1,4 @@
-"""Stands in for the engine where there is no codec: codes are passed on and nothing is stepped."""
+"""Replaces the engine in a server without a codec, which passes codes on and steps nothing."""
 
 from __future__ import annotations
 

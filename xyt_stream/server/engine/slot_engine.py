@@ -1,4 +1,4 @@
-"""Describes what sessions need of an engine: of one with a codec, or of a relay's."""
+"""Defines the interface of an engine to its sessions, with a codec or in a relay."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class SlotEngine(Protocol):
 
     @property
     def free_slots(self) -> int:
-        """Number of slots that nobody holds."""
+        """Number of free slots."""
 
     @property
     def lead_samples(self) -> int:

@@ -1,4 +1,4 @@
-"""One client's session of the Realtime protocol: its events and its conversation with the model."""
+"""Implements a client's session of the Realtime protocol: events, and a talk with the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gathers what a session needs of its server, without the server itself."""
+"""Gathers the parts of a server that its sessions use, and defines the interface of sessions."""
 
 from __future__ import annotations
 

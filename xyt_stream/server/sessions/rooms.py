@@ -24,7 +24,7 @@ class Room:
 
     Attributes:
         members: number of them.
-        codec: the model of the codes, which all members share; None: nobody has come yet.
+        codec: the model of the codes, which all members share; None: the room is still empty.
         mic: the mic's stream, until its end.
         conversation: the user's, until its end.
         model: send queue of a remote model in the room, if there is one.

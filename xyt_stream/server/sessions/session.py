@@ -1,4 +1,4 @@
-"""One client's session of xyt.v1, which may outlive its connection and continue on another."""
+"""Implements a client's session of xyt.v1, which may continue on another connection."""
 
 from __future__ import annotations
 
