@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import socket
 import subprocess
 import sys
 from dataclasses import fields
@@ -15,6 +16,8 @@ import soundfile
 from xyt_stream.cli import main
 from xyt_stream.cli.groups import ModelOptions
 from xyt_stream.server.admission.limits import Limits
+
+from .outcome import Run, refused
 
 
 def served(monkeypatch: pytest.MonkeyPatch, *options: str) -> Limits:
@@ -120,6 +123,11 @@ sys.exit(f"loads {heavy}" if heavy else 0)
         ("bench", "precision", "mini", "nothere.wav"),
         ("mic", "--input", "nothere.wav"),
         ("loopback", "--input", "text.wav", "--output", "a.wav"),
+        ("serve", "--host", "0.0.0.0"),
+        ("serve", "--host", "192.0.2.1", "--allow-anyone"),
+        ("serve", "--token", ""),
+        ("serve", "--token-file", "nothere"),
+        ("serve", "--token-file", "text.wav"),
     ],
     ids=" ".join,
 )
@@ -133,3 +141,35 @@ def test_wrong_arguments_are_refused_before_torch_is_loaded(
     assert done.returncode == 0, done.stderr
     assert "Error" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["text.wav"]
+
+
+def test_port_in_use_is_reported_before_torch_is_loaded(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        words = [sys.executable, "-c", FAST, "serve", "--port", port]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"port {port} is in use" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "command"),
+    [
+        ("XYT_TOKEN", ("serve", "--port", 0)),
+        ("XYT_TOKEN", ("mic",)),
+        ("XYT_TOKEN", ("bench", "load")),
+        ("XYT_TOKENS", ("serve", "--port", 0)),
+    ],
+)
+def test_empty_token_variables_are_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch, variable: str, command: tuple[object, ...]
+) -> None:
+    monkeypatch.setenv(variable, "")
+    refused(run(*command), "token")
+
+
+def test_closed_standard_streams_are_opened(tmp_path: Path) -> None:
+    """Otherwise the next file that is opened takes the number of standard output."""
+    for words, status in ((("decode", "nothere", "a.wav"), 1), (("--version",), 0)):
+        command = f"exec {sys.executable} -m xyt_stream.cli {' '.join(words)} <&- >&- 2>&-"
+        assert subprocess.run(["sh", "-c", command], cwd=tmp_path).returncode == status

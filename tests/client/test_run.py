@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
 import socket
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
+from xyt_stream.audio import wav
 
 from .programs import finish, one_line
 
@@ -54,6 +57,8 @@ def test_talk_with_the_server_model(launch, fixtures, tmp_path, direct):
     whole = len(direct.sound) // 1280 * 1280
     assert np.abs(sound[:whole].astype(int) - direct.sound[:whole]).mean() < 1
     assert np.abs(sound[-8000:]).max() < 100
+    server.send_signal(signal.SIGHUP)  # it drains, as on SIGTERM
+    finish(server)
 
 
 def test_mic_and_two_speakers(launch, server_url, fixtures, tmp_path, direct, wait):
@@ -78,7 +83,7 @@ def test_mic_and_two_speakers(launch, server_url, fixtures, tmp_path, direct, wa
         within_a_step(path, direct.sound)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_leaves_a_complete_file(launch, server_url, clip, direct, tmp_path, wait, number):
     """Minutes of the same clip, interrupted: the file holds all that was sent until then."""
     soundfile.write(tmp_path / "long.wav", np.tile(clip, 100), 16_000)
@@ -104,6 +109,26 @@ def test_ctrl_c_ends_play_in_an_empty_room(launch, server_url, tmp_path, wait):
     process.send_signal(signal.SIGINT)
     finish(process)
     assert soundfile.info(out).frames == 0
+
+
+def test_loopback_between_pipes(server_url, clip, direct):
+    """`arecord | loopback --input - --output - | aplay`: the report goes to stderr."""
+    command = [sys.executable, "-m", "xyt_stream.cli", "loopback", "--url", server_url]
+    data = wav.header(16_000, None) + clip.tobytes()
+    done = subprocess.run(
+        [*command, "--input", "-", "--output", "-"], input=data, capture_output=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"latency" in done.stderr
+    sound, _ = soundfile.read(io.BytesIO(done.stdout), dtype="int16")
+    assert np.abs(sound.astype(int) - direct.sound).max() <= 1
+
+
+def test_output_may_not_be_the_input(launch, fixtures, tmp_path):
+    (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
+    files = ("--input", tmp_path / "a.flac", "--output", tmp_path / "a.flac")
+    assert "is read" in one_line(launch("client/loopback.py", *files))
+    assert (tmp_path / "a.flac").read_bytes() == (fixtures / "speech.flac").read_bytes()
 
 
 def test_refusals_are_one_line(launch, server_url, fixtures, tmp_path, clip, wait):

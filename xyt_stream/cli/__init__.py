@@ -7,6 +7,7 @@ once.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -47,6 +48,7 @@ def _options(
 
 def main(args: Sequence[str] | None = None) -> None:
     """Runs one command line; an error becomes one red line and exit status 1."""
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         # The name of a file may contain characters that the terminal cannot show.
         if isinstance(stream, io.TextIOWrapper):
@@ -58,3 +60,21 @@ def main(args: Sequence[str] | None = None) -> None:
     except (XYTError, OSError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(1)
+
+
+def _open_standard_streams() -> None:
+    """Opens descriptors 0 to 2 on /dev/null where the caller has closed them.
+
+    Otherwise the next file or socket would become standard output, and be written to.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for good

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from xyt_stream.cli.options import (
     check_source,
     ends_in,
     live_lookahead,
+    one_thread,
 )
 from xyt_stream.cli.terminal import report_channels, say, seconds_bar
 
@@ -196,18 +196,6 @@ def roundtrip(
             length = out.finish(reader.info.samples, reader.rate)
         report_channels(source, reader.info, beside=target)
     say(f"{target}: {length / rate:.2f} s at {rate} Hz", beside=target)
-
-
-def one_thread() -> None:
-    """Computes live steps in one thread, unless the environment says otherwise.
-
-    A step is too short to share: on a busy machine, threads that wait for each other made a 6 s
-    roundtrip take 172 s instead of 56.
-    """
-    import torch
-
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
 
 
 def _precision(dtype: Precision, lookahead: int | None) -> torch.dtype:

@@ -90,7 +90,10 @@ class SoundIn:
     ] = None
     input_file: Annotated[
         Path | None,
-        typer.Option("--input", help="Sound file to send in real time instead of a microphone."),
+        typer.Option(
+            "--input",
+            help="Sound file, or - for stdin, to send instead of a microphone.",
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -111,7 +114,7 @@ class SoundOut:
     ] = None
     output_file: Annotated[
         Path | None,
-        typer.Option("--output", help="Sound file to write instead of playing on a loudspeaker."),
+        typer.Option("--output", help="Sound file, or - for stdout, to write instead of playing."),
     ] = None
 
     def __post_init__(self) -> None:
@@ -123,7 +126,7 @@ class SoundOut:
     def report(self) -> None:
         """Prints the name of the file, if sound was written to one."""
         if self.output_file is not None:
-            say(f"sound written to {self.output_file}")
+            say(f"sound written to {self.output_file}", beside=self.output_file)
 
 
 def _option(panel: str, *, help: str, min: float, option: str | None) -> Any:

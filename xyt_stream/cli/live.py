@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from xyt_stream.cli.groups import ServerOptions, SoundIn, SoundOut, grouped
-from xyt_stream.cli.terminal import console, say
+from xyt_stream.cli.options import check_distinct
+from xyt_stream.cli.terminal import STREAM, console, errors, say
 
 app = typer.Typer()
 
@@ -42,10 +43,11 @@ def play(server: ServerOptions, room: Room = "lobby", *, sink: SoundOut) -> None
 @grouped
 def loopback(server: ServerOptions, source: SoundIn, sink: SoundOut) -> None:
     """Hear yourself through the codec and the server."""
+    _check_files(source, sink)
     from xyt_stream.client.run import run_loopback
 
     report = _run(run_loopback(**vars(server), **vars(source), **vars(sink)))
-    console.print(report.table())
+    (errors if str(sink.output_file) == STREAM else console).print(report.table())
 
 
 @app.command()
@@ -64,10 +66,11 @@ def talk(
     ] = 5,
 ) -> None:
     """Talk with a speech model in full duplex."""
+    _check_files(source, sink)
     from xyt_stream.client.run import run_talk
 
     wire = _run(run_talk(room=room, listen=listen, **vars(server), **vars(source), **vars(sink)))
-    say(wire.line)
+    say(wire.line, beside=sink.output_file)
     sink.report()
 
 
@@ -85,6 +88,11 @@ def devices() -> None:
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)
+
+
+def _check_files(source: SoundIn, sink: SoundOut) -> None:
+    if source.input_file is not None and sink.output_file is not None:
+        check_distinct(source.input_file, sink.output_file)
 
 
 def _run(program: Coroutine[Any, Any, T]) -> T:

@@ -16,6 +16,7 @@ from xyt_stream.cli.terminal import STREAM
 from xyt_stream.errors import XYTError
 
 DEFAULT_PORT = 8765
+TOKEN_VARIABLE = "XYT_TOKEN"  # of the environment
 
 
 def check_source(path: Path) -> None:
@@ -72,6 +73,15 @@ def in_a_folder(path: Path | None) -> Path | None:
     return path
 
 
+def _not_empty(token: str | None) -> str | None:
+    """Refuses an empty variable, which click takes for no variable: it may be a lost secret."""
+    if token == "" or (token is None and os.environ.get(TOKEN_VARIABLE) == ""):
+        raise XYTError(
+            f"the token is empty: give one with --token or {TOKEN_VARIABLE}, or leave both out"
+        )
+    return token
+
+
 MODEL_HELP = (
     "A hub name, a folder, or a .safetensors, .ckpt or .bin file; 'mini' is inside the package."
 )
@@ -118,7 +128,12 @@ Plot = Annotated[
     ),
 ]
 Token = Annotated[
-    str | None, typer.Option(envvar="XYT_TOKEN", help="Access token, if the server requires one.")
+    str | None,
+    typer.Option(
+        envvar=TOKEN_VARIABLE,
+        callback=_not_empty,
+        help="Access token, if the server requires one.",
+    ),
 ]
 Source = Annotated[
     Path,
@@ -147,3 +162,15 @@ def live_lookahead(offline: bool, lookahead: int | None) -> int | None:
         raise typer.BadParameter("--offline uses the whole file: leave --lookahead out")
 
     return None if offline else lookahead or 0
+
+
+def one_thread() -> None:
+    """Computes live steps in one thread, unless the environment says otherwise.
+
+    A step is too short to share: on a busy machine, threads that wait for each other made a 6 s
+    roundtrip take 172 s instead of 56.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from xyt_stream.cli.groups import ModelOptions, grouped
-from xyt_stream.cli.options import DEFAULT_PORT, Lookahead, Token, Weights
+from xyt_stream.cli.options import DEFAULT_PORT, Lookahead, Token, Weights, one_thread
 from xyt_stream.server.admission.limits import Limits
 
 app = typer.Typer()
@@ -78,8 +78,16 @@ def serve(
     """Serve the codec over websockets until Ctrl-C."""
     if relay and (duplex is not None or model.model is not None):
         raise typer.BadParameter("--relay runs no model: leave --model and --duplex out")
+    from xyt_stream.server.admission.access import Access, all_tokens, check_bind
+    from xyt_stream.server.admission.address import check_address
+
+    # Checked here, before torch is imported for the model, and again where the server listens.
+    check_bind(host, Access(all_tokens(token, token_file), origin or ()), public=allow_anyone)
+    check_address(host, port)
     from xyt_stream.server.app import serve as run_server
 
+    if not relay:
+        one_thread()
     run_server(
         None if relay else model.load(dtype),
         host=host,

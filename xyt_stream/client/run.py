@@ -224,12 +224,16 @@ async def _alongside(main: Coroutine[Any, Any, None], helper: Coroutine[Any, Any
 
 @contextmanager
 def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """Handles SIGINT and SIGTERM: the first calls `stop`, the second ends the process at once.
+    """Handles SIGINT, SIGTERM and SIGHUP: the first calls `stop`, the second ends the process.
 
     GRACE seconds after the first signal the process ends anyway, in case the server is unreachable.
     """
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # under nohup, SIGHUP stays ignored
+    ]
     timers: list[asyncio.TimerHandle] = []
 
     def interrupted(number: int) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import logging
-import os
 import signal
 import ssl
 import sys
@@ -26,11 +24,10 @@ from xyt_stream.errors import ServeError
 from xyt_stream.server import connection, log, pages
 from xyt_stream.server.admission.access import (
     Access,
-    Token,
+    all_tokens,
     check_bind,
-    read_token_file,
-    read_tokens,
 )
+from xyt_stream.server.admission.address import check_address, hosts_of, why_not
 from xyt_stream.server.admission.budget import Budget
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
@@ -47,9 +44,8 @@ if TYPE_CHECKING:
 _handshakes = logging.getLogger(f"{__name__}.handshakes")
 _handshakes.setLevel(logging.CRITICAL)
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SWITCH_INTERVAL = 2e-4  # seconds that a thread may keep the interpreter while others wait
-TOKENS_VARIABLE = "XYT_TOKENS"  # of the environment; its text is that of a token file
 
 
 @dataclass(frozen=True)
@@ -115,6 +111,9 @@ async def running(
     """
     access, limits = access or Access(), limits or Limits()
     check_bind(host, access, public=public)
+    addresses: Any = hosts_of(host)  # asyncio takes several; websockets types it as one
+    if len(addresses) > 1 and not port:
+        port = check_address(host, port)  # asyncio would pick a port for each of them
 
     turns = Turns()
 
@@ -137,7 +136,7 @@ async def running(
     try:
         server = await listen(
             handle,
-            host,
+            addresses,
             port,
             # Coded sound does not compress; asyncio itself turns Nagle's algorithm off.
             compression=None,
@@ -153,7 +152,7 @@ async def running(
             logger=_handshakes,
         )
     except OSError as error:
-        raise ServeError(_why_not(error, host, port)) from None
+        raise ServeError(why_not(error, host, port)) from None
     # This blocks the event loop until the model is warm: connections wait in the backlog.
     try:
         service = Service(
@@ -199,7 +198,7 @@ def serve(
     duplex: str | None = None,
     log_level: str = "info",
 ) -> None:
-    """Serves until Ctrl-C or SIGTERM; prints one line with the address once it accepts clients.
+    """Serves until SIGINT, SIGTERM or SIGHUP; prints one line with the address once it accepts.
 
     Args:
         codec, host, port, max_sessions, lookahead, limits, proxies: see `running`.
@@ -215,18 +214,16 @@ def serve(
         ServeError: the address, the duplex model, the tokens, an origin or the certificate cannot
             be used.
     """
-    tokens: tuple[Token, ...] = () if token is None else (Token(token),)
-    tokens += read_tokens(os.environ.get(TOKENS_VARIABLE, ""))
-    if token_file is not None:
-        tokens += read_token_file(token_file)
-    access = Access(tokens, origins)
+    access = Access(all_tokens(token, token_file), origins)
     tls = _tls(tls_cert, tls_key)
     factory = None if duplex is None else load(duplex)
     log.to_stderr(log_level)
 
     async def main() -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        for number in _SIGNALS:
+        # Under nohup, SIGHUP is ignored and stays so.
+        signals = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+        for number in signals:
             loop.add_signal_handler(number, stop.set)
         async with running(
             codec,
@@ -244,7 +241,7 @@ def serve(
             name = "codes" if codec is None else codec.name
             print(f"xyt-stream serves {name} at {server.url}", flush=True)
             await stop.wait()
-            for number in _SIGNALS:
+            for number in signals:
                 loop.remove_signal_handler(number)  # a second signal ends the process
 
     with suppress(KeyboardInterrupt):
@@ -303,9 +300,3 @@ def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
         files = f"{cert}" if key is None else f"{cert} with the key {key}"
         raise ServeError(f"cannot use the certificate {files}: {error.strerror}") from None
     return context
-
-
-def _why_not(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} is in use: choose another with --port, or 0 for any free one"
-    return f"cannot listen on {host}:{port}: {error.strerror or error}"

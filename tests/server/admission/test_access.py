@@ -250,3 +250,11 @@ def test_a_bad_certificate_is_named(codec, tmp_path):
 def test_a_key_without_a_certificate_is_refused(codec, certificate):
     with pytest.raises(ServeError, match="give --tls-cert"):
         serve(codec, host="127.0.0.1", port=0, max_sessions=1, tls_key=certificate / "key.pem")
+
+
+def test_token_file_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "tokens"
+    path.write_bytes(b"\xef\xbb\xbffirst mic\nab#cd\n# a comment\n  # another\n")
+    first, second = read_token_file(path)
+    assert (first.secret, first.roles) == ("first", {"mic"})
+    assert (second.secret, second.roles) == ("ab#cd", frozenset())

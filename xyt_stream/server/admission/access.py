@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import os
 import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +22,7 @@ from xyt_stream.protocol.roles import ROLES
 
 _OWN_NAME = socket.gethostname().lower()  # of this machine
 ANY_ORIGIN = "*"
+TOKENS_VARIABLE = "XYT_TOKENS"  # of the environment; its text is that of a token file
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+")
 
 
@@ -49,6 +52,8 @@ class Token:
 def read_tokens(text: str) -> tuple[Token, ...]:
     """Reads one token a line: the secret, and the roles it opens if it does not open all.
 
+    A word that begins with # begins a comment; a # within a secret belongs to it.
+
         # the studio
         3fb9c2...  mic
         8d01aa...  speaker,encode
@@ -57,8 +62,8 @@ def read_tokens(text: str) -> tuple[Token, ...]:
         ServeError: a line has another form.
     """
     tokens = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        words = line.partition("#")[0].split()
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+        words = list(takewhile(lambda word: not word.startswith("#"), line.split()))
         if not words:
             continue
         roles = frozenset(words[1].split(",")) if len(words) > 1 else frozenset()
@@ -84,6 +89,23 @@ def read_token_file(path: Path) -> tuple[Token, ...]:
         raise ServeError(f"cannot read the tokens in {path}: {reason}") from None
     if not tokens:
         raise ServeError(f"{path} holds no token: give at least one, or leave the option out")
+    return tokens
+
+
+def all_tokens(token: str | None, token_file: Path | None) -> tuple[Token, ...]:
+    """The tokens of the option, of the environment's XYT_TOKENS and of a file.
+
+    Raises:
+        ServeError: one of them is given and empty, or cannot be read.
+    """
+    tokens: tuple[Token, ...] = () if token is None else (Token(token),)
+    text = os.environ.get(TOKENS_VARIABLE)
+    if text is not None:
+        tokens += read_tokens(text)
+        if not read_tokens(text):
+            raise ServeError(f"{TOKENS_VARIABLE} is set and holds no token: give one, or unset it")
+    if token_file is not None:
+        tokens += read_token_file(token_file)
     return tokens
 
 
