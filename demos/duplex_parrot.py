@@ -1,4 +1,4 @@
-"""A duplex model in a process of its own: it waits in a room and repeats what the user says.
+"""Runs a duplex model in its own process: it waits in a room and repeats the user's speech.
 
     xyt-stream serve
     python demos/duplex_parrot.py --room parrot

@@ -1,4 +1,4 @@
-"""A causal language model of `transformers` in a room: what it generates is heard as it comes.
+"""Runs a causal language model of `transformers` in a room: its output is heard as it comes.
 
     pip install -e . 'transformers>=5.24'
     xyt-stream serve
@@ -158,7 +158,7 @@ async def answer(lm: SpeechLM, rows: Any, model: Connection, interrupted: thread
 
 
 async def converse(lm: SpeechLM, url: str, room: str, token: str | None = None) -> None:
-    """One conversation, until its user ends."""
+    """Holds one conversation, until its user ends."""
     async with connect(url, "model", room=room, token=token) as model:
         delayer, rows, speaking = Delayer(), [], None
         interrupted = threading.Event()

@@ -79,7 +79,7 @@ class Batches:
         self.weights = lengths / lengths.sum()
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and labels [batch, codebooks, steps]; what is no clip has no label."""
+        """Inputs and labels [batch, codebooks, steps]; positions outside a clip have no label."""
         rng = np.random.default_rng(step)
         middle = rng.choice(len(self.clips), p=self.weights)
         around = np.arange(max(0, middle - NEAR), min(len(self.clips), middle + NEAR + 1))
@@ -100,9 +100,9 @@ class Batches:
 
 
 class Learner(nn.Module):
-    """The model while it learns: what a code is to it, it makes out of the codec's vector of it.
+    """The model in training: it computes each code's embedding from the codec's vector.
 
-    What it learns of a code holds for all that sound like it, and less is learnt by heart.
+    So codes of like sound have like embeddings, and fewer clips are memorised.
     """
 
     vectors: Tensor
@@ -144,7 +144,7 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def train(folder: Path, out: Path, work: Path, steps: int, model_name: str | None = None) -> float:
-    """Trains, and writes to `out` what was best on clips that were held out.
+    """Trains, and writes to `out` the weights that were best on the held-out clips.
 
     Returns:
         Bits a code of that.

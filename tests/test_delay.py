@@ -103,7 +103,7 @@ def test_a_hostile_grid_is_read_or_refused_with_a_code_error(data):
         (13, 0, 4, "ends inside a frame"),
     ],
 )
-def test_what_is_wrong_with_a_grid_is_said_in_one_line(row, column, token, message):
+def test_faults_of_a_grid_are_one_line(row, column, token, message):
     grid = delay(np.random.default_rng(0).integers(0, 9, (3, 12)), SMALL)
     grid[row, column] = token
     with pytest.raises(CodeError, match=message):
@@ -182,7 +182,7 @@ def test_tensors_come_back_as_tensors():
     ],
     ids=str,
 )
-def test_what_is_no_codes_is_refused(codes):
+def test_invalid_codes_are_refused(codes):
     with pytest.raises(CodeError, match="codes must be"):
         Delayer().push(codes)
     with pytest.raises(CodeError, match="token"):

@@ -1,4 +1,4 @@
-"""What a command line has come to."""
+"""Checks the outcome of a command line."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(clip: Pcm16, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
-    """A Chromium; its microphone hears the clip again and again."""
+    """A Chromium; its microphone repeats the clip."""
     from .page import PAUSE, RATE, chromium
 
     speech = tmp_path_factory.mktemp("web") / "speech.wav"

@@ -1,4 +1,4 @@
-"""The library's front door, on real sockets."""
+"""Tests the client API on real sockets."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_invalid_sound_is_not_sent(server, clip, direct, hear, samples):
 
 
 async def test_many_frames_are_split_into_messages(server, codec):
-    """An hour of codes; whoever takes them in here decodes nothing, so that it takes no hour."""
+    """An hour of codes; the receiver here decodes nothing, so the test is quick."""
     codes = np.random.default_rng(0).integers(0, 1024, (8, 45_000))
     taken = []
 

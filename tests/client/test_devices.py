@@ -1,4 +1,4 @@
-"""Sound devices: a real sound server where there is one, and what is said where there is none."""
+"""Sound devices: with a real sound server where there is one, and the errors without one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_PORTAUDIO = "import ctypes.util; ctypes.util.find_library = lambda name: None
 
 
 def outcome(preparation: str, statement: str, env: dict[str, str] | None = None) -> str:
-    """What a statement prints, or the error of ours that it ends in."""
+    """Returns the output of a statement, or the error of this package that it ends in."""
     program = (
         f"{preparation}\n"
         "import asyncio\n"

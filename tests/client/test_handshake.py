@@ -1,4 +1,4 @@
-"""Retries: how long they wait, and when they stop."""
+"""Tests how long retries wait, and when they stop."""
 
 from __future__ import annotations
 

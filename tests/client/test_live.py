@@ -1,4 +1,4 @@
-"""Live sessions over real sockets: what a server has forgotten begins anew."""
+"""Live sessions over real sockets: a session that the server no longer has begins anew."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_loopback_with_files(launch, server_url, fixtures, tmp_path, direct):
 
 
 def test_talk_with_the_server_model(launch, fixtures, tmp_path, direct):
-    """It says what it hears, so that it can be told what it has said."""
+    """The model repeats the user, so the test knows its speech."""
     models = Path(__file__).parents[1] / "server" / "duplex"
     server = launch(
         "server.py",

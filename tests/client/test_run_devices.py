@@ -26,7 +26,7 @@ LIKE = 0.7  # gaps on a busy machine lower it; other speech comes to 0.64 at mos
 
 
 def likeness(recorded, sound):
-    """How like the sound the likest part of a recording is that may still go on."""
+    """Returns the likeness of the sound and the best part of a recording that may still grow."""
     played = loudness(np.fromfile(recorded, "<i2", offset=44), 16_000)
     spoken = loudness(sound, 16_000)
     windows = (played[start : start + len(spoken)] for start in range(len(played) - len(spoken)))

@@ -18,8 +18,8 @@ LOST = "The connection was lost: trying again."
 ANEW = "The server was restarted or dropped the session: a new session begins."
 
 
-def told(err):
-    """The lines about the connection."""
+def connection_lines(err):
+    """Returns the lines about the connection."""
     return [line.strip() for line in err.splitlines() if line.strip() in (LOST, ANEW)]
 
 
@@ -60,6 +60,6 @@ def test_commands_survive_a_server_restart(launch, clip, tmp_path, wait):
         process.send_signal(signal.SIGINT)
     for process in (mic, client, play):
         text, err = finish(process)
-        assert told(err) == [LOST, ANEW]
+        assert connection_lines(err) == [LOST, ANEW]
         assert ("latency" in text) == (process is client)
     assert soundfile.info(outs[0]).frames >= (before[0] + 32_000) // 2 - 22

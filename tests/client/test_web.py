@@ -1,4 +1,4 @@
-"""The page in a real Chromium that hears a recording: what it plays and draws."""
+"""The page in a real Chromium with a recording as microphone: its sound and its picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALM = 6.5  # seconds that hold a whole repetition, and all that the figures are
 
 
 def lags(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """How well they agree if `second` comes so many samples later; at the end, earlier."""
+    """Returns the correlation at each lag of `second`, in samples; negative lags are at the end."""
     size = 1 << (len(first) + len(second)).bit_length()
     return np.fft.irfft(np.fft.rfft(second, size) * np.conj(np.fft.rfft(first, size)), size)
 
@@ -44,7 +44,7 @@ def intelligibility(clip: np.ndarray, sound: np.ndarray) -> float:
 
 
 async def test_loopback_plays_the_codec_output(serving, open_page, clip, direct):
-    """What is played is as good as what the codec makes without any wire; the latency is true."""
+    """The sound is as good as the codec's without a wire, and the shown latency is true."""
     call = await open_page(serving.url)
     await call.begin()
     if not await call.calm(CALM):

@@ -1,4 +1,4 @@
-"""The page in a real Chromium when something is wrong: what it says, and how it goes on."""
+"""Faults around the page in a real Chromium: its messages, and how it recovers."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_permission_denied(serving, open_page):
     await call.press()
     await call.says("Permission denied")
     await call.idle()
-    assert call.sockets == []  # nobody's slot is taken
+    assert call.sockets == []  # no slot is taken
     assert serving.engine.free_slots == 4
 
 

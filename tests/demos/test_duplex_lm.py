@@ -122,8 +122,8 @@ def test_it_does_not_fall_asleep(model, vectors, random_codes):
     assert model.quiet.sum() == 1000
 
 
-def test_what_comes_next_is_what_came_next(model, vectors, random_codes, monkeypatch):
-    """With trust in the cache alone, and in what is most alike, it goes on as it once did."""
+def test_the_cache_alone_continues_as_the_speech_did(model, vectors, random_codes, monkeypatch):
+    """With the cache alone, and the most similar frames only, it repeats the speech."""
     monkeypatch.setattr(duplex_lm, "TRUST", 0)
     monkeypatch.setattr(duplex_lm, "ALIKE", 1e4)
     monkeypatch.setattr(duplex_lm, "NEAR", 1e4)

@@ -41,7 +41,7 @@ def likeliest(lm, codes):
     return undelay(ids[:, prompt:].T.numpy())
 
 
-async def test_what_it_generates_is_heard_in_the_room(lm, server, clip, direct, hear):
+async def test_generated_speech_is_heard_in_the_room(lm, server, clip, direct, hear):
     conversing = asyncio.create_task(duplex_transformers.converse(lm, server.url, "lm"))
     async with connect(server.url, "user", room="lm", receive=("codes",)) as user:
         await user.send_pcm(np.concatenate([clip, np.zeros(60 * 1280, np.int16)]))
@@ -53,7 +53,7 @@ async def test_what_it_generates_is_heard_in_the_room(lm, server, clip, direct, 
     np.testing.assert_array_equal(heard.codes[:, :ANSWERED], said)
 
 
-async def test_what_would_never_end_is_heard_at_once_and_can_be_interrupted(
+async def test_endless_speech_is_heard_at_once_and_can_be_interrupted(
     lm, server, clip, monkeypatch
 ):
     monkeypatch.setattr(duplex_transformers, "ANSWERED", 100_000)

@@ -1,4 +1,4 @@
-"""What is refused of a folder that may come from anywhere, each time with one clear line."""
+"""Hostile and damaged folders are refused, each with one clear line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def change(folder: Path, edit: Callable[[Values], object]) -> None:
 
 
 def replace_in_graph(folder: Path, old: bytes, new: bytes) -> None:
-    """Change a graph as an attacker would, who writes model.json, too."""
+    """Changes a graph as an attacker would: model.json is changed to match."""
     path = folder / "encoder.onnx"
     data = path.read_bytes()
     assert data.count(old)

@@ -36,7 +36,7 @@ def sound(clip: Pcm16) -> Samples:
 
 
 class Right(NamedTuple):
-    """What torch makes of the clip."""
+    """The results of torch for the clip."""
 
     codes: Codes
     wav: Samples  # of all frames

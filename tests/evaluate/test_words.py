@@ -39,7 +39,7 @@ class Scripted(Recogniser):
         return "en", self.texts[float(samples[0])].split()
 
 
-def test_errors_are_edits_against_what_it_reads_off_the_original() -> None:
+def test_errors_are_edits_against_the_text_of_the_original() -> None:
     sound = {n: np.full(4, n, np.float32) for n in (0.0, 1.0, 2.0)}
     made = Scripted({0.0: "a b c d", 1.0: "a x c", 2.0: ""})
     assert made.errors(sound[0.0], sound[1.0]) == WordErrors(2, 4)

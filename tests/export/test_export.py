@@ -83,7 +83,7 @@ def test_the_default_graphs_are_of_the_default_weights(codec: Codec) -> None:
 
 
 @pytest.mark.slow
-def test_the_default_graphs_are_what_an_export_gives(tmp_path: Path, clip: np.ndarray) -> None:
+def test_the_default_graphs_equal_an_export(tmp_path: Path, clip: np.ndarray) -> None:
     done = command("mini", tmp_path / "mini")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "mini"

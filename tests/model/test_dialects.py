@@ -263,7 +263,7 @@ def test_two_codecs_in_one_file_are_refused_by_name(folder, state):
         ),
     ],
 )
-def test_what_is_wrong_with_weights_is_named(folder, state, change, named):
+def test_faults_of_weights_are_named(folder, state, change, named):
     change(state)
     torch.save(state, folder / "weights.ckpt")
     with pytest.raises(ModelError, match=named):

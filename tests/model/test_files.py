@@ -276,7 +276,7 @@ def test_names_from_a_file_are_shown_without_control_characters(folder, state):
         load(folder)
 
 
-def test_a_hash_and_a_name_in_a_header_are_what_they_look_like(tmp_path, other_model):
+def test_a_hash_and_a_name_in_a_header_are_checked(tmp_path, other_model):
     config = {**mini().to_dict(), "name": "a\x1b[31mb" + "c" * 1000}
     header = {CONFIG_KEY: json.dumps(config), checkpoint.HASH_KEY: "\x1b[2J"}
     save_file(load_file(other_model), tmp_path / "a.safetensors", header)

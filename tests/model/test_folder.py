@@ -1,4 +1,4 @@
-"""Which file of a folder is taken for a model's weights."""
+"""The file of a folder that is chosen as a model's weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Against vectors that the published implementation made; fixtures/README.md tells of them."""
+"""Compares with vectors of the published implementation; see fixtures/README.md."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_window_begins_wherever_20_s_are_over(codecs, edges, case):
     assert_sounds_like(codecs["xy16k"].decode(codes), expected, case)
 
 
-def test_a_batch_gives_each_clip_what_it_has_alone(codecs, edges):
+def test_a_batch_equals_its_clips_alone(codecs, edges):
     codec, (expected, clips) = codecs["xy16k"], edges
     clips = [*clips, clips[1][:100_000], clips[0].repeat(2)[: 501 * 1280]]
     lengths = torch.tensor([len(clip) for clip in clips])

@@ -86,7 +86,7 @@ async def record(weather: str) -> list[float]:
         with here.inside():
             async with running(no_codec(), host=here.address, public=True) as server:
                 listening = asyncio.create_task(asyncio.to_thread(elsewhere, server.url))
-                while not server.service._sessions:  # noqa: ASYNC110 - it tells nobody
+                while not server.service._sessions:  # noqa: ASYNC110 - it has no event to wait for
                     await asyncio.sleep(0.1)
                 await speak(server.url)
                 return await listening

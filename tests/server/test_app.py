@@ -1,4 +1,4 @@
-"""Bad clients and bad luck on real sockets; a neighbour's session must not notice."""
+"""Bad clients and faults on real sockets; a neighbour's session must not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad luck on real sockets: a neighbour's session must hear exactly what it hears alone.
+"""Faults on real sockets: a neighbour's session must get exactly the sound that it gets alone.
 
 The `neighbour` fixture checks that, and that the server holds nothing that it did not hold before.
 """

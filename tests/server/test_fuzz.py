@@ -1,4 +1,4 @@
-"""A live server among clients that say anything: it names their faults and goes on."""
+"""A live server names the faults of clients that send anything, and goes on."""
 
 from __future__ import annotations
 

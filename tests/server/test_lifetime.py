@@ -1,4 +1,4 @@
-"""How sessions end that do not end by themselves, on real sockets."""
+"""Sessions that do not end by themselves are ended, on real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server and its client on two hosts, and what happens to the network between them.
+"""A server and its client on two hosts survive faults of the network between them.
 
 The client runs on its host in a thread and an event loop of its own. The neighbour is on the
 server's host.
@@ -79,7 +79,7 @@ def assert_unbroken(heard, direct):
 
 @pytest.mark.usefixtures("neighbour")
 async def test_a_pulled_cable_is_survived(hosts, server, clip, direct, hear, until):
-    """Nobody is told: packets just stop. The client notices, and comes back."""
+    """Packets just stop, without a close. The client notices, and reconnects."""
     _, elsewhere, cable = hosts
     caller = Caller(elsewhere, server.url, clip, hear, keepalive=0.5)
     await until(lambda: caller.spoken > 8000)

@@ -1,4 +1,4 @@
-"""Whatever a thread raises: its sessions end by name, and health knows when it is gone."""
+"""A thread may raise anything: its sessions end with a named error, and /healthz reports it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xyt_stream.server.app import running
 
 
 class Exits:
-    """Raises SystemExit where it is told to, in its first conversation."""
+    """Raises SystemExit in the method `where`, in its first conversation."""
 
     where = "step"
     raised = 0

@@ -31,7 +31,7 @@ def test_discriminators_learn_and_then_the_codec_pays() -> None:
     assert made.step(tone, tone).codec < last.codec
 
 
-def test_the_loss_has_the_gradient_of_what_the_codec_pays() -> None:
+def test_the_loss_has_the_gradient_of_the_codecs_loss() -> None:
     tone, noise = tone_and_noise()
     fake = noise.clone().requires_grad_(True)
     found = adversary()

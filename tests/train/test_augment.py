@@ -62,7 +62,7 @@ def test_noise_lies_below_the_speech(crop):
         assert augment.NOISE_DB[0] - 0.1 <= below <= augment.NOISE_DB[1] + 0.1
 
 
-def test_a_band_is_what_is_left(crop):
+def test_a_band_limit_removes_the_rest(crop):
     limited = make().band(crop)
     spectrum = np.abs(np.fft.rfft(limited)) ** 2
     whole = np.abs(np.fft.rfft(crop)) ** 2

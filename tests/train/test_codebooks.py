@@ -35,7 +35,7 @@ def test_started_books_code_well_and_are_all_in_use():
     assert all(len(codes.unique()) > 12 for codes in found.codes)
 
 
-def test_updates_follow_what_is_coded_and_revive_dead_codes():
+def test_updates_follow_the_latents_and_revive_dead_codes():
     learned, vectors = learner(), clusters(16, 40, 1.0)
     learned.start(vectors)
     moved = vectors + 30

@@ -20,7 +20,7 @@ def corpus(speech: Path, tmp_path: Path) -> Corpus:
 
 
 def levels(folder: Path, seconds: dict[str, float]) -> Corpus:
-    """A corpus whose speakers, named SOURCE/SPEAKER, are told apart by one constant each."""
+    """A corpus whose speakers, named SOURCE/SPEAKER, differ by one constant each."""
     for number, (name, length) in enumerate(seconds.items(), start=1):
         path = folder / "data" / name / "clip.wav"
         path.parent.mkdir(parents=True)
@@ -100,7 +100,7 @@ def test_features_of_silenced_frames_are_not_known(corpus: Corpus) -> None:
     assert torch.equal(batch.known, ~silent)
 
 
-def test_what_the_teacher_has_not_heard_is_not_known(corpus: Corpus) -> None:
+def test_crops_without_teacher_features_are_masked(corpus: Corpus) -> None:
     features = np.ones((len(corpus.samples) // 1280, 3), np.float16)
     features[::2] = 0
     batch = Crops(corpus, features, seed=0)[Request(0, 8, 10)]

@@ -11,14 +11,14 @@ def head(features: np.ndarray) -> TeacherHead:
     return TeacherHead(8, features.astype(np.float16))
 
 
-def test_a_head_learns_what_latents_carry_and_nothing_else() -> None:
+def test_a_head_learns_only_predictable_features() -> None:
     generator = torch.Generator().manual_seed(0)
     latent = torch.randn(4, 50, 8, generator=generator)
-    told = latent @ torch.randn(8, 6, generator=generator)
-    untold = torch.randn(4, 50, 6, generator=generator)
+    predictable = latent @ torch.randn(8, 6, generator=generator)
+    unpredictable = torch.randn(4, 50, 6, generator=generator)
     known = torch.ones(4, 50, dtype=torch.bool)
     losses = []
-    for wanted in (told, untold):
+    for wanted in (predictable, unpredictable):
         learner = head(wanted.flatten(0, 1).numpy())
         optimizer = torch.optim.Adam(learner.parameters(), lr=3e-3)
         for _ in range(60):

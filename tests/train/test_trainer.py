@@ -127,7 +127,7 @@ def test_a_training_of_minutes_ends_after_them(make: Make) -> None:
     assert trainer.progress == 1
 
 
-def test_what_ships_is_the_average_with_the_codebooks_of_now(make: Make) -> None:
+def test_the_released_network_is_the_average_with_the_present_codebooks(make: Make) -> None:
     trainer = make(quantizer_start=2)
     for _ in range(4):
         trainer.step()
@@ -137,7 +137,7 @@ def test_what_ships_is_the_average_with_the_codebooks_of_now(make: Make) -> None
     assert not torch.equal(weight, trainer.network.encoder.downsample.down_proj.weight)
 
 
-def test_codes_stay_what_they_are_once_they_are_final(make: Make, tmp_path: Path) -> None:
+def test_codes_do_not_change_once_they_are_final(make: Make, tmp_path: Path) -> None:
     recipe = {"quantizer_start": 2, "adversary_start": 3 / 60, "crop_frames": 5}
     recipe["codes_final"] = 5 / 60
     trainer = make(**recipe)

@@ -20,7 +20,7 @@ class WordErrors(NamedTuple):
 
 
 class Recogniser:
-    """Whisper by faster-whisper; what it reads off the original is the reference.
+    """Recognises speech with Whisper, by faster-whisper; the original's text is the reference.
 
     Args:
         name: a model folder or a hub name, such as "base".

@@ -1,4 +1,4 @@
-// What the scripts for Node share: see scripts/common.py, whose report this is.
+// The common part of the scripts for Node; the report is that of scripts/common.py.
 
 import { readFileSync } from "node:fs";
 

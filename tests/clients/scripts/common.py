@@ -1,7 +1,7 @@
-"""What the clients' scripts share: the speech to say, and the report of what was heard.
+"""Holds the common part of the clients' scripts: the speech to send, and the report.
 
-A script talks with the server at XYT_URL by its client's own means, and prints a report: for each
-step, how many seconds of sound it was given, and every error that its client spoke of.
+A script talks with the server at XYT_URL with its client's own calls, and prints a report: for each
+step, how many seconds of sound it was given, and every error that its client reported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PATIENCE = float(os.environ.get("XYT_PATIENCE", 60))  # seconds until a reply mu
 
 
 class Report:
-    """What a client was given in each step."""
+    """The sound that a client got in each step, and its errors."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
@@ -32,26 +32,26 @@ class Report:
         self._bytes = 0
 
     def begin(self, step: str) -> None:
-        """What is heard from now on belongs to this step."""
+        """Begins a step: later sound belongs to it."""
         self._step, self._bytes = step, 0
         self._heard[step] = 0.0
 
     def hear(self, sound: bytes) -> None:
-        """The client was given sound, 24 kHz, 16 bits."""
+        """Adds sound that the client got, 24 kHz, 16 bits."""
         self._bytes += len(sound)
         self._heard[self._step] = self._bytes / 2 / RATE
 
     @property
     def seconds(self) -> float:
-        """Heard in this step."""
+        """Seconds of sound in this step."""
         return self._bytes / 2 / RATE
 
     def error(self, error: object) -> None:
-        """The client spoke of an error."""
+        """Adds an error that the client reported."""
         self.errors.append(f"{self._step}: {error}")
 
     def print(self) -> None:
-        """Tells the test."""
+        """Prints the report, which the test reads."""
         print(json.dumps({"heard": self._heard, "errors": self.errors}), flush=True)
 
 

@@ -16,7 +16,7 @@ HTTP = URL.replace("ws", "http", 1)
 
 
 class Talk:
-    """A session, and what it has told."""
+    """A session, and the events that it sent."""
 
     def __init__(self, session: Any, report: Report) -> None:
         self.session = session

@@ -14,7 +14,7 @@ HTTP = URL.replace("ws", "http", 1)
 
 
 class Talk:
-    """A connection, and what has come over it."""
+    """A connection, and the events that came over it."""
 
     def __init__(self, connection: Any, report: Report) -> None:
         self.connection = connection

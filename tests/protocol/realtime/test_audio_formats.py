@@ -58,7 +58,7 @@ def test_base64_needs_no_padding(data):
 
 
 @pytest.mark.parametrize("text", ["?", "A", "AAAAA", "AA=A", "\u00e9", "AA A"])
-def test_what_is_no_base64_is_refused_with_its_field(text):
+def test_invalid_base64_is_refused_with_its_field(text):
     with pytest.raises(EventError) as caught:
         decode_base64(text, "audio")
     assert (caught.value.code, caught.value.param) == ("invalid_value", "audio")

@@ -17,7 +17,7 @@ def message(role, *content):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "sent"),
     [
         (message("user", {"type": "input_text", "text": "a"}), {"type": "input_text", "text": "a"}),
         (message("user", {"type": "text", "text": "a"}), {"type": "input_text", "text": "a"}),
@@ -42,9 +42,9 @@ def message(role, *content):
         (message("user", {"type": "input_image", "image_url": "data:"}), {"type": "input_image"}),
     ],
 )
-def test_content_parts_get_the_names_of_their_role(given, told):
+def test_content_parts_get_the_names_of_their_role(given, sent):
     new = new_item(given)
-    assert new.item["content"] == [told]
+    assert new.item["content"] == [sent]
     ITEM.validate_python({"id": "i", **new.item})
     assert new.audio == ()
 
@@ -66,7 +66,7 @@ def test_only_the_users_sound_is_heard():
         {"type": "mcp_approval_request", "server_label": "s", "name": "f", "arguments": "{}"},
     ],
 )
-def test_items_of_every_type_are_told_as_given(item):
+def test_items_of_every_type_are_reported_as_given(item):
     new = new_item({**item, "id": "mine"})
     assert new.id == "mine"
     assert item.items() <= new.item.items()
@@ -89,7 +89,7 @@ def test_items_of_every_type_are_told_as_given(item):
         ({"type": "function_call_output"}, "missing_required_parameter", "item.call_id"),
     ],
 )
-def test_what_is_no_item_is_refused(item, code, param):
+def test_invalid_items_are_refused(item, code, param):
     with pytest.raises(EventError) as caught:
         new_item(item)
     assert (caught.value.code, caught.value.param) == (code, param)

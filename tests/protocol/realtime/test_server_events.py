@@ -325,7 +325,7 @@ def test_cancelled_answer_does_not_come_with_the_next_response(dialogue):
     dialogue.on_speech(FRAME)
     dialogue.does("response.cancel")
     for _ in range(3):
-        dialogue.on_speech(FRAME)  # it speaks on, whatever it is told
+        dialogue.on_speech(FRAME)  # the model speaks on, although it was cancelled
     dialogue.take()
     dialogue.on_silence(SILENCE)
     dialogue.does("response.create")
@@ -433,7 +433,7 @@ def test_truncation_past_the_end_is_the_end(dialogue):
         ({"item_id": "item_text", "content_index": 1}, "invalid_value"),
     ],
 )
-def test_what_cannot_be_truncated_is_refused(dialogue, fields, code):
+def test_impossible_truncations_are_refused(dialogue, fields, code):
     dialogue.does("conversation.item.create", item=text_item("assistant", id="item_text"))
     with pytest.raises(EventError) as caught:
         dialogue.does("conversation.item.truncate", audio_end_ms=1, **fields)
@@ -517,7 +517,7 @@ def test_truncation_reports_the_frames_played(dialogue):
     ]
     second = says(*[FRAME] * 3)
     assert truncate(second, 170) == 7 + 2  # while it goes on
-    assert truncate(first, 80) == 9  # of what is past it is not told
+    assert truncate(first, 80) == 9  # the model gets no report about an item of the past
     for _ in range(4):
         dialogue.on_silence(SILENCE)
     assert truncate(second, 90) == 7 + 1

@@ -63,7 +63,7 @@ def test_only_null_turns_turn_detection_off():
 
 
 @pytest.mark.parametrize("speed", [0.25, 1, 1.5, 9])
-def test_any_speed_is_taken_and_the_models_own_is_told(speed):
+def test_any_speed_is_accepted_and_the_models_own_is_reported(speed):
     settings = changed({"audio": {"output": {"speed": speed}}})
     assert settings.audio()["output"]["speed"] == 1.0
 

@@ -62,7 +62,7 @@ def test_a_bearer_header_is_accepted():
     assert refusal(access, "mic", "wrong", {"Authorization": "Bearer word"}) == "unauthorized"
 
 
-def test_without_tokens_everybody_is_admitted():
+def test_without_tokens_every_client_is_admitted():
     assert refusal(Access(), "mic", "anything") is None
 
 

@@ -108,7 +108,7 @@ async def test_readers_take_turns_and_the_loop_goes_on():
 
 
 def entered(handshakes, peer, dropped, count=1):
-    """How many of `count` connections of a peer are let in."""
+    """Counts how many of `count` connections of a peer are admitted."""
     keys = [object() for _ in range(count)]
     return sum(
         handshakes.enter(key, peer, lambda key=key: dropped.append((peer, key))) for key in keys

@@ -88,7 +88,7 @@ def test_ipv6_addresses_count_by_their_network(clock, one, other, same):
         assert refused(lambda: gate.session(other).__enter__()) == same
 
 
-def test_without_limits_everybody_is_admitted(clock):
+def test_without_limits_every_client_is_admitted(clock):
     gate = Gate(0, 0, clock)
     for _ in range(1000):
         gate.admit("a")

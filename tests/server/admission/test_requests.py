@@ -105,7 +105,7 @@ async def test_a_resume_key_opens_only_what_the_token_does(codec):
         await mic.end()
 
 
-async def test_silent_connections_keep_nobody_else_out(codec):
+async def test_silent_connections_keep_no_other_client_out(codec):
     limits = Limits(load=0, address_handshakes=3)
     async with running(codec, max_sessions=2, limits=limits, proxies=["127.0.0.2"]) as server:
         silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(5)]

@@ -116,7 +116,7 @@ async def test_headers_without_end_are_cut_off(server):
 
 
 @pytest.mark.usefixtures("neighbour")
-async def test_unread_pongs_hold_nobody_else_up(server, dial, until):
+async def test_unread_pongs_delay_no_other_client(server, dial, until):
     """The client reads no pong, and its connection ends although it never reads why."""
     before = len(server.service.handshakes._open)
     reader, writer = await dial(server.port)

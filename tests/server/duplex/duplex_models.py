@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Echo:
-    """Says at once what it hears."""
+    """Repeats each frame at once."""
 
     threads: ClassVar[set[str]] = set()
     log: ClassVar[list[tuple[str, str]]] = []
@@ -31,7 +31,7 @@ class Echo:
 
 
 class Sometimes(Echo):
-    """Says what it hears in every third frame, and counts them; quiet when it is told to be."""
+    """Repeats every third frame and counts those; it is silent after `clear`."""
 
     cleared: ClassVar[list[int]] = []
 
@@ -95,7 +95,7 @@ class FailsOnce(Echo):
 
 
 class Stuck(Echo):
-    """Thinks for as long as it is made to."""
+    """Blocks in a step until the test releases it."""
 
     go_on = threading.Event()
 

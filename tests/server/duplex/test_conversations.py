@@ -89,7 +89,7 @@ async def test_an_immediate_answer_is_heard_in_the_same_frame(server, clip, dire
                 await until(lambda index=index: index in ears[0].frames)
         await user.end()
         await until(lambda: all(each.all(End) for each in ears))
-        await answering  # the model was told that the user has ended
+        await answering  # the model knows that the user has ended
     said = direct.codes[::-1, :12:2]
     for each in (ears[0], ears[2]):
         assert each.frames == list(range(0, 12, 2))

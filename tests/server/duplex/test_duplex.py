@@ -30,7 +30,7 @@ import duplex_models as models
 
 @pytest.fixture
 def talking(codec):
-    """A server with a model of its own, which sends nobody away because the machine is slow."""
+    """A server with a model of its own, which refuses no client because the machine is slow."""
 
     def talking(factory, **options):
         limits = Limits(load=0)

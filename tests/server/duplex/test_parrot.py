@@ -114,12 +114,12 @@ class Caller:
 
     @property
     def frames(self):
-        """In which the model is heard."""
+        """The frames in which the model is heard."""
         return len(spoken(self.events))
 
     @property
     def cuts(self):
-        """How often the model was cut off."""
+        """Number of interruptions of the model."""
         return sum(isinstance(event, Clear) for event in self.events)
 
     async def say(self, pcm):

@@ -67,7 +67,7 @@ def test_a_stopped_speech_must_start_again():
     assert vad.push(windows(1, 1)) == [SpeechChange(True, 2 * WINDOW)]
 
 
-def test_speech_is_told_from_silence_at_any_rate(clip):
+def test_speech_is_distinguished_from_silence_at_any_rate(clip):
     silence = np.zeros(16_000, np.float32)
     sound = np.concatenate([silence, clip / np.float32(32768), silence])
     for rate in (16_000, 24_000):

@@ -1,4 +1,4 @@
-"""A bidirectional model, 24 kHz out, through a real socket: what push and flush give directly."""
+"""A bidirectional model, 24 kHz out, gives the same through a socket as by push and flush."""
 
 from __future__ import annotations
 

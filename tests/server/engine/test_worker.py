@@ -12,7 +12,7 @@ class Squares:
     def __init__(self):
         self.worker = Worker("squares", self._run)
         self.given = []
-        self.told = []
+        self.posted = []
         self.busy = threading.Event()
         self.free = threading.Event()
         self.free.set()
@@ -34,7 +34,7 @@ class Squares:
             self.worker.post(self._take, number**2, threading.current_thread())
 
     def _take(self, square, maker):
-        self.told.append((square, maker.name, threading.current_thread()))
+        self.posted.append((square, maker.name, threading.current_thread()))
 
 
 async def test_results_reach_the_event_loop(until):
@@ -43,9 +43,9 @@ async def test_results_reach_the_event_loop(until):
     squares.give(2)  # before it starts
     squares.worker.start()
     squares.give(3)
-    await until(lambda: len(squares.told) == 2)
+    await until(lambda: len(squares.posted) == 2)
     here = threading.current_thread()
-    assert squares.told == [(4, "squares", here), (9, "squares", here)]
+    assert squares.posted == [(4, "squares", here), (9, "squares", here)]
     squares.worker.stop()
     squares.worker.stop()
     assert not squares.worker.alive
@@ -63,4 +63,4 @@ async def test_stop_waits_for_its_timeout_and_drops_later_results(until):
     squares.worker.stop()
     assert not squares.worker.alive
     await asyncio.sleep(0)
-    assert squares.told == []
+    assert squares.posted == []

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture
 def talking(codec):
-    """A server with a model of its own, which sends nobody away because the machine is slow."""
+    """A server with a model of its own, which refuses no client because the machine is slow."""
 
     def talking(factory, **options):
         limits = Limits(load=0)
@@ -51,7 +51,7 @@ def speech(clip):
 
 @pytest.fixture
 def until_free(until):
-    """Waits until nobody holds a slot of the server's."""
+    """Waits until all slots of the server are free."""
 
     async def wait(server):
         await until(lambda: server.engine.free_slots == server.engine.slots)

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Stubborn:
-    """Speaks in every frame, whatever it is told."""
+    """Speaks in every frame, and ignores its input."""
 
     def __init__(self, codec):
         speech = np.random.default_rng(0).normal(0, 0.1, 12 * codec.frame_samples_in)
@@ -29,10 +29,10 @@ class Mute(Stubborn):
         return None
 
 
-class Told(Stubborn):
-    """Speaks for ten frames, is silent for two, speaks for ten, and keeps what it is told."""
+class KeepsPlayed(Stubborn):
+    """Speaks ten frames, is silent for two, speaks ten; keeps the counts that `clear` gives."""
 
-    told: list[int] = []  # noqa: RUF012 - of all conversations
+    played: list[int] = []  # noqa: RUF012 - of all conversations
 
     def open(self, session):
         self._frame = 0
@@ -42,7 +42,7 @@ class Told(Stubborn):
         return self._codes if self._frame <= 22 and self._frame not in (11, 12) else None
 
     def clear(self, played):
-        self.told.append(played)
+        self.played.append(played)
 
 
 class Fails(Stubborn):

@@ -259,7 +259,7 @@ async def test_a_commit_of_too_little_is_refused(setup):
 
 
 @pytest.mark.parametrize("settings", [LIVE, MANUAL, NOT_LIVE])
-async def test_a_commit_is_told_at_once_and_its_sound_is_heard(setup, settings):
+async def test_a_commit_is_reported_at_once_and_its_sound_is_heard(setup, settings):
     setup.configure(settings)
     setup.buffer.append(sound(10 * FRAME))
     setup.buffer.commit()
@@ -268,7 +268,7 @@ async def test_a_commit_is_told_at_once_and_its_sound_is_heard(setup, settings):
     assert setup.take() == 10 * [FRAME]
 
 
-async def test_no_turns_are_looked_for_in_what_was_committed(setup):
+async def test_committed_sound_is_not_searched_for_turns(setup):
     setup.buffer.append(np.concatenate([speech(10 * FRAME), sound(20 * FRAME)]))
     setup.buffer.commit()
     await setup.settle()

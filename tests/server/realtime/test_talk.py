@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from realtime_models import Mute, Stubborn, Told
+from realtime_models import KeepsPlayed, Mute, Stubborn
 
 from xyt_stream.audio import resample, to_float32
 from xyt_stream.protocol.realtime.audio_formats import AudioDecoder, AudioEncoder
@@ -50,18 +50,18 @@ def sound(events):
 
 
 @pytest.fixture
-def until_told(until):
-    """Waits until a model has been told that so many frames were played."""
+def until_played(until):
+    """Waits until the model gets so many frames reported as played."""
 
     async def wait(frames):
-        await until(lambda: Told.told[-1:] == [frames])
+        await until(lambda: KeepsPlayed.played[-1:] == [frames])
 
     return wait
 
 
 @pytest.fixture
 def likeness(codec):
-    """How alike what was heard is to what the codec itself makes of what was said, 0 to 1."""
+    """Returns the likeness, 0 to 1, of received sound and sent sound after the codec alone."""
 
     def likeness(said, heard, form=FORM):
         reader = AudioDecoder(form, codec.input_rate)
@@ -166,7 +166,7 @@ async def test_a_pause_does_not_end_a_committed_turn(talking, sdk, speech, liken
 async def test_an_answer_in_the_silence_of_a_committed_turn_is_heard(
     talking, sdk, speech, likeness
 ):
-    """Who lets go of the button late hears the whole answer, too."""
+    """A user that releases the button late hears the whole answer, too."""
     async with talking(Parrot) as server, sdk(server) as connection:
         await push_to_talk(connection)
         events = await committed_turn(connection, np.concatenate([speech, QUIET, QUIET, QUIET]))
@@ -196,7 +196,7 @@ async def test_hearing_begins_before_the_answer_is_asked_for(talking, sdk, speec
         ]
 
 
-async def test_what_was_taken_back_is_not_answered(talking, sdk, speech, likeness):
+async def test_cleared_sound_is_not_answered(talking, sdk, speech, likeness):
     async with talking(Parrot) as server, sdk(server) as connection:
         await push_to_talk(connection)
         await say(connection, np.concatenate([speech, speech]))
@@ -207,7 +207,7 @@ async def test_what_was_taken_back_is_not_answered(talking, sdk, speech, likenes
         assert len(sound(events)) < 2 * 1.5 * len(speech)
 
 
-async def test_what_is_said_during_a_response_waits_for_its_end(talking, sdk, speech, likeness):
+async def test_speech_during_a_response_waits_for_its_end(talking, sdk, speech, likeness):
     async with talking(Parrot) as server, sdk(server) as connection:
         await push_to_talk(connection)
         await say(connection, speech)
@@ -293,8 +293,8 @@ async def test_speech_interrupts_the_response(talking, sdk, speech):
         assert events[-1].response.status == "completed"
 
 
-async def test_truncation_reports_the_frames_played(talking, sdk, until_told):
-    async with talking(Told) as server, sdk(server) as connection:
+async def test_truncation_reports_the_frames_played(talking, sdk, until_played):
+    async with talking(KeepsPlayed) as server, sdk(server) as connection:
         await say(connection, QUIET)
         events = await until(connection, "response.done")
         item = events[-1].response.output[0].id
@@ -304,7 +304,7 @@ async def test_truncation_reports_the_frames_played(talking, sdk, until_told):
                 item_id=item, content_index=0, audio_end_ms=ms
             )
             await until(connection, "conversation.item.truncated")
-            await until_told(frames)
+            await until_played(frames)
 
 
 async def test_the_client_cancels_a_response(talking, sdk, speech):

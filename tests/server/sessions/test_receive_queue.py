@@ -1,4 +1,4 @@
-"""The queue of what a client has sent, before a framer that takes it when the test lets it."""
+"""The queue of a client's messages, before a framer that takes them when the test lets it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def fits(queue, message, size, seq):
 
 
 def fill(queue, message, size):
-    """How many of them fit."""
+    """Counts the messages that fit."""
     return next(count for count in itertools.count() if not fits(queue, message, size, count))
 
 

@@ -1,4 +1,4 @@
-"""Each role on a real socket: what comes back, and how much of it."""
+"""Each role on a real socket: the content and the length of the answer."""
 
 from __future__ import annotations
 
