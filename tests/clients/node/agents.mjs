@@ -16,10 +16,16 @@ await run(async (report) => {
     });
     session.on("audio", (event) => report.hear(event.data.byteLength));
     session.on("error", (error) => report.error(error));
-    for (const name of ["audio_interrupted", "audio_start", "history_added"]) {
-      session.on(name, () => (came[name] = count(name) + 1));
-    }
-    session.on("transport_event", (event) => (came[event.type] = count(event.type) + 1));
+    session.on("history_added", () => (came.history_added = count("history_added") + 1));
+    let item;
+    let interrupted;
+    session.on("transport_event", (event) => {
+      came[event.type] = count(event.type) + 1;
+      if (event.type === "input_audio_buffer.speech_started") interrupted = item;
+      if (event.type !== "response.output_audio.delta") return;
+      item = event.item_id;
+      if (item === interrupted) report.error("more audio of an item after its interruption");
+    });
     await session.connect({ apiKey: "any" });
     return session;
   };
@@ -36,16 +42,15 @@ await run(async (report) => {
     const done = count("response.done");
     await speak(SPEECH, SILENCE);
     await until(() => report.seconds > 1.5 && count("response.done") > done, "a reply");
+    await until(() => count("response.created") === count("response.done"), "its end");
   }
 
   report.begin("interruption");
-  const starts = count("audio_start");
   await speak(SPEECH, SILENCE);
   await until(() => report.seconds > 0.2, "a reply to interrupt");
-  const interrupted = count("audio_interrupted");
+  const started = count("input_audio_buffer.speech_started");
   await speak(SPEECH);
-  await until(() => count("audio_interrupted") > interrupted, "audio_interrupted");
-  if (count("audio_start") !== starts + 1) report.error("audio started again after its interruption");
+  await until(() => count("input_audio_buffer.speech_started") > started, "speech_started");
   report.begin("interruption");
   await speak(SILENCE);
   await until(() => report.seconds > 1.5, "a reply");

@@ -46,9 +46,11 @@ export class Report {
 // Gives the sounds as a microphone does, 20 ms at a time.
 export async function say(append, ...sounds) {
   const sound = Buffer.concat(sounds);
+  const began = Date.now();
   for (let start = 0; start < sound.length; start += CHUNK) {
     append(sound.subarray(start, start + CHUNK));
-    await sleep((CHUNK / 2 / RATE / SPEED) * 1000);
+    const due = began + ((start + CHUNK) / 2 / RATE / SPEED) * 1000;
+    await sleep(Math.max(0, due - Date.now()));
   }
 }
 

@@ -58,9 +58,12 @@ class Report:
 async def chunks(*sounds: bytes) -> AsyncIterator[bytes]:
     """The sounds as a microphone gives them, 20 ms at a time."""
     sound = b"".join(sounds)
+    clock = asyncio.get_running_loop().time
+    began = clock()
     for start in range(0, len(sound), CHUNK):
         yield sound[start : start + CHUNK]
-        await asyncio.sleep(CHUNK / 2 / RATE / SPEED)
+        due = began + (start + CHUNK) / 2 / RATE / SPEED
+        await asyncio.sleep(max(0.0, due - clock()))
 
 
 async def until(condition: Callable[[], object], what: str) -> None:

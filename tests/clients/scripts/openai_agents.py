@@ -68,9 +68,9 @@ async def talk(session: RealtimeSession, report: Report, step: str) -> None:
         report.begin("interruption")
         await say(SPEECH, SILENCE)
         await until(lambda: report.seconds > 0.2, "a reply to interrupt")
-        interrupted = came["audio_interrupted"]
+        started = came["input_audio_buffer.speech_started"]
         await say(SPEECH)
-        await until(lambda: came["audio_interrupted"] > interrupted, "audio_interrupted")
+        await until(lambda: came["input_audio_buffer.speech_started"] > started, "speech_started")
         report.begin("interruption")
         await say(SILENCE)
         await quiet(1.5)
