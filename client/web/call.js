@@ -9,6 +9,7 @@ import {
   RESUMED,
   RESUMING,
   SPEAKER_LEFT,
+  noticeMessage,
   userMessage,
 } from './user_messages.js';
 
@@ -113,7 +114,7 @@ export class Call {
       },
       codes: ({ frames }) => this.listener.codes(frames),
       pong: (roundTrip, coding) => this.latencyTracker.pong(roundTrip, coding),
-      notice: (text) => this.listener.say(text),
+      notice: (notice) => this.listener.say(noticeMessage(notice, new URL(this.url).hostname)),
       clear: () => this.sound.clear(),
       interrupted: (error) => this.listener.say(error ? `${error.message} ${RESUMING}` : RESUMING),
       resumed: () => this.listener.say(RESUMED),

@@ -32,7 +32,7 @@ const ABANDONED = 4000; // close code for a connection that is abandoned while t
  * @property {(message: {frame: number, samples: Int16Array, gap: boolean}) => void} pcm
  * @property {(message: {frame: number, frames: Uint16Array[]}) => void} codes
  * @property {(roundTrip: number, coding: {encode: ?number, decode: ?number} | null) => void} pong
- * @property {(message: string) => void} notice
+ * @property {(notice: {name: string, message: string}) => void} notice
  * @property {() => void} clear drop the audio that was not played; answer with `cleared`
  * @property {(error: ProtocolError | null) => void} interrupted the connection was lost
  * @property {() => void} resumed the connection is back and no media were lost
@@ -169,7 +169,7 @@ export class Session {
     else if (message?.type === 'ack') this.replayBuffer.acknowledge(message.received);
     else if (message?.type === 'pong') {
       this.listener.pong(performance.now() / 1e3 - message.time, message.coding_ms);
-    } else if (message?.type === 'notice') this.listener.notice(message.message);
+    } else if (message?.type === 'notice') this.listener.notice(message);
     else if (message?.type === 'clear') this.listener.clear();
     else if (message?.type === 'end') {
       this.close();

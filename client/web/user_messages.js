@@ -11,8 +11,9 @@ const MICROPHONE = {
   OverconstrainedError: 'The chosen microphone is gone. Choose another one, then try again.',
 };
 
+const LOCAL = ['localhost', '127.0.0.1', '[::1]'];
+
 const SESSION = {
-  busy: 'Server busy: all its slots are in use. Try again in a moment.',
   too_many: 'Too many connections from your address at once. Wait a moment, then try again.',
   unauthorized: 'This server requires a token. Enter it, then try again.',
   forbidden: 'Your token does not allow this. Choose another mode, or use another token.',
@@ -42,11 +43,24 @@ export const RESTARTED = 'The connection is back, and a new call has begun.';
 export const SPEAKER_LEFT = 'The speaker has left the room.';
 
 /**
+ * The message for a notice of the server's.
+ * @param {{name: string, message: string}} notice
+ * @param {string} host the server's
+ * @returns {string}
+ */
+export function noticeMessage({ name, message }, host) {
+  if (name !== 'too_slow') return message;
+  const computer = LOCAL.includes(host) ? 'This computer' : 'The server’s computer';
+  return `${computer} is too slow for the codec: the oldest sound is left out.`;
+}
+
+/**
  * The message for an error.
  * @param {Error} error of getUserMedia or of a session
  * @returns {string}
  */
 export function userMessage(error) {
 
+  if (error.name === 'busy') return `Server busy. ${error.message}`; // the server says why
   return MICROPHONE[error.name] ?? SESSION[error.name] ?? error.message;
 }

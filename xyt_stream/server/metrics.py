@@ -39,6 +39,9 @@ class Metrics:
         self.dropped = Counter(
             "xyt_dropped_messages", "Media messages that slow listeners lost", registry=registry
         )
+        self.late = Counter(
+            "xyt_late_frames", "Frames left out because steps are too slow", registry=registry
+        )
         self.frames = Counter("xyt_frames", "Frames that went through steps", registry=registry)
         self.relayed = Counter(
             "xyt_relayed_frames", "Frames that came as codes and left as codes", registry=registry

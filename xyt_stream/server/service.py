@@ -312,7 +312,7 @@ class Service:
 
         One of them always stays: it is told if it loses sound, see ReceiveQueue.
         """
-        sessions = list(self._sessions.values())
+        sessions = [session for session in self._sessions.values() if session.sends]
         if self.runner is not None and self.runner.load.share == self.load:
             talking = set(self.runner.conversations)
             sessions = [session for session in sessions if session.id in talking]

@@ -135,8 +135,10 @@ NOTHING = None
 
 
 class Slow(Echo):
-    """Echoes, but takes 30 ms for each conversation: two of them fit in real time."""
+    """Echoes, but takes SECONDS for each conversation: two of them fit in real time."""
+
+    SECONDS = 0.03
 
     def step(self, codes):
-        time.sleep(0.03)
+        time.sleep(self.SECONDS)
         return codes

@@ -29,7 +29,7 @@ class Limits:
     load: float = _limit(
         0.95,
         "Share of real time that steps may take; above it, new clients are refused, and if it "
-        "lasts, the newest session is closed; 0 for any.",
+        "lasts, all sessions that do not fit are closed, the newest first; 0 for any.",
         option="--max-load",
     )
     address_sessions: int = _limit(64, "Sessions of one address at once; 0 for any number.")

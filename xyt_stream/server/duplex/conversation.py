@@ -142,6 +142,13 @@ class Conversation:
         await self._moved.wait_for(lambda: self._unstepped < RING or self._closed)
         self._pushed += 1
 
+    def skip(self, index: int, frames: int) -> None:
+        """The user's frames before the clock's frame `index` were left out: nobody hears them.
+
+        The model's listeners see a gap. The clock does not count what was left out.
+        """
+        self._model_listener.skip(index, frames)
+
     @property
     def _unstepped(self) -> int:
         """Number of frames that the user has pushed and the model's decoder has not taken."""

@@ -95,6 +95,10 @@ class CodeStream:
             self._decoder.push_nowait(frame)
         self._listener.on_codes(index, frame)
 
+    def skip(self, index: int, frames: int) -> None:
+        """Tells the listener that so many frames were left out before frame `index`."""
+        self._listener.skip(index, frames)
+
     def end_codes(self, length: Length) -> None:
         """Ends the stream, whose whole length this is; its listener still receives all of it."""
         if self._closed or self._length is not None:

@@ -67,6 +67,11 @@ class Fanout:
         for listener in self._listeners:
             listener.on_audio(frame)
 
+    def skip(self, index: int, frames: int) -> None:
+        """Passes on that frames were left out; see Listener."""
+        for listener in self._listeners:
+            listener.skip(index, frames)
+
     def on_end(self, tail: Samples, length: Length) -> None:
         """Passes the end on; see Listener."""
         self._on_over()

@@ -64,6 +64,9 @@ class Listener(Protocol):
     def on_audio(self, frame: DecodedFrame) -> None:
         """Takes the next frame's sound; with a lookahead it comes some frames after its codes."""
 
+    def skip(self, index: int, frames: int) -> None:
+        """So many frames were left out of the stream before its frame `index`."""
+
     def on_end(self, tail: Samples, length: Length) -> None:
         """The stream has ended: `tail`, float32 [n], follows the last frame's sound."""
 
@@ -90,6 +93,10 @@ class CallbackListener:
     def wants_sound(self) -> bool:
         """Whether the followed listener wants sound."""
         return self.follows.wants_sound
+
+    def skip(self, index: int, frames: int) -> None:
+        """Tells the followed listener; see Listener."""
+        self.follows.skip(index, frames)
 
 
 class SlotStream:
@@ -140,6 +147,10 @@ class SlotStream:
         if self._slot is not None:
             self._engine.push(self._slot, frame)
             self._pushed += 1
+
+    def skip(self, index: int, frames: int) -> None:
+        """Tells the listener that so many frames were left out before frame `index`."""
+        self._listener.skip(index, frames)
 
     async def end(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
         """Ends the stream; its listener still receives all of it.

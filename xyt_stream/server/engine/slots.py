@@ -15,7 +15,7 @@ import numpy.typing as npt
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
 
-RING = 16  # frames; the places in each slot's ring
+RING = 8  # frames; the places in each slot's ring
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]

@@ -57,6 +57,9 @@ class OutputSplitter:
         """Reports the failure; see Listener."""
         self._on_failure()
 
+    def skip(self, index: int, frames: int) -> None:
+        """Does nothing: its output has no numbers and no gaps; see Listener."""
+
     def on_interruption(self) -> None:
         """Treats all sound that still comes as silence; see InterruptibleListener."""
         self._speaking.clear()

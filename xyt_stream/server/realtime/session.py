@@ -61,6 +61,7 @@ class RealtimeSession:
     """
 
     suspended = False
+    sends = True
 
     def __init__(self, resources: Resources, address: str, detector: SpeechDetector) -> None:
         self.began = self._received_at = time.monotonic()

@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from xyt_stream.audio import Samples, StreamResampler, fit_length, to_float32
+from xyt_stream.audio import FRAME_SECONDS, Samples, StreamResampler, fit_length, to_float32
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Cleared
 from xyt_stream.protocol.packing import CodeArray
@@ -21,6 +21,9 @@ class CodeSink(Protocol):
     async def push_codes(self, frame: CodeArray) -> None:
         """Takes a frame, int64 [codebooks]; waits for a free place."""
 
+    def skip(self, index: int, frames: int) -> None:
+        """So many frames were left out before frame `index`."""
+
     def end_codes(self, length: Length) -> None:
         """Ends the stream; see CodeStream."""
 
@@ -33,6 +36,9 @@ class FrameSink(Protocol):
 
     async def push(self, frame: Samples) -> None:
         """Takes a frame, float32 [frame_samples]; waits for a free place."""
+
+    def skip(self, index: int, frames: int) -> None:
+        """So many frames were left out before frame `index`."""
 
     async def end(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
         """Ends the stream; see SlotStream."""
@@ -47,6 +53,9 @@ class SoundFramer:
         codec_rate: Hz of the frames.
         frame_samples: samples in a frame.
         lead: samples that the encoder needs before the first frame.
+
+    Attributes:
+        pushed: frames that the sink has taken.
     """
 
     def __init__(
@@ -57,6 +66,7 @@ class SoundFramer:
         self._frame_samples = frame_samples
         self._lead = lead
         self._primed = lead == 0
+        self.pushed = 0
         self._resampler = StreamResampler(rate, codec_rate)
         self._taken = 0  # samples, at the client's rate
         self._rest = np.zeros(0, np.float32)  # less than a frame, or than the lead
@@ -80,7 +90,18 @@ class SoundFramer:
         whole = len(samples) // self._frame_samples * self._frame_samples
         for frame in samples[:whole].reshape(-1, self._frame_samples):
             await self._sink.push(frame)
+            self.pushed += 1
         self._rest = samples[whole:]
+
+    def drop(self, media: Pcm | Codes) -> int:
+        """Leaves a message out, up to its last whole frame; returns the number of frames."""
+        assert isinstance(media, Pcm)
+        samples = np.concatenate([self._rest, self._resampler.push(to_float32(media.samples))])
+        frames = len(samples) // self._frame_samples
+        self._rest = samples[frames * self._frame_samples :]
+        self._taken += len(media.samples) - frames * round(self._rate * FRAME_SECONDS)
+        self._sink.skip(self.pushed, frames)
+        return frames
 
     async def finish(self) -> None:
         """Pads the last frame and ends the stream."""
@@ -101,24 +122,34 @@ class CodeFramer:
         sink: takes the frames.
         codec_rate: Hz at which the codec decodes.
         frame_samples: samples in a decoded frame.
+
+    Attributes:
+        pushed: frames that the sink has taken.
     """
 
     def __init__(self, sink: CodeSink, codec_rate: int, frame_samples: int) -> None:
         self._sink = sink
         self._rate = codec_rate
         self._frame_samples = frame_samples
-        self._taken = 0  # frames
+        self.pushed = 0
 
     async def take(self, media: Pcm | Codes) -> None:
         """Takes a message of codes; waits while the sink does."""
         assert isinstance(media, Codes)
-        self._taken += media.codes.shape[1]
         for frame in media.codes.T:
             await self._sink.push_codes(frame)
+            self.pushed += 1
+
+    def drop(self, media: Pcm | Codes) -> int:
+        """Leaves a message out; returns the number of its frames."""
+        assert isinstance(media, Codes)
+        frames = int(media.codes.shape[1])
+        self._sink.skip(self.pushed, frames)
+        return frames
 
     async def finish(self) -> None:
         """Ends the stream."""
-        self._sink.end_codes(Length(self._taken * self._frame_samples, self._rate))
+        self._sink.end_codes(Length(self.pushed * self._frame_samples, self._rate))
 
 
 class AnswerFramer:

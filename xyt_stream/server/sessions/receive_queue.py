@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
+import math
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm
-from xyt_stream.protocol.messages import Ack, End
+from xyt_stream.protocol.messages import Ack, End, Notice
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, MESSAGE_OVERHEAD, AckPolicy
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import OBJECT
 from xyt_stream.server.sessions.framing import AnswerFramer, Framer
+from xyt_stream.server.sessions.lateness import MAX_LATE, Lateness
 from xyt_stream.server.sessions.send_queue import SendQueue
 
+_TOO_SLOW = Notice(
+    name="too_slow",
+    message="The server's computer is too slow for the codec: it leaves out the oldest sound.",
+)
+_TELL_AGAIN = 30.0  # seconds after which a client is told again that it loses media
 _MAX_MESSAGES = 4  # queued messages from which on a client without acknowledgements is not read
+_MAX_LIVE_SECONDS = 2 * MAX_LATE  # of queued media from which on a live client is not read either
 _MAX_BYTES = 2 * MAX_UNACKNOWLEDGED  # queued bytes from which on a client with them is refused
 
 
@@ -33,8 +43,11 @@ class ReceiveQueue:
         rate: Hz of the client's sound.
         pace: limits how far the client may be ahead of real time.
         acknowledges: whether the client gets acknowledgements; then it is always read.
+        lateness: of a client that is heard live: where the server cannot keep up, it loses the
+            oldest media; None: it loses nothing.
         changed: notified whenever a message is added or taken in.
         on_size: called with the bytes of memory that wait, whenever they change.
+        on_late: called with the number of frames that are dropped.
     """
 
     def __init__(
@@ -45,8 +58,10 @@ class ReceiveQueue:
         rate: int,
         pace: Pace,
         acknowledges: bool,
+        lateness: Lateness | None = None,
         changed: Signal | None = None,
         on_size: Callable[[int], None] = lambda size: None,
+        on_late: Callable[[int], None] = lambda frames: None,
     ) -> None:
         self._on_size = on_size
         self._memory = 0  # bytes that the queued messages take
@@ -55,11 +70,16 @@ class ReceiveQueue:
         self._rate = rate
         self._pace = pace
         self._acknowledges = acknowledges
+        self._lateness = lateness
+        self._on_late = on_late
         self._changed = changed or Signal()
-        # Each message with its bytes and the client's last sequence number at that time.
-        self._queue: collections.deque[tuple[Pcm | Codes | End, int, int | None]]
+        # Each message with its bytes, the client's last sequence number at that time, and the
+        # time at which it is due.
+        self._queue: collections.deque[tuple[Pcm | Codes | End, int, int | None, float]]
         self._queue = collections.deque()
         self._bytes = 0
+        self._waiting = 0.0  # seconds of queued media
+        self._told_at = -math.inf  # when the client was told that it loses media
         self._taken: int | None = None  # sequence number of the last message taken in
         self._ack_policy = AckPolicy()
 
@@ -69,7 +89,15 @@ class ReceiveQueue:
 
     async def drain(self) -> None:
         """Waits until the client may be read on."""
-        await self._changed.wait_for(lambda: self._acknowledges or len(self._queue) < _MAX_MESSAGES)
+        await self._changed.wait_for(lambda: self._may_read_on)
+
+    @property
+    def _may_read_on(self) -> bool:
+        if self._acknowledges or len(self._queue) < _MAX_MESSAGES:
+            return True
+        # Unread media wait in the network, where the oldest cannot be dropped.
+        live = self._lateness is not None
+        return live and self._waiting < _MAX_LIVE_SECONDS and self._bytes < _MAX_BYTES
 
     def put(self, message: Pcm | Codes | End, size: int, received: int | None) -> None:
         """Adds a message.
@@ -85,19 +113,24 @@ class ReceiveQueue:
         if self._bytes > _MAX_BYTES and not isinstance(message, End):
             raise protocol_error("not_allowed", "Too much was sent without an acknowledgement.")
         self._bytes += size + MESSAGE_OVERHEAD
-        self._queue.append((message, size, received))
+        seconds, due = self._seconds(message), 0.0
+        if self._lateness is not None:
+            due = self._lateness.arrived(seconds, first=not self._queue)
+        self._waiting += seconds
+        self._queue.append((message, size, received, due))
         self._count(_size_of(message))
         self._changed.notify()
 
     def drop_codes(self) -> int:
         """Empties the queued codes messages; returns the number of frames dropped."""
         dropped = 0
-        for index, (message, size, seq) in enumerate(self._queue):
+        for index, (message, size, seq, due) in enumerate(self._queue):
             if isinstance(message, Codes):
                 dropped += message.codes.shape[1]
                 empty = dataclasses.replace(message, codes=message.codes[:, :0].copy())
                 self._count(_size_of(empty) - _size_of(message))
-                self._queue[index] = (empty, size, seq)
+                self._waiting -= self._seconds(message)
+                self._queue[index] = (empty, size, seq, due)
         return dropped
 
     def take_ack(self) -> Ack | None:
@@ -111,7 +144,7 @@ class ReceiveQueue:
         """Takes messages in until the client's end. Run it in one task."""
         while True:
             await self._changed.wait_for(lambda: bool(self._queue))
-            message, size, seq = self._queue[0]
+            message, size, seq, due = self._queue[0]
             if isinstance(message, End):
                 if self._framer is None:
                     self._send_queue.end()
@@ -121,11 +154,16 @@ class ReceiveQueue:
             if self._framer is not None:
                 if not isinstance(self._framer, AnswerFramer):  # that one keeps its user's pace
                     await self._pace.spend(self._seconds(message))
-                await self._send_queue.drain()
+                await self._wait_for_client()
                 message = self._queue[0][0]  # again: an interruption may have emptied it
                 assert not isinstance(message, End)
-                await self._framer.take(message)
-            self._count(-_size_of(self._queue.popleft()[0]))
+                if self._lateness is None or not self._lateness.is_too_late(due):
+                    await self._framer.take(message)
+                else:
+                    self._drop(message)
+            message = self._queue.popleft()[0]
+            self._count(-_size_of(message))
+            self._waiting -= self._seconds(message)
             self._bytes -= size + MESSAGE_OVERHEAD
             self._taken = seq
             self._ack_policy.count(size)
@@ -136,7 +174,24 @@ class ReceiveQueue:
         self._memory += grown
         self._on_size(self._memory)
 
-    def _seconds(self, media: Pcm | Codes) -> float:
+    async def _wait_for_client(self) -> None:
+        """Waits until the client has read enough to be sent more."""
+        with nullcontext() if self._lateness is None else self._lateness.holding():
+            await self._send_queue.drain()
+
+    def _drop(self, media: Pcm | Codes) -> None:
+        """Leaves media out, and tells the client so from time to time."""
+        assert self._framer is not None
+        assert not isinstance(self._framer, AnswerFramer)
+        self._on_late(self._framer.drop(media))
+        now = time.monotonic()
+        if now - self._told_at > _TELL_AGAIN:
+            self._told_at = now
+            self._send_queue.put_control(_TOO_SLOW)
+
+    def _seconds(self, media: Pcm | Codes | End) -> float:
+        if isinstance(media, End):
+            return 0.0
         if isinstance(media, Pcm):
             return len(media.samples) / self._rate
         return int(media.codes.shape[1]) * FRAME_SECONDS

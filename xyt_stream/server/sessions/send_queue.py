@@ -18,6 +18,8 @@ from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.memory import OBJECT
 from xyt_stream.server.engine.slot_stream import DecodedFrame, Length
 
+_SKIPS = 64  # more than fit between what is pushed into a stream and what comes out of it
+
 
 class SendQueue:
     """A listener that turns a stream into messages for one client. For the event loop's thread.
@@ -32,6 +34,9 @@ class SendQueue:
         changed: notified whenever a message is added or taken.
         on_drop: called for every message that is lost.
         on_size: called with the bytes that wait, whenever they change.
+
+    Attributes:
+        lost: whether messages before the one that was taken last were lost.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class SendQueue:
         self._on_size = on_size
         self._bytes = 0  # queued
         self.wants_sound = "pcm" in receive
+        self.lost = False
         self._wants_codes = "codes" in receive
         self._rate = rate
         self._codec_rate = codec_rate
@@ -62,6 +68,10 @@ class SendQueue:
         self._frames = 0  # of codes, queued so far
         self._index = 0  # of the frame whose sound came last
         self._queue: collections.deque[Pcm | Codes | Control] = collections.deque()
+        self._skips: collections.deque[tuple[int, int]] = collections.deque()  # see `skip`
+        self._skipped = 0  # frames of skips that are no longer in there
+        # Frames that were skipped before the latest message of each kind.
+        self._skipped_before: dict[type[Pcm | Codes], int] = {Pcm: 0, Codes: 0}
         self._gap = False  # whether media were dropped since the last media message was taken
         self._cleared = 0  # samples dropped from the queue by interruptions, not reported yet
         self._last: End | ProtocolError | None = None
@@ -70,7 +80,8 @@ class SendQueue:
         """Queues a frame's codes, int64 [codebooks]; see Listener."""
         if self._wants_codes and self._last is None:
             self._frames += 1
-            self._put(Codes(index, codes[:, None]))
+            index, gap = self._number(Codes, index)
+            self._put(Codes(index, codes[:, None], gap=gap))
 
     def on_audio(self, frame: DecodedFrame) -> None:
         """Queues a frame's sound; see Listener."""
@@ -114,6 +125,26 @@ class SendQueue:
         if self._last is None:
             self._put(message)
 
+    def skip(self, index: int, frames: int) -> None:
+        """So many frames were left out before the stream's frame `index`; see Listener.
+
+        The client sees a gap there, and frame numbers that count what was left out, too.
+        """
+        if not frames:
+            return
+        if self._skips and self._skips[-1][0] == index:
+            frames += self._skips.pop()[1]
+        self._skips.append((index, frames))
+        if len(self._skips) > _SKIPS:
+            self._skipped += self._skips.popleft()[1]
+
+    def _number(self, kind: type[Pcm | Codes], index: int) -> tuple[int, bool]:
+        """The client's number of a frame of the stream, and whether a gap is before it."""
+        before = self._skipped + sum(frames for first, frames in self._skips if first <= index)
+        gap = before != self._skipped_before[kind]
+        self._skipped_before[kind] = before
+        return index + before, gap
+
     def unplayed_frames(self, samples: int) -> int:
         """Frames of sound that interruptions dropped, here and by the client.
 
@@ -141,7 +172,8 @@ class SendQueue:
         message = self._queue.popleft()
         self._count(-_size_of(message))
         self._changed.notify()
-        if self._gap and isinstance(message, Pcm | Codes):
+        self.lost = self._gap and isinstance(message, Pcm | Codes)
+        if self.lost and isinstance(message, Pcm | Codes):
             message = dataclasses.replace(message, gap=True)
             self._gap = False
         return message
@@ -159,7 +191,8 @@ class SendQueue:
     def _put_sound(self, samples: Samples) -> None:
         if len(samples):
             self._samples += len(samples)
-            self._put(Pcm(self._index, to_int16(samples)))
+            index, gap = self._number(Pcm, self._index)
+            self._put(Pcm(index, to_int16(samples), gap=gap))
 
     def _put(self, message: Pcm | Codes | Control) -> None:
         if self._live and len(self._queue) >= self._limit:

@@ -148,7 +148,7 @@ class Sender:
             return
         self._replay_buffer.add(data)
         self._on_size(self._replay_buffer.size)
-        if message.gap:
+        if self._send_queue.lost:
             notice = Notice(name="dropped", message="You read too slowly: sound was left out.")
             self._encoded.append((machine.control(notice), None))
         self._encoded.append((data, message))

@@ -32,6 +32,7 @@ from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import Account
 from xyt_stream.server.sessions.answer import answer, is_relayed
 from xyt_stream.server.sessions.framing import AnswerFramer
+from xyt_stream.server.sessions.lateness import Lateness
 from xyt_stream.server.sessions.receive_queue import ReceiveQueue
 from xyt_stream.server.sessions.resources import Resources
 from xyt_stream.server.sessions.roles import open_streams
@@ -40,6 +41,7 @@ from xyt_stream.server.sessions.sender import Sender
 
 _log = logging.getLogger(__name__)
 
+_HEARD_LIVE = ("loopback", "mic", "user")  # roles that lose the oldest where the server is slow
 _LIVE_BUFFER = 192 << 10  # bytes that a live listener may be behind before it loses the oldest
 
 
@@ -70,6 +72,7 @@ class Session:
         self._role = ROLES[hello.role]
         self._ready = answer(resources, hello, self.id)
         self._relayed = is_relayed(self._ready)
+        self.sends = self._ready.send is not None
         self._machine = ServerMachine()
         # Speakers and models are live listeners: they lose the oldest audio when they fall behind.
         self._live = hello.role in ("speaker", "model")
@@ -108,8 +111,10 @@ class Session:
             rate=self._ready.send_rate,
             pace=Pace(limits.ahead),
             acknowledges=self.resumable,
+            lateness=Lateness() if hello.role in _HEARD_LIVE and limits.load else None,
             changed=self._changed,
             on_size=lambda size: self._account.set("input", size),
+            on_late=resources.metrics.late.inc,
         )
         buffer = _LIVE_BUFFER if self._live else MAX_UNACKNOWLEDGED
         self._sender = Sender(
