@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from xyt_stream.bench.load import Load, Target, find_capacity, measure, own_server
+from xyt_stream.bench.load import LoadResult, Target, find_capacity, measure, own_server
 from xyt_stream.bench.soak import IdleResources, Soak
 from xyt_stream.bench.speech import speech_or_noise
 from xyt_stream.errors import ServeError
@@ -49,9 +49,9 @@ def test_a_server_that_fails_to_start_is_one_line(capfd):
 def test_each_load_of_a_search_is_one_line():
     times = {"p50": 1.0, "p95": 2.0, "p99": 30.4, "max": 40.0}
     steps = {"median": 1.0, "p99": 2.0}
-    good = Load(1, 1, 13, 0, 0, times, steps, None, None, None, [])
-    late = Load(9, 1, 13, 0, 5, {**times, "p99": 80.5}, steps, None, None, None, [])
-    lost = Load(9, 1, 13, 2, 5, times, steps, None, None, None, [])
+    good = LoadResult(1, 1, 13, 0, 0, times, steps, None, None, None, [])
+    late = LoadResult(9, 1, 13, 0, 5, {**times, "p99": 80.5}, steps, None, None, None, [])
+    lost = LoadResult(9, 1, 13, 2, 5, times, steps, None, None, None, [])
     assert good.line == "1 session: within limits, p99 30 ms"
     assert late.line == "9 sessions: too many, p99 80 ms"
     assert lost.line == "9 sessions: too many, 2 frames lost"
@@ -63,7 +63,7 @@ def test_the_search_ends_near_the_limit(limit):
     def run(sessions):
         bad = sessions > limit
         times = dict.fromkeys(("p50", "p95", "p99", "max"), 999.0 if bad else 1.0)
-        return Load(sessions, 1, 1, 0, 0, times, None, None, None, None, [])
+        return LoadResult(sessions, 1, 1, 0, 0, times, None, None, None, None, [])
 
     best = find_capacity(run, start=8, most=256)
     if limit == 0:

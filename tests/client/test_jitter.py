@@ -138,7 +138,7 @@ def longest_jump(played):
     [("wifi", 8, 0.015, 0.2), ("mobile", 12, 0.05, 0.7)],
 )
 def test_recorded_networks_stay_within_their_bounds(fixtures, network, underruns, silent, depth):
-    """A minute and a half each; fixtures/README.md tells how they were recorded."""
+    """A minute and a half each; fixtures/README.md describes the recording."""
     late = np.loadtxt(fixtures / "arrivals" / f"{network}.txt")
     jitter, played, depths = simulate(even(len(late), late))
     assert 0 < jitter.underruns <= underruns

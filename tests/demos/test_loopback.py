@@ -19,8 +19,8 @@ def test_the_first_command_talks(codec: Codec, fixtures: Path, tmp_path: Path) -
     words = [sys.executable, str(DEMO), str(clip), "out.wav"]
     demo = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert demo.returncode == 0, demo.stderr
-    for told in ("26 frames", "bits a second", "delay", "step", "latency", "out.wav"):
-        assert told in demo.stdout
+    for figure in ("26 frames", "bits a second", "delay", "step", "latency", "out.wav"):
+        assert figure in demo.stdout
     samples, _ = read_audio(clip)
     heard, rate = soundfile.read(tmp_path / "out.wav")
     assert rate == codec.output_rate

@@ -333,8 +333,8 @@ def test_user_and_model_may_clear_until_end(role):
     client, server = open_pair(role, ("pcm",))
     assert server.receive(client.clear()) == Clear()
     assert client.receive(server.control(Clear())) == Clear()
-    told = Cleared(frame=3, played=1, dropped=2)
-    assert client.receive(server.control(told)) == told
+    cleared = Cleared(frame=3, played=1, dropped=2)
+    assert client.receive(server.control(cleared)) == cleared
     playing = Playing(frame=3, played=1, speaking=False)
     assert client.receive(server.control(playing)) == playing
     server.receive(client.end())

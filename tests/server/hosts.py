@@ -1,7 +1,7 @@
 """Two hosts on one machine and a bad cable between them.
 
 A host is a network namespace. Every IP packet from one to the other goes through `Cable`, in this
-process, which delays and loses it as told; it needs no kernel module for that.
+process, which delays and loses it as asked; it needs no kernel module for that.
 """
 
 from __future__ import annotations

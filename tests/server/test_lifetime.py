@@ -290,7 +290,7 @@ async def test_the_only_session_stays_whatever_the_load(codec, until):
             pong = await anext(aiter(alone))
             assert pong.load == pytest.approx(12.5)
         await until(lambda: not service._sessions)
-        async with connect(server.url, "encode"):  # nobody is there whom it would disturb
+        async with connect(server.url, "encode"):  # it disturbs no other session
             pass
 
 

@@ -38,7 +38,7 @@ class Turnaround(TypedDict):
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadResult:
     """The result of one load.
 
     Attributes:
@@ -147,7 +147,7 @@ def own_server(
 
 def measure(
     target: Target, pcm: Pcm16, *, sessions: int, seconds: float, token: str | None = None
-) -> Load:
+) -> LoadResult:
     """Runs the clients in other processes and waits for them.
 
     Args:
@@ -188,7 +188,7 @@ def info(target: Target, token: str | None = None) -> dict[str, Any]:
     return page_content
 
 
-def find_capacity(run: Callable[[int], Load], start: int = 8, most: int = 256) -> Load:
+def find_capacity(run: Callable[[int], LoadResult], start: int = 8, most: int = 256) -> LoadResult:
     """Finds the load with the most sessions that is good; the smallest tried if none is.
 
     Args:
@@ -217,12 +217,12 @@ def _sum_up(
     answer_ms: dict[str, float] | None,
     cpu: float | None,
     memory: float | None,
-) -> Load:
+) -> LoadResult:
     turnaround = np.concatenate([np.zeros(0), *(each.turnaround for each in results)])
     late = int((turnaround > LATE).sum())
     p50, p95, p99, most = np.percentile(turnaround, (50, 95, 99, 100)) * 1e3
     steps = [each.step_ms for each in results if each.step_ms is not None]
-    return Load(
+    return LoadResult(
         sessions=len(results),
         seconds=seconds,
         frames=sum(each.sent for each in results),

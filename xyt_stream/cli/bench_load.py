@@ -37,12 +37,12 @@ def bench_load(
     json_file: Json = None,
 ) -> None:
     """Many clients of one server: turnaround, late and lost frames, capacity."""
-    from xyt_stream.bench.load import LATE, Load, Target, find_capacity, measure, own_server
+    from xyt_stream.bench.load import LATE, LoadResult, Target, find_capacity, measure, own_server
     from xyt_stream.bench.speech import speech_or_noise
 
     pcm = speech_or_noise(speech)
 
-    def run(count: int) -> Load:
+    def run(count: int) -> LoadResult:
         if url is not None:
             result = measure(Target(url), pcm, sessions=count, seconds=seconds, token=token)
         else:

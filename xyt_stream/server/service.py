@@ -310,7 +310,7 @@ class Service:
     def _shed(self) -> None:
         """Ends the newest sessions, so that the oldest ones fit, of those that cause the load.
 
-        One of them always stays: it is told if it loses sound, see ReceiveQueue.
+        One of them always stays: its client gets a notice if it loses sound, see ReceiveQueue.
         """
         sessions = [session for session in self._sessions.values() if session.sends]
         if self.runner is not None and self.runner.load.share == self.load:

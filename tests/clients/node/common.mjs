@@ -34,8 +34,8 @@ export class Report {
   }
 
   error(error) {
-    const told = error instanceof Error ? `${error}` : JSON.stringify(error);
-    this.errors.push(`${this.#step}: ${told}`);
+    const text = error instanceof Error ? `${error}` : JSON.stringify(error);
+    this.errors.push(`${this.#step}: ${text}`);
   }
 
   print() {

@@ -419,10 +419,10 @@ def test_truncation_past_the_end_is_the_end(dialogue):
     for _ in range(4):
         dialogue.on_silence(SILENCE)
     dialogue.take()
-    for asked, told in ((400, 400), (401, 400), (10**9, 400), (0, 0)):
+    for asked, reported in ((400, 400), (401, 400), (10**9, 400), (0, 0)):
         dialogue.does("conversation.item.truncate", item_id=item, audio_end_ms=asked)
         (event,) = dialogue.take()
-        assert (event["audio_end_ms"], event["content_index"]) == (told, 0)
+        assert (event["audio_end_ms"], event["content_index"]) == (reported, 0)
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,9 @@ def test_unsupported_fields_are_ignored_and_not_echoed():
         }
     )
     assert settings == Settings()
-    told = settings.audio()
-    assert told["input"]["transcription"] is None
-    assert "voice" not in told["output"]
+    sent = settings.audio()
+    assert sent["input"]["transcription"] is None
+    assert "voice" not in sent["output"]
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_unsupported_values_are_refused_by_name(session, param):
 
 
 def test_session_validates_as_the_sdk_type():
-    told = {"type": "realtime", "audio": json.loads(msgspec.json.encode(Settings().audio()))}
-    session = RealtimeSessionCreateRequest.model_validate(told, strict=True)
+    sent = {"type": "realtime", "audio": json.loads(msgspec.json.encode(Settings().audio()))}
+    session = RealtimeSessionCreateRequest.model_validate(sent, strict=True)
     assert session.audio.input.format.type == "audio/pcm"
     assert session.audio.input.turn_detection.silence_duration_ms == 500
     ulaw = json.loads(msgspec.json.encode(Settings(UlawFormat(), AlawFormat(), None).audio()))

@@ -19,15 +19,15 @@ from xyt_stream.server.app import running
 
 
 def test_a_session_is_told_once_that_it_holds_too_much():
-    told = []
+    calls = []
     memory = Memory(100, 1000)
-    account = Account(memory, lambda: told.append(account.used))
+    account = Account(memory, lambda: calls.append(account.used))
     account.set("input", 60)
     account.set("output", 40)
-    assert told == []
+    assert calls == []
     account.set("output", 41)
     account.set("output", 90)
-    assert told == [101]
+    assert calls == [101]
     account.set("input", 0)
     assert memory.used == account.used == 90
     account.close()
@@ -37,9 +37,9 @@ def test_a_session_is_told_once_that_it_holds_too_much():
 
 
 def test_a_server_is_full_before_its_number_is_reached():
-    told = []
+    calls = []
     memory = Memory(100, 250)
-    accounts = [Account(memory, lambda: told.append(True)) for _ in range(3)]
+    accounts = [Account(memory, lambda: calls.append(True)) for _ in range(3)]
     accounts[0].set("input", 100)
     assert not memory.full
     accounts[1].set("input", 51)
@@ -47,11 +47,11 @@ def test_a_server_is_full_before_its_number_is_reached():
     accounts[1].close()
     assert not memory.full
     accounts[2].set("input", 100)
-    assert not told
+    assert not calls
     accounts[0].set("replay", 0)
     accounts[0].set("output", 0)
-    Account(memory, lambda: told.append("late")).set("input", 60)
-    assert told == ["late"]
+    Account(memory, lambda: calls.append("late")).set("input", 60)
+    assert calls == ["late"]
 
 
 def test_zero_is_any_number():
@@ -71,7 +71,7 @@ async def last_of(websocket):
 
 
 async def test_a_session_that_holds_too_much_is_ended_by_its_name(codec, until):
-    """What a client sends ahead of real time waits, and what it does not read."""
+    """Sound sent ahead of real time waits here, and so does unread output."""
     limits = Limits(load=0, session_memory=0.1, resume_time=0)
     async with running(codec, max_sessions=2, limits=limits) as server:
         websocket = await raw_connect(server.url, subprotocols=[SUBPROTOCOL], compression=None)

@@ -103,7 +103,7 @@ async def test_an_immediate_answer_is_heard_in_the_same_frame(server, clip, dire
 async def test_a_burst_is_heard_at_the_pace_of_speech(
     server, clip, direct, hear, listen, until, codec
 ):
-    """Even what was said before the user came; `playing` tells when."""
+    """Speech from before the user joined too; `playing` gives the frame."""
     async with connect(server.url, "model", room="a") as model:
         ears = listen(model)
         await model.send_codes(direct.codes[:, :10])

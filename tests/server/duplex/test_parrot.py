@@ -56,9 +56,9 @@ async def test_the_parrot_repeats_a_turn(codec, clip, pause, direct):
         connect(server.url, "user", receive=("pcm", "codes")) as user,
         connect(server.url, "encode") as encoder,
     ):
-        told = np.concatenate([pause, clip, pause, pause, pause])
+        sound = np.concatenate([pause, clip, pause, pause, pause])
         for connection in (user, encoder):
-            await connection.send_pcm(told)
+            await connection.send_pcm(sound)
             await connection.end()
         events = [event async for event in user]
         codes = np.concatenate(
@@ -78,8 +78,8 @@ async def test_an_interrupted_parrot_repeats_the_new_turn(codec, clip, pause):
         running(codec, max_sessions=4, duplex=Parrot, limits=Limits(load=0)) as server,
         connect(server.url, "user", receive=("codes",)) as user,
     ):
-        told = np.concatenate([pause, long, pause, clip, pause, pause, pause])
-        await user.send_pcm(told)
+        sound = np.concatenate([pause, long, pause, clip, pause, pause, pause])
+        await user.send_pcm(sound)
         await user.end()
         said = spoken([event async for event in user])
     begins = (len(pause) + len(long)) // FRAME

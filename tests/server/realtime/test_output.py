@@ -7,11 +7,11 @@ from xyt_stream.server.realtime.output import OutputSplitter
 
 
 def test_sound_is_split_by_the_frame_it_belongs_to():
-    told = []
+    outputs = []
     splitter = OutputSplitter(
         10,
-        on_output=lambda *output: told.append(output),
-        on_failure=lambda: told.append("failed"),
+        on_output=lambda *output: outputs.append(output),
+        on_failure=lambda: outputs.append("failed"),
     )
     stream = np.arange(60, dtype=np.float32)
     delay = 3  # samples by which sound lags behind its frame
@@ -21,11 +21,11 @@ def test_sound_is_split_by_the_frame_it_belongs_to():
         start, stop = max(0, index * 10 - delay), (index + 1) * 10 - delay
         splitter.on_audio(DecodedFrame(index, stream[start:stop], start, None))
     splitter.on_error()
-    assert told.pop() == "failed"
-    spoken = [value for _, speaks, values in told if speaks for value in values]
-    quiet = [value for _, speaks, values in told if not speaks for value in values]
+    assert outputs.pop() == "failed"
+    spoken = [value for _, speaks, values in outputs if speaks for value in values]
+    quiet = [value for _, speaks, values in outputs if not speaks for value in values]
     assert spoken == [*range(10, 30), *range(40, 47)]
     assert quiet == [*range(10), *range(30, 40)]
-    indices = [index for index, _, _ in told]
+    indices = [index for index, _, _ in outputs]
     assert indices == sorted(indices)
     assert set(indices) == set(range(5))

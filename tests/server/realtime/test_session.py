@@ -119,7 +119,7 @@ async def test_control_never_waits_behind_sound(talking, begin, turn_detection):
             await session.receive(append(0.02))
 
         async def ask():
-            for message, told in (
+            for message, expected in (
                 ({"type": "response.create"}, "response.created"),
                 ({"type": "response.cancel"}, "response.done"),
                 ({"type": "response.cancel"}, "error"),
@@ -129,7 +129,7 @@ async def test_control_never_waits_behind_sound(talking, begin, turn_detection):
                 ({"type": "input_audio_buffer.clear"}, "input_audio_buffer.cleared"),
             ):
                 await session.receive(json.dumps(message))
-                await drained(session, told)
+                await drained(session, expected)
 
         asking = asyncio.create_task(ask())
         heard = session._feed._fed

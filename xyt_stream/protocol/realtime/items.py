@@ -120,8 +120,8 @@ def _part(part: ContentPart, role: str, param: str) -> dict[str, Any]:
     if part.type in _TEXT:
         return {"type": f"{side}_text", "text": part.text or ""}
     if part.type in _AUDIO:
-        told = USER_AUDIO if side == "input" else {"type": "output_audio"}
-        return told if part.transcript is None else told | {"transcript": part.transcript}
+        content = USER_AUDIO if side == "input" else {"type": "output_audio"}
+        return content if part.transcript is None else content | {"transcript": part.transcript}
     if part.type in _IMAGE:
         return {"type": part.type}
     raise _invalid_value(part.type, _TEXT + _AUDIO + _IMAGE, f"{param}.type")

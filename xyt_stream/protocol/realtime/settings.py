@@ -142,15 +142,17 @@ class Settings(msgspec.Struct, frozen=True):
 def _check_type(asked: str) -> None:
     """Raises EventError if an update is for another type of session."""
     if not asked:
-        code, told = "missing_required_parameter", "Missing required parameter: 'session.type'."
+        code, message = "missing_required_parameter", "Missing required parameter: 'session.type'."
     elif asked == "transcription":
         code = "invalid_parameter"
-        told = "Passing a transcription session update event to a realtime session is not allowed."
+        message = (
+            "Passing a transcription session update event to a realtime session is not allowed."
+        )
     elif asked != "realtime":
-        code, told = "invalid_value", "Sessions here are of type 'realtime'."
+        code, message = "invalid_value", "Sessions here are of type 'realtime'."
     else:
         return
-    raise EventError(code, told, "session.type")
+    raise EventError(code, message, "session.type")
 
 
 def check_modalities(asked: tuple[str, ...] | UnsetType | None, param: str) -> None:

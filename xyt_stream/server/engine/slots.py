@@ -28,7 +28,7 @@ class Work:
     Attributes:
         moves: rows that change their place before the step, (from, to).
         slots: the slot in each row.
-        generation: counts the slot's owners; it tells this owner's results from the next one's.
+        generation: counts the slot's owners; it separates this owner's results from the next one's.
         waited_since: time at which the frame was pushed, seconds of the caller's clock.
         stepped: a frame was taken from the ring.
         encoded: the frame is sound and goes through the encoder.
