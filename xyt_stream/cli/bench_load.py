@@ -1,4 +1,4 @@
-"""Defines the commands `xyt-stream bench load` and `soak`: a server with many clients."""
+"""Defines the commands `xyt-stream bench load`, `soak` and `attack`: servers with many clients."""
 
 from __future__ import annotations
 
@@ -84,3 +84,30 @@ def bench_soak(
         result = soak(target, speech_or_noise(speech), sessions=sessions, minutes=minutes)
     console.print(result.table())
     write_json(json_file, result.flat())
+
+
+@app.command("attack")
+def bench_attack(
+    seconds: Annotated[float, typer.Option(min=2, help="Seconds that the neighbour speaks.")] = 8,
+    connections: Annotated[
+        int, typer.Option(min=1, max=8, help="Connections of each attack at once.")
+    ] = 1,
+    speech: Speech = None,
+    model: Model = None,
+    json_file: Json = None,
+) -> None:
+    """Hostile clients of one server: what they cost a neighbour."""
+    import numpy as np
+
+    from xyt_stream.audio import INPUT_RATE
+    from xyt_stream.bench.attack import flat, measure, table
+    from xyt_stream.bench.speech import speech_or_noise
+
+    costs = measure(
+        model,
+        np.resize(speech_or_noise(speech), round(seconds * INPUT_RATE)),
+        connections=connections,
+        on_cost=lambda cost: say(f"{cost.attack}: p99 {cost.p99_ms:.0f} ms, {cost.result}"),
+    )
+    console.print(table(costs))
+    write_json(json_file, flat(costs))

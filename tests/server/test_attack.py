@@ -1,0 +1,54 @@
+"""The attacks of `xyt-stream bench attack`, each beside a neighbour: see docs/security.md."""
+
+from __future__ import annotations
+
+import pytest
+
+from xyt_stream.bench import attacks
+from xyt_stream.server.admission.limits import Limits
+from xyt_stream.server.app import running
+
+NAMED = {
+    "appends_of_one_byte",
+    "fragments",
+    "json_pings",
+    "pings_of_a_stranger",
+    "single_samples",
+    "unknown_messages",
+}  # those that a strict server ends by name, however slow it is
+
+
+class Quiet:
+    """A duplex model that says nothing."""
+
+    def __init__(self, codec):
+        pass
+
+    def open(self, session):
+        pass
+
+    def step(self, codes):
+        return None
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+async def server(codec):
+    """A strict one, so that an attack is over soon."""
+    limits = Limits(load=0, resume_time=0.1, client_messages=100, session_memory=4)
+    async with running(codec, max_sessions=4, duplex=Quiet, limits=limits) as server:
+        yield server
+
+
+@pytest.mark.usefixtures("neighbour")
+async def test_attacks_cost_the_neighbour_nothing_and_leave_nothing(server, until):
+    results = {}
+    for attack in attacks.ATTACKS:
+        results[attack.__name__] = await attacks.run(attack, server.port, 1)
+        await until(lambda: len(server.service._sessions) == 1)
+        await until(lambda: len(server.service.handshakes._open) == 1)
+    assert {name for name in NAMED if not results[name].startswith("too_m")} == set(), results
+    assert server.service.memory.used < 1_000_000
+    assert server.service.what_has_stopped() is None

@@ -1,0 +1,241 @@
+"""What a hostile client does: each attack is bounded in count and time, and tells how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import struct
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+_TEXT, _BINARY, _PING = 1, 2, 9  # opcodes
+_FINAL = 0x80
+_SECONDS = 3.0  # that one attack may last
+
+Attack: TypeAlias = Callable[[int], Awaitable[str]]
+
+
+def frame(opcode: int, payload: bytes = b"", *, final: bool = True) -> bytes:
+    """A client's websocket frame; its mask is zeros."""
+    size = len(payload)
+    first = bytes([opcode | _FINAL * final])
+    if size < 126:
+        return first + bytes([0x80 | size]) + bytes(4) + payload
+    if size < 1 << 16:
+        return first + b"\xfe" + struct.pack(">H", size) + bytes(4) + payload
+    return first + b"\xff" + struct.pack(">Q", size) + bytes(4) + payload
+
+
+def event(kind: str, **fields: object) -> bytes:
+    """A frame with a JSON message."""
+    return frame(_TEXT, json.dumps({"type": kind, **fields}).encode())
+
+
+def media(seq: int, payload: bytes, kind: int = 1) -> bytes:
+    """A frame with a media message."""
+    return frame(_BINARY, struct.pack("<BBxxII", kind, 0, seq, 0) + payload)
+
+
+async def dial(
+    port: int, first: bytes = b"", *, realtime: bool = False
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Opens a websocket to this machine and sends the first frame, if there is one."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    path, protocol = ("/v1/realtime?model=any", "realtime") if realtime else ("/", "xyt.v1")
+    key = base64.b64encode(os.urandom(16)).decode()
+    writer.write(
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n".encode()
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(first)
+    if first:
+        await reader.read(1)
+    return reader, writer
+
+
+async def flood(
+    port: int,
+    piece: bytes,
+    times: int,
+    *,
+    first: bytes = b"",
+    before: bytes = b"",
+    realtime: bool = False,
+    reads: bool = True,
+) -> str:
+    """Sends `before` once and `piece` many times; tells the name that the connection ends with."""
+    reader, writer = await dial(port, first, realtime=realtime)
+    heard = bytearray()
+
+    async def listen() -> None:
+        while data := await reader.read(1 << 16):
+            heard.extend(data)
+            del heard[:-8192]
+
+    async def send() -> None:
+        writer.write(before)
+        for _ in range(times):
+            writer.write(piece)
+            await writer.drain()
+
+    tasks = [asyncio.create_task(send())]
+    if reads:
+        tasks.append(asyncio.create_task(listen()))
+    await asyncio.wait(tasks, timeout=_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    writer.transport.abort()
+    return _name_in(bytes(heard))
+
+
+def _name_in(heard: bytes) -> str:
+    """The name of the error in the last thing heard."""
+    for mark in (b'"code":"', b'"name":"'):
+        place = heard.rfind(mark)
+        if place >= 0 and b'"error"' in heard:
+            return heard[place + len(mark) :].split(b'"')[0].decode()
+    return "held back"
+
+
+def _hello(role: str, **fields: object) -> bytes:
+    return event("hello", role=role, **fields)
+
+
+async def pings_of_a_stranger(port: int) -> str:
+    """Websocket pings before any hello."""
+    return await flood(port, 1000 * frame(_PING), 1300)
+
+
+async def pings_in_a_session(port: int) -> str:
+    """The same after it."""
+    return await flood(port, 1000 * frame(_PING), 1300, first=_hello("loopback"))
+
+
+async def pings_unread(port: int) -> str:
+    """The same, and nothing is read."""
+    return await flood(port, 1000 * frame(_PING), 1300, first=_hello("loopback"), reads=False)
+
+
+async def json_pings(port: int) -> str:
+    """The protocol's own pings."""
+    return await flood(port, 500 * event("ping", time=1), 400, first=_hello("loopback"))
+
+
+async def clears(port: int) -> str:
+    """Interruptions."""
+    return await flood(port, 500 * event("clear"), 400, first=_hello("user"))
+
+
+async def unknown_messages(port: int) -> str:
+    """Messages that are ignored."""
+    return await flood(port, 500 * event("nothing"), 400, first=_hello("loopback"))
+
+
+async def single_samples(port: int) -> str:
+    """Media of one sample."""
+    pieces = b"".join(media(seq, bytes(2)) for seq in range(100_000))
+    return await flood(port, pieces, 1, first=_hello("encode", resumable=True))
+
+
+async def empty_codes(port: int) -> str:
+    """Media of no frames."""
+    pieces = b"".join(media(seq, b"", 2) for seq in range(100_000))
+    return await flood(port, pieces, 1, first=_hello("decode", resumable=True))
+
+
+async def fragments(port: int) -> str:
+    """A message that never ends."""
+    opening = frame(_BINARY, final=False)
+    return await flood(
+        port, 1000 * frame(0, final=False), 100, before=opening, first=_hello("loopback")
+    )
+
+
+async def large_messages(port: int) -> str:
+    """Messages as large as may be, of sound that waits."""
+    pieces = b"".join(media(seq, bytes(262_000)) for seq in range(100))
+    return await flood(port, pieces, 1, first=_hello("mic", room=f"attack{port}"))
+
+
+async def appends_of_one_byte(port: int) -> str:
+    """Realtime sound in the smallest pieces, turn by turn, and then live."""
+    manual = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+    opening = event("session.update", session=manual)
+    piece = 500 * event("input_audio_buffer.append", audio="AAA=")
+    return await flood(port, piece, 300, before=opening, realtime=True)
+
+
+async def items_of_sound(port: int) -> str:
+    """Realtime items, each with half a minute of sound."""
+    part = {"type": "input_audio", "audio": base64.b64encode(bytes(1_400_000)).decode()}
+    item = {"type": "message", "role": "user", "content": [part]}
+    return await flood(port, event("conversation.item.create", item=item), 60, realtime=True)
+
+
+async def long_ids(port: int) -> str:
+    """Realtime items with ids of megabytes, and nothing is read."""
+    item = {"type": "message", "role": "user", "id": 1_900_000 * "x", "content": []}
+    piece = event("conversation.item.create", item=item)
+    return await flood(port, piece, 60, realtime=True, reads=False)
+
+
+async def models_that_leave(port: int) -> str:
+    """A model sends into a room without a user and is gone, again and again."""
+    names = set()
+    for number in range(24):
+        pieces = b"".join(media(seq, bytes(10), 2) for seq in range(8))
+        hello = _hello("model", room=f"left{number % 4}")
+        reader, writer = await dial(port, hello)
+        writer.write(pieces)
+        names.add(_name_in(await reader.read(4096)))
+        writer.transport.abort()
+        await asyncio.sleep(0.05)
+    return ", ".join(sorted(names - {"held back"})) or "let go"
+
+
+async def silent_connections(port: int) -> str:
+    """Connections that say nothing."""
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(85)]
+    ended = [asyncio.create_task(reader.read()) for reader, _ in opened]
+    done, _ = await asyncio.wait(ended, timeout=1.0)
+    for _, writer in opened:
+        writer.transport.abort()
+    await asyncio.gather(*ended, return_exceptions=True)
+    return f"{len(done)} of 85 dropped"
+
+
+ATTACKS: tuple[Attack, ...] = (
+    pings_of_a_stranger,
+    pings_in_a_session,
+    pings_unread,
+    json_pings,
+    clears,
+    unknown_messages,
+    single_samples,
+    empty_codes,
+    fragments,
+    large_messages,
+    appends_of_one_byte,
+    items_of_sound,
+    long_ids,
+    models_that_leave,
+    silent_connections,
+)
+
+
+async def run(attack: Attack, port: int, times: int) -> str:
+    """Runs an attack on several connections at once; tells the ways in which they ended."""
+    results = set()
+    with suppress(asyncio.TimeoutError):
+        each = await asyncio.wait_for(
+            asyncio.gather(*(attack(port) for _ in range(times)), return_exceptions=True),
+            3 * _SECONDS,
+        )
+        results = {"cut off" if isinstance(one, BaseException) else one for one in each}
+    return ", ".join(sorted(results)) or "held back"
