@@ -231,6 +231,10 @@ class Socket(ServerConnection):
             if _has_gone(self.transport):
                 self.transport.abort()
             else:
+                # A client that has closed, with data on its way, answers anything with a reset.
+                if self.state is State.OPEN:
+                    self.protocol.send_ping(b"")
+                    self.send_data()
                 self._check = self.loop.call_later(_CHECK_EVERY, self._look)
 
 
