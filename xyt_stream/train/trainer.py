@@ -243,8 +243,8 @@ class Trainer:
     def shipped(self) -> Tokenizer:
         """Returns the network to release: averaged weights and the present codebooks.
 
-        The decoder of the second stage is the mean of its first and its present weights, which
-        scored better than either (as in Wortsman et al., 2022, arXiv 2203.05482).
+        The decoder of the second stage is the mean of its first and its present weights
+        (Wortsman et al., 2022, arXiv 2203.05482).
         """
         network = copy.deepcopy(self.averaged.module)
         assert isinstance(network, Tokenizer)
