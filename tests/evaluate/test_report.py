@@ -140,6 +140,21 @@ def test_a_baseline_is_scored_on_the_same_files(
     ]
 
 
+def test_the_decoded_sound_is_the_scored_one(codec: Codec, fixtures: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
+    decoded = {}
+    report = evaluate(
+        codec,
+        tmp_path,
+        codebooks=2,
+        on_decoded=lambda name, *sounds: decoded.update({name: sounds}),
+    )
+    assert list(decoded) == ["a.flac"]  # silence has no scores
+    (score,) = report.scores.files
+    assert stoi(*decoded["a.flac"]) == score.measures["stoi"]
+
+
 def test_fewer_codebooks_are_worse(codec: Codec, fixtures: Path, tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes((fixtures / "speech.flac").read_bytes())
     one, all_of_them = (evaluate(codec, tmp_path, codebooks=n).flat() for n in (1, None))

@@ -62,7 +62,7 @@ def evaluate_command(
     from xyt_stream.evaluate.words import Recogniser
 
     if plots is not None:
-        from xyt_stream.evaluate.plots import draw_codes, draw_spectrograms
+        from xyt_stream.evaluate.plots import draw_codes, spectrogram_writer
     codec = model.load()
     ahead = live_lookahead(offline, lookahead)
     for baseline in BASELINES if peers else ():
@@ -76,6 +76,7 @@ def evaluate_command(
         baselines=[each for each in BASELINES if peers and each.installed],
         opinions=mos,
         recogniser=Recogniser(wer) if wer is not None else None,
+        on_decoded=spectrogram_writer(plots, codec.name) if plots is not None else None,
         progress=progress("scoring"),
     )
     console.print(*report.tables(), sep="\n")
@@ -85,11 +86,7 @@ def evaluate_command(
     if csv_file is not None:
         report.write_csv(csv_file)
     if plots is not None:
-        plots.mkdir(parents=True, exist_ok=True)
         draw_codes(report.counts, plots / "codes.png")
-        for file in report.scores.files:
-            picture = plots / f"{file.name.replace('/', '-')}.png"
-            draw_spectrograms(codec, folder / file.name, picture, ahead)
 
 
 @app.command()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from xyt_stream.audio import INPUT_RATE, read_audio, resample
+from xyt_stream.audio import INPUT_RATE, Samples
 from xyt_stream.errors import MissingExtraError, XYTError
-from xyt_stream.streaming.clips import decode_clip, encode_clip
 
 if TYPE_CHECKING:
     from xyt_stream.evaluate.lookahead import LookaheadAblation
-    from xyt_stream.streaming.codec import Codec
 
 try:
     from matplotlib.figure import Figure
@@ -29,22 +28,32 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def draw_spectrograms(codec: Codec, clip: Path, path: Path, lookahead: int | None = 0) -> None:
-    """Draws the original above the decoded sound, on one colour scale."""
-    original, _ = read_audio(clip, INPUT_RATE)
-    sound = decode_clip(codec, encode_clip(codec, original, lookahead), lookahead)
-    decoded = resample(sound.cpu().numpy(), codec.output_rate, INPUT_RATE)
+def draw_spectrograms(sounds: Mapping[str, Samples], path: Path) -> None:
+    """Draws one spectrogram below the other, on one colour scale.
+
+    Args:
+        sounds: title -> float32 [samples] at 16 kHz.
+    """
     figure = new_figure(9, 5)
-    panels = figure.subplots(2, sharex=True)
-    for axes, name, samples in zip(
-        panels, (clip.name, f"{codec.name}, decoded"), (original, decoded), strict=True
-    ):
+    panels = figure.subplots(len(sounds), sharex=True)
+    for axes, (title, samples) in zip(panels, sounds.items(), strict=True):
         axes.specgram(
             samples, NFFT=WINDOW, Fs=INPUT_RATE, noverlap=WINDOW - HOP, vmin=-120, vmax=-30
         )
-        axes.set(title=name, ylabel="Hz")
-    panels[1].set_xlabel("seconds")
+        axes.set(title=title, ylabel="Hz")
+    panels[-1].set_xlabel("seconds")
     save(figure, path)
+
+
+def spectrogram_writer(folder: Path, model: str) -> Callable[[str, Samples, Samples], None]:
+    """Returns a function that draws a file's original and decoded sound into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(name: str, original: Samples, decoded: Samples) -> None:
+        sounds = {name: original, f"{model}, decoded": decoded}
+        draw_spectrograms(sounds, folder / f"{name.replace('/', '-')}.png")
+
+    return write
 
 
 def draw_codes(counts: npt.NDArray[np.int64], path: Path) -> None:

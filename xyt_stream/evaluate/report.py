@@ -38,6 +38,7 @@ TITLES = {
 ORIGINAL = "original"
 
 Progress = Callable[[Sequence[Path]], Iterable[Path]]
+OnDecoded = Callable[[str, Samples, Samples], None]
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def evaluate(
     baselines: Sequence[Baseline] = (),
     opinions: bool = False,
     recogniser: Recogniser | None = None,
+    on_decoded: OnDecoded | None = None,
     progress: Progress = iter,
 ) -> Report:
     """Scores every sound file under `folder`.
@@ -188,6 +190,8 @@ def evaluate(
         baselines: codecs to score on the same files.
         opinions: whether mean opinion scores are predicted, too.
         recogniser: counts word errors, too.
+        on_decoded: called for each scored file with its name, the original and the decoded sound,
+            both float32 [samples] at `codec.input_rate`.
         progress: wraps the list of files to show progress.
 
     Raises:
@@ -219,7 +223,7 @@ def evaluate(
     if opinions:
         measures["mos"] = lambda _, degraded: mos(degraded)
     score = _Scoring(paths, folder, codec.input_rate, measures, recogniser, progress)
-    original, scores = score(lambda samples: samples), score(roundtrip)
+    original, scores = score(lambda samples: samples), score(roundtrip, on_decoded)
     return Report(
         model=codec.name,
         model_hash=codec.hash,
@@ -244,7 +248,9 @@ class _Scoring:
     recogniser: Recogniser | None
     progress: Progress
 
-    def __call__(self, roundtrip: Callable[[Samples], Samples]) -> Scores:
+    def __call__(
+        self, roundtrip: Callable[[Samples], Samples], on_decoded: OnDecoded | None = None
+    ) -> Scores:
         scores = Scores([], {})
         for path in self.progress(self.paths):
             name = path.relative_to(self.folder).as_posix()
@@ -254,6 +260,9 @@ class _Scoring:
                 scores.files.append(self._file(name, info.seconds, samples, decoded))
             except AudioError as error:
                 scores.skipped[name] = str(error)
+                continue
+            if on_decoded is not None:
+                on_decoded(name, samples, decoded)
         if not scores.files:
             raise AudioError(f"no file in {self.folder} has enough speech to score")
         return scores
