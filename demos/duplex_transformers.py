@@ -1,6 +1,6 @@
 """Runs a causal language model of `transformers` in a room: its output is heard as it comes.
 
-    pip install -e . 'transformers>=5.24'
+    pip install -e '.[torch]' 'transformers>=5.24'
     xyt-stream serve
     python demos/duplex_transformers.py --room lm
     xyt-stream talk --room lm

@@ -14,7 +14,11 @@ __all__ = ["Codec", "__version__"]
 def __getattr__(name: str) -> object:
     # Lazy, so that the client and the protocol can be imported where there is no torch.
     if name == "Codec":
-        from xyt_stream.streaming.codec import Codec
+        try:
+            from xyt_stream.streaming.codec import Codec
+        except ModuleNotFoundError as error:
+            from xyt_stream.errors import missing_torch
 
+            raise missing_torch(error) or error from None
         return Codec
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

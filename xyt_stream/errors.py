@@ -69,12 +69,25 @@ class MissingExtraError(XYTError, ImportError):
 
     Args:
         feature: the feature that is missing, as the sentence begins ("Sound devices").
-        extra: the extra of this distribution that installs it ("audio").
+        extra: the extra of this distribution that installs it ("audio"); None: it comes without.
     """
 
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} need an extra: pip install 'xyt-stream[{extra}]'")
+    def __init__(self, feature: str, extra: str | None) -> None:
+        if extra is None:
+            super().__init__(f"{feature} need all of this package: pip install xyt-stream")
+        else:
+            super().__init__(f"{feature} need an extra: pip install 'xyt-stream[{extra}]'")
         self.extra = extra
+
+
+_TORCH = {"torch", "safetensors", "silero_vad", "yaml", "huggingface_hub"}
+
+
+def missing_torch(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """The error in place of one of a failed import, if a module of the extra "torch" is missing."""
+    if (error.name or "").partition(".")[0] in _TORCH:
+        return MissingExtraError("Codecs in torch, and servers that encode and decode,", "torch")
+    return None
 
 
 class ProtocolError(XYTError, ValueError):

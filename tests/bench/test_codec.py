@@ -38,7 +38,6 @@ def test_mimi_is_compared_or_its_installation_is_named(comparison: Comparison) -
 
 
 def test_one_stream_is_compared_in_onnxruntime(comparison: Comparison, codec: Codec) -> None:
-    pytest.importorskip("onnxruntime", reason="needs the extra edge")
     (result,) = (r for r in comparison.results if r.key == "edge_")
     assert result.streams == 1
     figures = comparison.flat()

@@ -19,7 +19,6 @@ from xyt_stream.server.app import running
 
 from .programs import finish
 
-pytest.importorskip("onnxruntime", reason="needs the extra edge")
 sys.path.insert(0, str(Path(__file__).parents[1] / "server" / "duplex"))
 import duplex_models as models
 

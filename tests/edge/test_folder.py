@@ -17,8 +17,6 @@ from xyt_stream.edge.manifest import read
 from xyt_stream.edge.streams import DEFAULT
 from xyt_stream.errors import ModelError
 
-pytest.importorskip("onnxruntime", reason="needs the extra edge")
-
 Values = dict[str, Any]
 
 

@@ -12,8 +12,6 @@ from xyt_stream.edge import EdgeDecoder, EdgeEncoder
 from xyt_stream.edge.inputs import Samples
 from xyt_stream.errors import StateError
 
-pytest.importorskip("onnxruntime", reason="needs the extra edge")
-
 HEAD = 46  # bytes before the samples that wait
 
 

@@ -17,8 +17,6 @@ from ..streaming.test_hard_inputs import NAMES, inputs, through
 
 CLOSE = 1e-4  # of full scale
 
-pytest.importorskip("onnxruntime", reason="needs the extra edge")
-
 
 def coded(encoder: EdgeEncoder, pcm: Samples, piece: int) -> Codes:
     parts = [encoder.push(pcm[i : i + piece]) for i in range(0, len(pcm), piece)]

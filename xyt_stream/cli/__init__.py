@@ -10,13 +10,13 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from xyt_stream import __version__
 from xyt_stream.cli import bench, export, files, live, models, scores, server
-from xyt_stream.errors import XYTError
+from xyt_stream.errors import XYTError, missing_torch
 
 _INTERRUPTED = 130  # exit status after SIGINT, as in shells
 
@@ -57,9 +57,18 @@ def main(args: Sequence[str] | None = None) -> None:
         app(args, prog_name="xyt-stream")
     except KeyboardInterrupt:  # before a command has begun; typer handles it later
         sys.exit(_INTERRUPTED)
+    except ModuleNotFoundError as error:
+        missing = missing_torch(error)
+        if missing is None:
+            raise
+        _fail(missing)
     except (XYTError, OSError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    typer.secho(f"Error: {error}", fg="red", err=True)
+    sys.exit(1)
 
 
 def _open_standard_streams() -> None:

@@ -120,7 +120,7 @@ def _onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingExtraError("Codecs without torch", "edge") from error
+        raise MissingExtraError("Codecs without torch", None) from error
     return onnxruntime
 
 
