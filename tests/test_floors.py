@@ -39,10 +39,11 @@ SERVER_FLOORS = {
     "parrot": 2,
     "sessions": 2,
     "realtime": 3,
-    "service": 3,
-    "connection": 4,
-    "pages": 4,
-    "app": 5,
+    "shedding": 3,
+    "service": 4,
+    "connection": 5,
+    "pages": 5,
+    "app": 6,
 }
 MAY_NOT_USE = {  # beyond what floors forbid
     "client": {"model", "streaming"},

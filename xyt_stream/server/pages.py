@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from xyt_stream.audio import FRAME_SECONDS
+from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.service import Service
 
@@ -81,10 +84,29 @@ def _answer(service: Service, socket: Socket, request: Request) -> Response | No
     if path == "/metrics":
         return _page(HTTPStatus.OK, service.metrics.page(), CONTENT_TYPE_LATEST)
     if path == "/info":
-        return _page(HTTPStatus.OK, msgspec.json.encode(service.info()), "application/json")
+        return _page(HTTPStatus.OK, msgspec.json.encode(_info(service)), "application/json")
     if path == "/" and not service.access.answers_to(request.headers):
         return _text(HTTPStatus.FORBIDDEN, OWN_ADDRESS)
     return _file(path) or _text(HTTPStatus.NOT_FOUND, "There is no such page.")
+
+
+def _info(service: Service) -> dict[str, Any]:
+    """Describes the server, for /info."""
+    engine, resources = service.engine, service.resources
+    return {
+        "protocol": SUBPROTOCOL,
+        "model": msgspec.to_builtins(resources.model),
+        "delay_ms": msgspec.to_builtins(resources.delay),
+        "frame_ms": FRAME_SECONDS * 1e3,
+        "codec": engine.has_codec,
+        "slots": engine.slots,
+        "duplex": service.runner is not None,
+        "slots_free": engine.free_slots,
+        "load": service.load,
+        "answer_ms": engine.timings.answer_ms(),
+        "token_needed": not service.access.is_open,
+        "message_bytes": service.limits.message_bytes,
+    }
 
 
 def _text(status: HTTPStatus, line: str) -> Response:

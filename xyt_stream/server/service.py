@@ -1,4 +1,4 @@
-"""Opens, resumes, sheds and drains all sessions of a server."""
+"""Opens, resumes and drains all sessions of a server."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 import numpy as np
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 
-from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.messages import SUBPROTOCOL, Delay, Hello, Resume
+from xyt_stream.protocol.messages import Delay, Hello, Resume
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server import log
 from xyt_stream.server.admission.access import Access, is_loopback
@@ -36,12 +34,12 @@ from xyt_stream.server.metrics import Metrics
 from xyt_stream.server.sessions.resources import AnySession, Resources, model_of
 from xyt_stream.server.sessions.rooms import Rooms
 from xyt_stream.server.sessions.session import Session
+from xyt_stream.server.shedding import Shedding
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
 
 CLOSE_TIMEOUT = 2.0  # seconds that a client has to read why its connection closes
-_SHED_AFTER = 5  # overloaded checks in a row after which the newest session is closed
 _CHECK_INTERVAL = 1.0  # seconds
 
 _S = TypeVar("_S", bound=AnySession)
@@ -93,6 +91,7 @@ class Service:
             )
             self.runner = self._make_runner(duplex, codec, max_sessions)
             silence = silence_of(codec)
+        self._shedding = Shedding(limits.load, self.engine, self.runner)
         self.detectors = DetectorPool()
         self.rooms = Rooms(self.engine, limits, silence, self.runner)
         self.gate = Gate(limits.address_sessions, limits.address_joins)
@@ -122,7 +121,6 @@ class Service:
         self._draining = False
         self._closing = 0  # connections that are sent the reason why they close
         self._all_closed = Signal()
-        self._overloaded = 0  # checks in a row
         self.metrics.gauge(
             "xyt_sessions_relayed", "Sessions that carry codes only", lambda: self.relayed.count
         )
@@ -248,18 +246,14 @@ class Service:
 
     @property
     def load(self) -> float:
-        """Share of real time that a step takes, of the codec or of the model, as sessions feel it.
-
-        From 1 on, their sound comes later and later.
-        """
-        model = 0.0 if self.runner is None else self.runner.load.share
-        return max(self.engine.timings.load.share, model)
+        """Share of real time that steps take, see Shedding."""
+        return self._shedding.load
 
     def why_not_ready(self) -> str | None:
         """The reason why new clients are refused; None if they are admitted."""
         if self._draining:
             return "The server goes away"
-        if self._overloaded and self._sessions:
+        if self._shedding.overloaded and self._sessions:
             return "The server is overloaded"
         if self.memory.full:
             return "Too much waits in the server's sessions"
@@ -273,23 +267,6 @@ class Service:
             return "The speech model has stopped"
         return None
 
-    def info(self) -> dict[str, Any]:
-        """Describes this server, for /info."""
-        return {
-            "protocol": SUBPROTOCOL,
-            "model": msgspec.to_builtins(self.resources.model),
-            "delay_ms": msgspec.to_builtins(self.resources.delay),
-            "frame_ms": FRAME_SECONDS * 1e3,
-            "codec": self.engine.has_codec,
-            "slots": self.engine.slots,
-            "duplex": self.runner is not None,
-            "slots_free": self.engine.free_slots,
-            "load": self.load,
-            "answer_ms": self.engine.timings.answer_ms(),
-            "token_needed": not self.access.is_open,
-            "message_bytes": self.limits.message_bytes,
-        }
-
     async def run(self) -> None:
         """Checks all sessions once a second until it is cancelled."""
         while True:
@@ -302,26 +279,7 @@ class Service:
             session.check(now)
             self.metrics.queue.observe(session.queued)
         self.metrics.suspended.set(sum(each.suspended for each in self._sessions.values()))
-        overloaded = 0 < self.limits.load < self.load
-        self._overloaded = self._overloaded + 1 if overloaded else 0
-        if self._overloaded >= _SHED_AFTER:
-            self._shed()
-
-    def _shed(self) -> None:
-        """Ends the newest sessions, so that the oldest ones fit, of those that cause the load.
-
-        One of them always stays: its client gets a notice if it loses sound, see ReceiveQueue.
-        """
-        sessions = [session for session in self._sessions.values() if session.sends]
-        if self.runner is not None and self.runner.load.share == self.load:
-            talking = set(self.runner.conversations)
-            sessions = [session for session in sessions if session.id in talking]
-        fitting = max(1, int(len(sessions) * self.limits.load / self.load))
-        error = protocol_error("busy", "The server is overloaded.", retry_after=BUSY_RETRY)
-        for session in sessions[fitting:]:
-            session.abort(error)
-            self._overloaded = 1
-            log.event("shed", session=session.id, load=round(self.load, 2))
+        self._shedding.check(list(self._sessions.values()))
 
     async def drain(self) -> None:
         """Ends all sessions: sends what is left within the limit's time, then `going_away`."""

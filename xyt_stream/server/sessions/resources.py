@@ -103,7 +103,7 @@ class Resources:
         delay: likewise.
         runner: of models in this process; None without one.
         detectors: of speech, for reuse.
-        load: returns the share of real time that steps take, see Service.
+        load: returns the share of real time that steps take, see Shedding.
         on_closed: called by each session when it has given everything back, with the reason.
     """
 
