@@ -17,6 +17,7 @@ from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.realtime.input_buffer import MAX_SECONDS, InputBuffer
 from xyt_stream.server.realtime.model_feed import PATIENCE, STALL, ModelFeed
 from xyt_stream.server.realtime.turn_detector import TurnDetector
+from xyt_stream.server.sessions.lateness import Lateness
 
 FRAME = 1280
 LIVE = {"turn_detection": {}}
@@ -42,11 +43,16 @@ class Setup:
     def __init__(self, clock):
         self.clock = clock
         self.frames = []
+        self.lost = []  # frames
         self._heard = Signal()
         self.sent = []
         self.events = ServerEvents(model="m", rate=16_000, send=self._keep)
         self.buffer = InputBuffer(
-            self.events, TurnDetector(Detector()), lambda: self.feed.turn_committed()
+            self.events,
+            TurnDetector(Detector()),
+            lambda: self.feed.turn_committed(),
+            lateness=Lateness(clock),
+            on_late=self.lost.append,
         )
         self.feed = ModelFeed(self.events, self.buffer, self._hear, clock)
         tasks = self.buffer.listen(), self.feed.run()

@@ -16,12 +16,14 @@ from xyt_stream.protocol.realtime.server_events import ServerEvents
 from xyt_stream.protocol.realtime.settings import ServerVad
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.memory import OBJECT
+from xyt_stream.server.realtime.live_queue import LiveQueue
 from xyt_stream.server.realtime.sample_queue import SampleQueue
 from xyt_stream.server.realtime.turn_detector import (
     SpeechStarted,
     SpeechStopped,
     TurnDetector,
 )
+from xyt_stream.server.sessions.lateness import Lateness
 
 MAX_SECONDS = 90.0  # seconds of sound that may wait
 SAMPLE_BYTES = 4  # of float32
@@ -50,12 +52,15 @@ class _Turn:
     """Sound of a turn in which no turns were looked for yet.
 
     Attributes:
-        samples: the sound.
-        in_item: it came in an item; the detector follows the microphone only.
+        samples: the sound; a LiveQueue is the microphone's, which alone the detector follows.
     """
 
-    samples: SampleQueue
-    in_item: bool = False
+    samples: LiveQueue | SampleQueue
+
+    @property
+    def in_item(self) -> bool:
+        """Whether the sound came in an item."""
+        return isinstance(self.samples, SampleQueue)
 
 
 class InputBuffer:
@@ -65,6 +70,9 @@ class InputBuffer:
         events: sends the client events about turns; holds the settings and the current response.
         detector: finds the user's turns.
         on_turn: called when a turn is committed.
+        lateness: of a session that loses the oldest live sound where the server cannot keep up;
+            None: it loses nothing.
+        on_late: called with the number of frames, not always whole, that are lost.
 
     Attributes:
         frames: the model gets them next; the consumer notifies `changed` when it takes one.
@@ -72,7 +80,13 @@ class InputBuffer:
     """
 
     def __init__(
-        self, events: ServerEvents, detector: TurnDetector, on_turn: Callable[[], None]
+        self,
+        events: ServerEvents,
+        detector: TurnDetector,
+        on_turn: Callable[[], None],
+        *,
+        lateness: Lateness | None = None,
+        on_late: Callable[[float], None] = lambda frames: None,
     ) -> None:
         self.frames: collections.deque[InputFrame] = collections.deque()
         self.changed = Signal()
@@ -80,7 +94,9 @@ class InputBuffer:
         self._detector = detector
         self._detects = events.settings.turn_detection is not None
         self._on_turn = on_turn
-        self._arrived = collections.deque([_Turn(SampleQueue())])  # the last: not committed yet
+        self._lateness = lateness
+        self._on_late = on_late
+        self._arrived = collections.deque([self._new_turn()])  # the last: not committed yet
         self._waiting = 0  # samples in those
         self._turn = 0  # number of the turn at `_arrived[0]`
         self._joining = SampleQueue()  # less than a frame, examined
@@ -137,7 +153,7 @@ class InputBuffer:
         if self._said < _LEAST * INPUT_RATE:
             raise buffer_too_small(self._said / INPUT_RATE, _LEAST)
         self._said = 0
-        self._arrived.append(_Turn(SampleQueue()))
+        self._arrived.append(self._new_turn())
         self._events.commit()
         self._on_turn()
         if len(self._arrived[0].samples) == 0:
@@ -161,7 +177,7 @@ class InputBuffer:
 
     def add_turn(self, samples: Samples) -> None:
         """Adds a whole turn from an item, float32 [n], n > 0."""
-        turn = _Turn(SampleQueue(), in_item=True)
+        turn = _Turn(SampleQueue())
         turn.samples.push(samples)
         self._waiting += len(samples)
         self._arrived.insert(len(self._arrived) - 1, turn)
@@ -197,6 +213,11 @@ class InputBuffer:
             samples = turn.samples.pop()
             self._waiting -= len(samples)
             self._join(samples, float(np.abs(samples).max()) > _LOUD)
+        elif self._is_late(turn):
+            lost = len(turn.samples.pop())
+            self._waiting -= lost
+            self._detector.skip(lost)
+            self._on_late(lost / FRAME_SAMPLES)
         elif len(turn.samples):
             samples = turn.samples.pop()
             self._waiting -= len(samples)
@@ -211,6 +232,14 @@ class InputBuffer:
         if self._events.response is not None and not self._events.settings.live:
             self._forget_silence()
         self.changed.notify()
+
+    def _new_turn(self) -> _Turn:
+        return _Turn(LiveQueue(self._lateness))
+
+    def _is_late(self, turn: _Turn) -> bool:
+        """Whether a turn's next sound is lost: a live conversation goes on without it."""
+        live = self._events.settings.live and len(self._arrived) == 1
+        return live and isinstance(turn.samples, LiveQueue) and turn.samples.is_late
 
     def _tell(self, event: SpeechStarted | SpeechStopped) -> None:
         if isinstance(event, SpeechStarted):

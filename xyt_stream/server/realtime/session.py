@@ -40,6 +40,7 @@ from xyt_stream.server.realtime.model_feed import ModelFeed
 from xyt_stream.server.realtime.output import OutputSplitter
 from xyt_stream.server.realtime.turn_detector import TurnDetector
 from xyt_stream.server.sessions.framing import SoundFramer
+from xyt_stream.server.sessions.lateness import Lateness
 from xyt_stream.server.sessions.resources import Resources
 
 _CHUNK = 48_000  # bytes of sound decoded at once: a second of PCM, six of G.711
@@ -84,8 +85,13 @@ class RealtimeSession:
             played=lambda: self._conversation.played,
         )
         self.id = self.key = self._events.id
+        self._lateness = Lateness()
         self._buffer = InputBuffer(
-            self._events, TurnDetector(detector), lambda: self._feed.turn_committed()
+            self._events,
+            TurnDetector(detector),
+            lambda: self._feed.turn_committed(),
+            lateness=self._lateness if resources.limits.load else None,
+            on_late=resources.metrics.late.inc,
         )
         self._feed = ModelFeed(self._events, self._buffer, self._push)
         self._output = OutputSplitter(
@@ -278,7 +284,8 @@ class RealtimeSession:
 
     async def _push(self, frame: Samples) -> None:
         """Gives the model a frame, as fast as the limits and the client's reading allow."""
-        await self._drain(self._resources.limits.queue)
+        with self._lateness.holding():
+            await self._drain(self._resources.limits.queue)
         await self._pace.spend(FRAME_SECONDS)
         await self._framer.push(frame)
 

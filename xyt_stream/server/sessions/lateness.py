@@ -18,10 +18,13 @@ class Lateness:
 
     Args:
         clock: seconds, monotonic.
+
+    Attributes:
+        clock: the same.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self.clock = clock
         self._held = 0.0  # seconds in which the server waited for the client
         self._held_since: float | None = None
         self._next_due = self._now
@@ -30,17 +33,17 @@ class Lateness:
     @property
     def _now(self) -> float:
         """The clock, without the time in which the server waited for the client."""
-        now = self._clock() if self._held_since is None else self._held_since
+        now = self.clock() if self._held_since is None else self._held_since
         return now - self._held
 
     @contextmanager
     def holding(self) -> Iterator[None]:
         """The server waits for the client while the block runs: that is not late."""
-        self._held_since = self._clock()
+        self._held_since = self.clock()
         try:
             yield
         finally:
-            self._held += self._clock() - self._held_since
+            self._held += self.clock() - self._held_since
             self._held_since = None
 
     def arrived(self, seconds: float, *, first: bool) -> float:
