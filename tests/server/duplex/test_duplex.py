@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 from xyt_stream.server.duplex.models import load
+from xyt_stream.server.duplex.runner import DuplexRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
 import duplex_models as models
@@ -307,3 +309,14 @@ async def test_a_model_that_cannot_keep_up_refuses_and_ends_the_newest_conversat
         for mouth in mouths:
             mouth.cancel()
         await asyncio.gather(*mouths, return_exceptions=True)
+
+
+def test_conversations_that_begin_at_one_instant_are_all_counted(codec):
+    runner = DuplexRunner(models.Echo, codec, 10, max_load=0.95)
+    runner.open("measured", None)
+    for _ in range(16):
+        runner._record_load(time.monotonic() - 0.02, 1)  # a quarter of real time
+    for number in range(2):
+        runner.open(str(number), None)
+    with pytest.raises(ProtocolError, match="cannot keep up"):
+        runner.open("one too many", None)

@@ -129,6 +129,7 @@ class DuplexRunner:
         self.name = str(getattr(factory, "__name__", type(factory).__name__))
         self._codebooks, self._codebook_size = codec.num_codebooks, codec.codebook_size
         self.load = Load()
+        self._one = Load()  # of one conversation, unless one model steps all
         self._max_load = max_load
         # One model after the other is stepped, unless one model steps all conversations at once.
         self._batched = bool(getattr(factory, "batched", False))
@@ -182,10 +183,11 @@ class DuplexRunner:
 
     @property
     def _load_with_another(self) -> float:
+        """Counts conversations that have just begun as those that were measured."""
         count = len(self._handles)
         if not count:
             return 0.0
-        return self.load.share * (1 if self._batched else (count + 1) / count)
+        return max(self.load.share, self._one.share * (count + 1))
 
     def release(self, handle: DuplexHandle) -> None:
         """Frees a conversation's slot, at once: the thread does all jobs in order."""
@@ -277,6 +279,7 @@ class DuplexRunner:
         """Notes a step of so many conversations as what a step of all open ones takes."""
         seconds = time.monotonic() - started
         if not self._batched:
+            self._one.record(seconds / frames)
             seconds *= max(1.0, len(self._handles) / frames)
         self.load.record(seconds)
 
