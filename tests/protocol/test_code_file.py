@@ -126,6 +126,15 @@ def test_codes_of_another_model_are_refused_with_both_names() -> None:
         small().require_model("other", "beef")
 
 
+def test_names_and_hashes_in_a_file_do_not_control_the_terminal() -> None:
+    hostile = "\x1b[2J\x9b\x7f\u202e\n"
+    file = CodeFile.from_bytes(small(model_name=hostile, model_hash=hostile).to_bytes())
+    with pytest.raises(CodeFileError) as refused:
+        file.require_model("other", "beef")
+    assert str(refused.value).isprintable()
+    assert str(refused.value).count(r"\x1b[2J\x9b\x7f\u202e\n") == 2
+
+
 def test_unreadable_and_unwritable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CodeFileError, match=r"missing\.xyt: No such file"):
         CodeFile.read(tmp_path / "missing.xyt")

@@ -30,3 +30,12 @@ def test_a_traceback_stays_on_its_line():
     line = JsonLines().format(record)
     assert "\n" not in line
     assert "ValueError" in json.loads(line)["exception"]
+
+
+def test_control_characters_of_a_client_or_a_file_do_not_reach_the_terminal():
+    text = "\x1b[2J \x9b \x7f \u202e \n"
+    record = logging.makeLogRecord({"msg": text, "fields": {"name": text}})
+    line = JsonLines().format(record)
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["event"] == json.loads(line)["name"] == text

@@ -29,7 +29,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        return json.dumps(line).replace("\x7f", r"\u007f")  # the only control that JSON leaves raw
 
 
 def to_stderr(level: str) -> None:

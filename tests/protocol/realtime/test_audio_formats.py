@@ -45,22 +45,23 @@ def test_flush_begins_a_new_recording():
 
 def test_half_a_sample_is_refused():
     with pytest.raises(EventError, match="Half a 16-bit sample"):
-        AudioDecoder(PcmFormat(), 16_000).check(b"abc")
+        AudioDecoder(PcmFormat(), 16_000).check(3)
     decoder = AudioDecoder(UlawFormat(), 8_000)
-    decoder.check(b"abc")
+    decoder.check(3)
     assert len(decoder.decode(b"abc")) == 3
 
 
 @pytest.mark.parametrize("data", [b"", b"a", b"ab", b"abc", b"abcd", bytes(range(256))])
 def test_base64_needs_no_padding(data):
     text = base64.b64encode(data).decode()
-    assert decode_base64(text, "audio") == decode_base64(text.rstrip("="), "audio") == data
+    for given in (text, text.rstrip("=")):
+        assert b"".join(decode_base64(given, "audio")) == data
 
 
 @pytest.mark.parametrize("text", ["?", "A", "AAAAA", "AA=A", "\u00e9", "AA A"])
 def test_invalid_base64_is_refused_with_its_field(text):
     with pytest.raises(EventError) as caught:
-        decode_base64(text, "audio")
+        list(decode_base64(text, "audio"))
     assert (caught.value.code, caught.value.param) == ("invalid_value", "audio")
 
 

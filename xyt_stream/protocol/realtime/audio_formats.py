@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -23,24 +24,32 @@ with warnings.catch_warnings():
     import audioop
 
 _WIDTH = 2  # bytes of a sample
+_PIECE = 64_000  # characters of base64 decoded at once: 48,000 bytes
 
 
-def decode_base64(text: str, param: str) -> bytes:
-    """Decodes base64, with or without the padding at its end.
+def decode_base64(text: str, param: str) -> Iterator[bytes]:
+    """Decodes base64, with or without the padding at its end, in pieces of a second of PCM.
 
     Raises:
         EventError: it is none; `param` is the field that holds it.
     """
-    try:
-        return base64.b64decode(
-            text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True
-        )
-    except (binascii.Error, ValueError):
-        raise EventError(
-            "invalid_value",
-            f"Invalid '{param}'. Expected base64-encoded audio bytes, but got an invalid value.",
-            param,
-        ) from None
+    bare = text.rstrip("=")
+    if "=" in bare:
+        raise _no_base64(param)
+    for start in range(0, len(bare), _PIECE):
+        piece = bare[start : start + _PIECE]
+        try:
+            yield base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True)
+        except (binascii.Error, ValueError):
+            raise _no_base64(param) from None
+
+
+def _no_base64(param: str) -> EventError:
+    return EventError(
+        "invalid_value",
+        f"Invalid '{param}'. Expected base64-encoded audio bytes, but got an invalid value.",
+        param,
+    )
 
 
 def seconds_of(text: str, form: AudioFormat) -> float:
@@ -56,9 +65,9 @@ class AudioDecoder:
         self.format = form
         self._resampler = StreamResampler(form.rate, rate)
 
-    def check(self, data: bytes) -> None:
-        """Raises EventError if the bytes are no whole number of samples."""
-        if isinstance(self.format, PcmFormat) and len(data) % _WIDTH:
+    def check(self, size: int) -> None:
+        """Raises EventError if so many bytes are no whole number of samples."""
+        if isinstance(self.format, PcmFormat) and size % _WIDTH:
             raise EventError("invalid_value", "Half a 16-bit sample is missing.", "audio")
 
     def decode(self, data: bytes) -> Samples:

@@ -27,6 +27,7 @@ from xyt_stream.server.admission.turns import Turns
 _MAX_UNSENT = 1 << 20  # bytes; sends of our own wait for the client long before
 _MAX_UNREAD = 1 << 18  # bytes of whole messages that wait for the session
 _MAX_FRAGMENTS = 4096  # of a message; websockets 17 has the same limit, 16 (Python 3.10) has none
+_MAX_HEAD = 1 << 16  # bytes of a request's first line and headers
 _SLICE = 512  # bytes; at most 85 frames, half a millisecond
 _AT_ONCE = 0.001  # seconds of reading at once for a client with an ample budget
 _DISCARD_EVERY = 0.02  # seconds between reads of what is thrown away
@@ -117,7 +118,7 @@ class Socket(ServerConnection):
             self.loop.call_later(_DISCARD_EVERY, self._resume)
             return
         self._pending += data
-        if not self._head_seen and not self._see_head():
+        if not self._head_seen and not self._see_head(len(data)):
             return
         if self.budget.ample and not self._in_turns:
             end = time.perf_counter() + _AT_ONCE
@@ -125,9 +126,17 @@ class Socket(ServerConnection):
                 pass
         self._balance()
 
-    def _see_head(self) -> bool:
-        """Looks at the request once its head is complete; returns whether it may be parsed."""
-        end = self._pending.find(requests.END)
+    def _see_head(self, grown: int) -> bool:
+        """Looks at the request once its head is complete; returns whether it may be parsed.
+
+        Args:
+            grown: bytes that have just come.
+        """
+        searched = len(self._pending) - grown - len(requests.END) + 1
+        end = self._pending.find(requests.END, max(0, searched))
+        if (len(self._pending) if end < 0 else end) > _MAX_HEAD:
+            self.transport.abort()
+            return False
         if end < 0 and requests.looks_like_http(bytes(self._pending[:8192])):
             return False
         self._head_seen = True

@@ -43,7 +43,6 @@ from xyt_stream.server.sessions.framing import SoundFramer
 from xyt_stream.server.sessions.lateness import Lateness
 from xyt_stream.server.sessions.resources import Resources
 
-_CHUNK = 48_000  # bytes of sound decoded at once: a second of PCM, six of G.711
 _MAX_BYTES = 1_000_000  # of events queued for the client, from which on it is read no further
 
 _log = logging.getLogger(__name__)
@@ -238,10 +237,8 @@ class RealtimeSession:
     async def _append(self, audio: str) -> None:
         """Decodes sound of the microphone from base64 into the buffer."""
         self._buffer.check_space(seconds_of(audio, self._decoder.format))
-        data = decode_base64(audio, "audio")
-        self._decoder.check(data)
-        for start in range(0, len(data), _CHUNK):
-            self._buffer.append(self._decoder.decode(data[start : start + _CHUNK]))
+        for piece in await _decode(audio, "audio", self._decoder):
+            self._buffer.append(self._decoder.decode(piece))
             await asyncio.sleep(0)  # lets other sessions run during a long chunk
 
     async def _sound_of(self, new: NewItem) -> Samples:
@@ -250,10 +247,8 @@ class RealtimeSession:
         self._buffer.check_space(sum(seconds_of(audio, form) for audio in new.audio))
         decoder, sound = AudioDecoder(form, INPUT_RATE), [np.zeros(0, np.float32)]
         for audio in new.audio:
-            data = decode_base64(audio, "item.content.audio")
-            decoder.check(data)
-            for start in range(0, len(data), _CHUNK):
-                sound.append(decoder.decode(data[start : start + _CHUNK]))
+            for piece in await _decode(audio, "item.content.audio", decoder):
+                sound.append(decoder.decode(piece))
                 await asyncio.sleep(0)
         return np.concatenate([*sound, decoder.flush()])
 
@@ -306,3 +301,17 @@ class RealtimeSession:
         self._account.set("output", self._outgoing_bytes + OBJECT * len(self._outgoing))
         self._buffer.changed.notify()
         self._changed.notify()
+
+
+async def _decode(audio: str, param: str, decoder: AudioDecoder) -> list[bytes]:
+    """Decodes base64 into pieces, and checks all of them before any is used.
+
+    Raises:
+        EventError: it is no base64, or holds no whole number of samples.
+    """
+    pieces = []
+    for piece in decode_base64(audio, param):
+        pieces.append(piece)
+        await asyncio.sleep(0)  # lets other sessions run during a long chunk
+    decoder.check(sum(map(len, pieces)))
+    return pieces

@@ -77,6 +77,7 @@ class ReceiveQueue:
         # time at which it is due.
         self._queue: collections.deque[tuple[Pcm | Codes | End, int, int | None, float]]
         self._queue = collections.deque()
+        self._emptied = 0  # messages at the front that `drop_codes` has emptied
         self._bytes = 0
         self._waiting = 0.0  # seconds of queued media
         self._told_at = -math.inf  # when the client was told that it loses media
@@ -124,13 +125,16 @@ class ReceiveQueue:
     def drop_codes(self) -> int:
         """Empties the queued codes messages; returns the number of frames dropped."""
         dropped = 0
-        for index, (message, size, seq, due) in enumerate(self._queue):
+        # Those before the last that was emptied are empty, too: many interruptions cost no more.
+        for index in range(self._emptied, len(self._queue)):
+            message, size, seq, due = self._queue[index]
             if isinstance(message, Codes):
                 dropped += message.codes.shape[1]
                 empty = dataclasses.replace(message, codes=message.codes[:, :0].copy())
                 self._count(_size_of(empty) - _size_of(message))
                 self._waiting -= self._seconds(message)
                 self._queue[index] = (empty, size, seq, due)
+        self._emptied = len(self._queue)
         return dropped
 
     def take_ack(self) -> Ack | None:
@@ -162,6 +166,7 @@ class ReceiveQueue:
                 else:
                     self._drop(message)
             message = self._queue.popleft()[0]
+            self._emptied = max(0, self._emptied - 1)
             self._count(-_size_of(message))
             self._waiting -= self._seconds(message)
             self._bytes -= size + MESSAGE_OVERHEAD
