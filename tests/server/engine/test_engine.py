@@ -8,6 +8,7 @@ import pytest
 from xyt_stream.audio import fit_length, to_float32
 from xyt_stream.errors import ProtocolError
 from xyt_stream.server.engine.engine import Engine
+from xyt_stream.server.engine.slots import RING
 
 
 class Owner:
@@ -40,7 +41,7 @@ async def engine(codec):
 
 @pytest.fixture(scope="session")
 def frames(clip):
-    return to_float32(clip)[: 12 * 1280].reshape(12, 1280)
+    return to_float32(clip)[: RING * 1280].reshape(RING, 1280)
 
 
 def push_all(engine, slot, frames):
@@ -55,12 +56,12 @@ async def test_a_slot_equals_the_codec_frame_by_frame(engine, frames, direct, un
     engine.set_decoding(slot, True)
     push_all(engine, slot, frames)
     await until(lambda: owner.tail is not None)
-    np.testing.assert_array_equal(np.stack(owner.codes, axis=1), direct.codes[:, :12])
+    np.testing.assert_array_equal(np.stack(owner.codes, axis=1), direct.codes[:, :RING])
     sound = np.concatenate([*owner.sound, owner.tail])[engine.delay_samples :]
-    assert len(sound) == 12 * 1280
+    assert len(sound) == RING * 1280
     sure = len(sound) - engine.delay_samples  # the direct decoder went on where this one ended
     np.testing.assert_allclose(sound[:sure], to_float32(direct.sound)[:sure], atol=1.5 / 32_768)
-    assert owner.starts == [True] + 11 * [False]
+    assert owner.starts == [True] + (RING - 1) * [False]
 
 
 async def test_decoding_is_optional_and_starts_afresh(engine, frames, until):

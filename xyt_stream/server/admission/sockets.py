@@ -110,21 +110,22 @@ class Socket(ServerConnection):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if not self.exceeded.done():
-            self.spend("bytes", len(data))
-        if self.exceeded.done():
+        if self.exceeded.done() or self.protocol.parser_exc is not None:
             # Data that is never read would reset the connection before its error arrives.
             self._pause()
             self.loop.call_later(_DISCARD_EVERY, self._resume)
             return
         self._pending += data
-        if not self._head_seen and not self._see_head(len(data)):
-            return
-        if self.budget.ample and not self._in_turns:
+        whole_head = self._head_seen or self._see_head(len(data))
+        if whole_head and self.budget.ample and not self._in_turns:
             end = time.perf_counter() + _AT_ONCE
             while self.read_slice() and time.perf_counter() < end:
                 pass
-        self._balance()
+        # Charged after the first slices: the header of a message too large names its own error.
+        if not self.exceeded.done() and self.protocol.parser_exc is None:
+            self.spend("bytes", len(data))
+        if whole_head:
+            self._balance()
 
     def _see_head(self, grown: int) -> bool:
         """Looks at the request once its head is complete; returns whether it may be parsed.
