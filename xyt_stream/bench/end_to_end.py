@@ -160,7 +160,8 @@ async def _record(url: str, pcm: Pcm16, target: float) -> _Recorded:
             if isinstance(event, Pcm):
                 arrived.add(event.frame)
                 turnaround, wait = clock.done(event.frame), ear.wait()
-                if turnaround is not None and wait is not None:
+                # After the end the server does not wait for the lookahead any more.
+                if turnaround is not None and wait is not None and not sending.done():
                     before = before or asyncio.create_task(asyncio.to_thread(server_totals, url))
                     frames.append(FrameTimes(captures[event.frame], turnaround, *wait))
                 ear.buffer.push(event.samples)
