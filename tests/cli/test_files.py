@@ -277,3 +277,20 @@ def test_live_files_stream_in_chunks(
     assert len(sounds[0]) == 5 * len(samples)
     np.testing.assert_allclose(sounds[0], sounds[1], atol=2e-4)
     np.testing.assert_array_equal(sounds[0], sounds[2])
+
+
+def test_a_causal_model_never_takes_a_whole_file(
+    run: Run, fixtures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a stream the file takes constant memory, with the same result."""
+
+    def whole(*args: object, **options: object) -> None:
+        raise AssertionError("the whole file was taken at once")
+
+    monkeypatch.setattr(Codec, "encode", whole)
+    monkeypatch.setattr(Codec, "decode", whole)
+    clip = fixtures / "speech.ogg"
+    assert run("encode", clip, tmp_path / "a.xyt").status == 0
+    assert run("decode", tmp_path / "a.xyt", tmp_path / "a.wav").status == 0
+    assert run("roundtrip", clip, tmp_path / "b.wav", "--offline").status == 0
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()

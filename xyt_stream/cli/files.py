@@ -24,6 +24,8 @@ from xyt_stream.cli.terminal import report_channels, say, seconds_bar
 if TYPE_CHECKING:
     import torch
 
+    from xyt_stream.streaming.codec import Codec
+
 app = typer.Typer()
 
 
@@ -89,13 +91,14 @@ def encode(
         from xyt_stream.cli.sound import encode_live
         from xyt_stream.streaming.clips import encode_clip
 
-        if lookahead is None:
+        ahead = _stream_lookahead(codec, lookahead, precision)
+        if ahead is None:
             samples = np.concatenate(list(reader.resampled(codec.input_rate)))
             codes = encode_clip(codec, samples, None, precision)
         else:
             one_thread()
             with seconds_bar("encoding", reader.seconds) as advance:
-                codes = torch.cat(list(encode_live(codec, reader, lookahead, advance)), 1)
+                codes = torch.cat(list(encode_live(codec, reader, ahead, advance)), 1)
         info = reader.info
     report_channels(source, info, beside=target)
     size = CodeFile(
@@ -143,12 +146,13 @@ def decode(
     length = scaled_length(file.original_samples, file.original_rate, rate)
     with SoundWriter(target, rate, samples=length) as writer:
         out = TargetFile(writer, codec.output_rate, rate)
-        if lookahead is None:
+        ahead = _stream_lookahead(codec, lookahead, precision)
+        if ahead is None:
             out.write(decode_clip(codec, codes, None, precision).numpy())
         else:
             one_thread()
             with seconds_bar("decoding", file.seconds) as advance:
-                for decoded in decode_live(codec, iter([codes]), lookahead):
+                for decoded in decode_live(codec, iter([codes]), ahead):
                     out.write(decoded)
                     advance(len(decoded) / codec.output_rate)
         out.finish(file.original_samples, file.original_rate)
@@ -178,12 +182,14 @@ def roundtrip(
         check_target(target, rate)
         codec = model.load()
         import numpy as np
+        import torch
 
         from xyt_stream.cli.sound import TargetFile, decode_live, encode_live
         from xyt_stream.streaming.clips import decode_clip, encode_clip
 
         with SoundWriter(target, rate) as writer:
             out = TargetFile(writer, codec.output_rate, rate)
+            ahead = _stream_lookahead(codec, ahead, torch.float32)
             if ahead is None:
                 samples = np.concatenate(list(reader.resampled(codec.input_rate)))
                 out.write(decode_clip(codec, encode_clip(codec, samples, None), None).numpy())
@@ -205,3 +211,15 @@ def _precision(dtype: Precision, lookahead: int | None) -> torch.dtype:
 
     precision: torch.dtype = getattr(torch, dtype.value)
     return precision
+
+
+def _stream_lookahead(codec: Codec, lookahead: int | None, dtype: torch.dtype) -> int | None:
+    """The lookahead of the stream that a file is processed as; None: the whole file at once.
+
+    A causal model gives the same either way, and a stream takes constant memory.
+    """
+    import torch
+
+    if lookahead is None and codec.causal and dtype is torch.float32:
+        return 0
+    return lookahead
