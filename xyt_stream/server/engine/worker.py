@@ -49,8 +49,8 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        """Whether the thread runs; a failed one counts as ended while it reports its failure."""
+        return self._thread.is_alive() and not self.failed
 
     def _contain(self) -> None:
         try:
