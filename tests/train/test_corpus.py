@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from xyt_stream.audio import find_clips
 from xyt_stream.errors import AudioError
-from xyt_stream.train.corpus import Corpus, describe, find_clips, load_clip, open_corpus
+from xyt_stream.train.corpus import Corpus, describe, load_clip, open_corpus
 
 
 def test_clips_below_a_folder_are_found(speech: Path) -> None:

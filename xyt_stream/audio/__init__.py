@@ -4,6 +4,7 @@ Inside the package sound is mono float32, full scale at +-1, in arrays of shape 
 wires hold 16-bit integers; `to_int16` and `to_float32` are the one mapping between the two.
 """
 
+from xyt_stream.audio.clips import SUFFIXES, find_clips
 from xyt_stream.audio.reading import SoundInfo, SoundReader, read_audio
 from xyt_stream.audio.resampling import FileResampler, StreamResampler, resample
 from xyt_stream.audio.samples import (
@@ -27,6 +28,7 @@ __all__ = [
     "FRAME_SECONDS",
     "FULL_SCALE",
     "INPUT_RATE",
+    "SUFFIXES",
     "FileResampler",
     "Pcm16",
     "Samples",
@@ -35,6 +37,7 @@ __all__ = [
     "SoundWriter",
     "StreamResampler",
     "check_target",
+    "find_clips",
     "fit_length",
     "read_audio",
     "resample",

@@ -35,6 +35,7 @@ def bench_stream(
     model: ModelOptions,
 ) -> None:
     """One stream's time per step and memory, early and after minutes of sound."""
+    model.check()
     from xyt_stream.bench.stream import measure
 
     result = measure(model.load(), minutes=minutes, lookahead=lookahead or 0)
@@ -46,7 +47,11 @@ def bench_stream(
 @grouped
 def bench_codec(
     streams: Annotated[
-        str, typer.Option(help="Streams in a batch; several numbers with commas.")
+        str,
+        typer.Option(
+            callback=lambda text: _numbers(text) and text,
+            help="Streams in a batch; several numbers with commas.",
+        ),
     ] = "1",
     frames: Annotated[int, typer.Option(min=10, help="Steps to time, after warm-up.")] = 200,
     threads: Annotated[int, typer.Option(min=1, help="Threads that torch may use.")] = 1,
@@ -63,6 +68,7 @@ def bench_codec(
     model: ModelOptions,
 ) -> None:
     """Time per step, memory and matrix products, beside Mimi on the same machine."""
+    model.check()
     from xyt_stream.bench.codec import compare
 
     if plot:
@@ -99,6 +105,7 @@ def bench_lookahead(
     live against offline sound, both decoded from the offline codes; time per step.
     """
     check_source(file)
+    model.check()
     from xyt_stream.evaluate.lookahead import measure
     from xyt_stream.streaming.summary import default_lookaheads
 
@@ -149,6 +156,7 @@ def bench_precision(file: Source, json_file: Json = None, *, model: NamedModel) 
     In half precision are the stacks alone, or the weights too.
     """
     check_source(file)
+    model.check()
     from xyt_stream.evaluate.precision import measure
 
     codec = model.load()
@@ -170,6 +178,7 @@ def bench_text(
     model: NamedModel,
 ) -> None:
     """Text recognized from codes alone: character error rate by number of codebooks."""
+    model.check()
     from xyt_stream.evaluate.text import measure
 
     result = measure(model.load(), data, steps=steps)

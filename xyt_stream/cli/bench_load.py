@@ -7,12 +7,39 @@ from typing import Annotated
 
 import typer
 
-from xyt_stream.cli.options import MODEL_HELP, Device, Json, Lookahead, Model, Token
+from xyt_stream.cli.options import (
+    MODEL_HELP,
+    Device,
+    Json,
+    Lookahead,
+    Token,
+    check_source,
+    check_url,
+)
 from xyt_stream.cli.terminal import console, say, write_json
+from xyt_stream.model import hub
 
 app = typer.Typer()
 
-Speech = Annotated[Path | None, typer.Option(help="Sound file that the clients send; else noise.")]
+
+def _check_speech(path: Path | None) -> Path | None:
+    if path is not None:
+        check_source(path)
+    return path
+
+
+def _check_model(model: str | None) -> str | None:
+    """Checks a model that is named without the options of its config and revision."""
+    if model != "none":
+        hub.check(model)
+    return model
+
+
+Speech = Annotated[
+    Path | None,
+    typer.Option(callback=_check_speech, help="Sound file that the clients send; else noise."),
+]
+Loaded = Annotated[str | None, typer.Option(callback=_check_model, help=MODEL_HELP)]
 
 
 @app.command("load")
@@ -30,13 +57,18 @@ def bench_load(
     token: Token = None,
     model: Annotated[
         str | None,
-        typer.Option(help=f"{MODEL_HELP} 'none' computes nothing, for the server's own time."),
+        typer.Option(
+            callback=_check_model,
+            help=f"{MODEL_HELP} 'none' computes nothing, for the server's own time.",
+        ),
     ] = None,
     device: Device = "cpu",
     lookahead: Lookahead = None,
     json_file: Json = None,
 ) -> None:
     """Many clients of one server: turnaround, late and lost frames, capacity."""
+    if url is not None:
+        check_url(url)
     from xyt_stream.bench.load import LATE, LoadResult, Target, find_capacity, measure, own_server
     from xyt_stream.bench.speech import speech_or_noise
 
@@ -71,7 +103,7 @@ def bench_soak(
     minutes: Annotated[float, typer.Option(min=2, help="Minutes in all.")] = 30,
     sessions: Annotated[int, typer.Option(min=1, help="The most at a time.")] = 4,
     speech: Speech = None,
-    model: Model = None,
+    model: Loaded = None,
     device: Device = "cpu",
     json_file: Json = None,
 ) -> None:
@@ -93,7 +125,7 @@ def bench_attack(
         int, typer.Option(min=1, max=8, help="Connections of each attack at once.")
     ] = 1,
     speech: Speech = None,
-    model: Model = None,
+    model: Loaded = None,
     json_file: Json = None,
 ) -> None:
     """Hostile clients of one server: what they cost a neighbour."""

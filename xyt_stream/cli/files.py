@@ -83,6 +83,7 @@ def encode(
     from xyt_stream.protocol.code_file import CodeFile
 
     with SoundReader(source) as reader:
+        model.check()
         precision = _precision(dtype, lookahead)
         codec = model.load()
         import numpy as np
@@ -134,6 +135,7 @@ def decode(
     file = CodeFile.read(source)
     rate = rate or file.original_rate
     check_target(target, rate)
+    model.check()
     precision = _precision(dtype, lookahead)
     codec = model.load()
     file.require_model(codec.name, codec.hash)
@@ -180,6 +182,7 @@ def roundtrip(
     with SoundReader(source) as reader:
         rate = rate or reader.rate
         check_target(target, rate)
+        model.check()
         codec = model.load()
         import numpy as np
         import torch

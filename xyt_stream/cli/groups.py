@@ -21,8 +21,11 @@ from xyt_stream.cli.options import (
     Revision,
     Token,
     Weights,
+    check_source,
+    check_url,
 )
 from xyt_stream.cli.terminal import say
+from xyt_stream.model import hub
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
@@ -36,6 +39,14 @@ class ModelOptions:
     config: Config = None
     revision: Revision = None
     device: Device = "cpu"
+
+    def check(self) -> None:
+        """Checks that the model's files are there, before anything heavy is imported for it.
+
+        Raises:
+            ModelError: no such file, or none that is a model; a hub name is not looked up yet.
+        """
+        hub.check(self.model, config=self.config, revision=self.revision)
 
     def load(self, weights: Weights = Weights.float32) -> Codec:
         """Loads the model; call it when all other arguments have been checked.
@@ -62,7 +73,11 @@ class NamedModel(ModelOptions):
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """The server and the token for it."""
+    """The server and the token for it.
+
+    Raises:
+        typer.BadParameter: the address is none of a server.
+    """
 
     url: Annotated[str, typer.Option(help="Address of the server.")] = (
         f"ws://127.0.0.1:{DEFAULT_PORT}"
@@ -76,6 +91,9 @@ class ServerOptions:
         ),
     ] = CodecPlace.auto
 
+    def __post_init__(self) -> None:
+        check_url(self.url)
+
 
 @dataclass(frozen=True)
 class SoundIn:
@@ -83,6 +101,7 @@ class SoundIn:
 
     Raises:
         typer.BadParameter: both are given.
+        XYTError: the file cannot be read.
     """
 
     input_device: Annotated[
@@ -99,6 +118,8 @@ class SoundIn:
     def __post_init__(self) -> None:
         if self.input_device is not None and self.input_file is not None:
             raise typer.BadParameter("--input and --input-device exclude each other: leave one out")
+        if self.input_file is not None:
+            check_source(self.input_file)
 
 
 @dataclass(frozen=True)
@@ -107,6 +128,7 @@ class SoundOut:
 
     Raises:
         typer.BadParameter: both are given.
+        XYTError: the file cannot be written.
     """
 
     output_device: Annotated[
@@ -122,6 +144,10 @@ class SoundOut:
             raise typer.BadParameter(
                 "--output and --output-device exclude each other: leave one out"
             )
+        if self.output_file is not None:
+            from xyt_stream.audio import check_target  # not at the top: it loads numpy
+
+            check_target(self.output_file)
 
     def report(self) -> None:
         """Prints the name of the file, if sound was written to one."""

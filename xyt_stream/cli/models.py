@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from xyt_stream.cli.groups import ModelOptions, grouped
 from xyt_stream.cli.options import Config, Json, Lookaheads, ModelArgument, Revision, ends_in
 from xyt_stream.cli.terminal import console, say, write_json
+from xyt_stream.model import hub
 
 app = typer.Typer()
 
@@ -19,6 +20,7 @@ app = typer.Typer()
 @grouped
 def info(lookahead: Lookaheads = None, json_file: Json = None, *, model: ModelOptions) -> None:
     """Show a model: its parts, rates, and a live stream's delay and memory at each lookahead."""
+    model.check()
     from xyt_stream.streaming.summary import summarize
 
     codec = model.load()
@@ -79,8 +81,8 @@ def convert(
 
     The file loads much faster. It keeps the model's hash and gives the same codes and sound.
     """
-
-    from xyt_stream.model import checkpoint, hub
+    hub.check(model, config=config, revision=revision)
+    from xyt_stream.model import checkpoint
 
     checkpoint.convert(hub.find(model, config=config, revision=revision), target)
     say(f"{target}: {target.stat().st_size / 1e6:.0f} MB")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -35,6 +36,23 @@ def check_source(path: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise XYTError(f"cannot read {path}: {error.strerror}") from None
+
+
+def check_url(url: str) -> None:
+    """Checks the address of a server before a device is opened for it.
+
+    Raises:
+        XYTError: it is no address of a websocket.
+    """
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that do not close
+        known = False
+    if not known:
+        raise XYTError(
+            f"cannot reach a server at {url!r}: give an address like ws://127.0.0.1:{DEFAULT_PORT}"
+        )
 
 
 def check_distinct(source: Path, target: Path) -> None:

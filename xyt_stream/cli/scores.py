@@ -17,6 +17,7 @@ from xyt_stream.cli.options import (
     live_lookahead,
 )
 from xyt_stream.cli.terminal import console, progress, say, write_json
+from xyt_stream.model import hub
 
 app = typer.Typer()
 
@@ -57,6 +58,11 @@ def evaluate_command(
     model: NamedModel,
 ) -> None:
     """Score a model on recordings: intelligibility, quality and use of its codes."""
+    ahead = live_lookahead(offline, lookahead)
+    from xyt_stream.audio import find_clips
+
+    find_clips(folder)
+    model.check()
     from xyt_stream.evaluate.baselines import BASELINES
     from xyt_stream.evaluate.report import evaluate
     from xyt_stream.evaluate.words import Recogniser
@@ -64,7 +70,6 @@ def evaluate_command(
     if plots is not None:
         from xyt_stream.evaluate.plots import draw_codes, spectrogram_writer
     codec = model.load()
-    ahead = live_lookahead(offline, lookahead)
     for baseline in BASELINES if peers else ():
         if not baseline.installed:
             say(f"{baseline.name} is left out: install Debian's package {baseline.package}")
@@ -129,20 +134,27 @@ def train(
     device: Device = "cpu",
 ) -> None:
     """Train the default model, from scratch or from another model."""
+    from xyt_stream.audio import find_clips
     from xyt_stream.train.recipe import recipe
+
+    chosen = recipe(
+        steps=steps,
+        minutes=minutes,
+        rate=rate,
+        trained_before=init is not None,
+        keep_codes=keep_codes,
+        seed=seed,
+    )
+    hub.check(init)
+    for folder in (data, valid):
+        if folder is not None:
+            find_clips(folder)
     from xyt_stream.train.run import train as run_training
 
     run_training(
         data,
         out,
-        recipe(
-            steps=steps,
-            minutes=minutes,
-            rate=rate,
-            trained_before=init is not None,
-            keep_codes=keep_codes,
-            seed=seed,
-        ),
+        chosen,
         init=init,
         teacher=teacher,
         seldom=seldom or (),

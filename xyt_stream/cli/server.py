@@ -80,10 +80,18 @@ def serve(
         raise typer.BadParameter("--relay runs no model: leave --model and --duplex out")
     from xyt_stream.server.admission.access import Access, all_tokens, check_bind
     from xyt_stream.server.admission.address import check_address
+    from xyt_stream.server.admission.proxies import Proxies
+    from xyt_stream.server.admission.tls import tls_context
+    from xyt_stream.server.duplex.models import load
 
     # Checked here, before torch is imported for the model, and again where the server listens.
     check_bind(host, Access(all_tokens(token, token_file), origin or ()), public=allow_anyone)
     check_address(host, port)
+    model.check()
+    tls_context(tls_cert, tls_key)
+    Proxies(proxy or ())
+    if duplex is not None:
+        load(duplex)
     from xyt_stream.server.app import serve as run_server
 
     if not relay:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rich.markup import escape
 from rich.table import Table
 
-from xyt_stream.audio import Samples, fit_length, read_audio, resample
+from xyt_stream.audio import Samples, find_clips, fit_length, read_audio, resample
 from xyt_stream.errors import AudioError, CodeError
 from xyt_stream.evaluate.baselines import Baseline
 from xyt_stream.evaluate.metrics import MEASURES, Measure, check_installed
@@ -25,7 +25,6 @@ from xyt_stream.streaming.clips import decode_clip, encode_clip
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
 
-SOUND_FILES = {".wav", ".flac", ".ogg", ".mp3"}
 TITLES = {
     "stoi": "STOI",
     "pesq_wb": "PESQ-WB",
@@ -202,9 +201,7 @@ def evaluate(
     check_installed()
     if codebooks is not None and not 1 <= codebooks <= codec.num_codebooks:
         raise CodeError(f"{codec.name} has {codec.num_codebooks} codebooks, not {codebooks}")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_FILES)
-    if not paths:
-        raise AudioError(f"there are no sound files (wav, flac, ogg, mp3) in {folder}")
+    paths = find_clips(folder)
     counts = np.zeros((codec.num_codebooks, codec.codebook_size), np.int64)
     work = sound = 0.0
 

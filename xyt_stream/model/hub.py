@@ -37,31 +37,57 @@ def find(
     Raises:
         ModelError: nothing is there, or more than one thing could be meant.
     """
+    check(model, config=config, revision=revision)
     if model is None or str(model) == DEFAULT:
-        if config is not None or revision is not None:
-            raise ModelError(f"{DEFAULT!r} is in the package: it takes no config and no revision")
         return Source(DEFAULT, ASSETS / f"{DEFAULT}.safetensors", None)
     path = Path(model)
     name = path.stem if path.is_file() else str(model)
-    on_hub = not path.exists() and HUB_NAME.fullmatch(name) and path.suffix not in SUFFIXES
-    if on_hub:
+    if _on_hub(model):
         path = _download(name, revision)
-    elif revision is not None:
-        raise ModelError(f"a revision is of a hub name, and {name!r} is none")
-    if path.is_dir() and str(model):
+    if path.is_dir():
         from xyt_stream.model.folder import choose  # it opens files, and so loads torch
 
         name = name if HUB_NAME.fullmatch(name) else path.resolve().name
         path = choose(path, str(model))
-    if not path.is_file():
-        raise ModelError(
-            f"there is no model {str(model)!r}: give a file, a folder, a hub name or {DEFAULT!r}"
-        )
-    if path.suffix not in SUFFIXES and container(path) is None:
-        raise ModelError(f"{path} is no model: it holds neither safetensors nor what torch saves")
+    return Source(name, path, Path(config) if config is not None else _config_beside(path))
+
+
+def check(
+    model: str | Path | None, *, config: str | Path | None = None, revision: str | None = None
+) -> None:
+    """Checks what can be known about `model` without a download and without torch.
+
+    Args:
+        model, config, revision: as for `find`.
+
+    Raises:
+        ModelError: nothing is there, or it is no model.
+    """
+    if model is None or str(model) == DEFAULT:
+        if config is not None or revision is not None:
+            raise ModelError(f"{DEFAULT!r} is in the package: it takes no config and no revision")
+        return
+    path = Path(model)
+    if not _on_hub(model):
+        if revision is not None:
+            raise ModelError(f"a revision is of a hub name, and {str(model)!r} is none")
+        if not str(model) or not path.exists():
+            raise ModelError(
+                f"there is no model {str(model)!r}: give a file, a folder, a hub name or "
+                f"{DEFAULT!r}"
+            )
+        if path.is_file() and path.suffix not in SUFFIXES and container(path) is None:
+            raise ModelError(
+                f"{path} is no model: it holds neither safetensors nor what torch saves"
+            )
     if config is not None and not Path(config).is_file():
         raise ModelError(f"there is no config {str(config)!r}")
-    return Source(name, path, Path(config) if config is not None else _config_beside(path))
+
+
+def _on_hub(model: str | Path) -> bool:
+    path = Path(model)
+    named = HUB_NAME.fullmatch(str(model)) is not None and path.suffix not in SUFFIXES
+    return named and not path.exists()
 
 
 def _config_beside(weights: Path) -> Path | None:

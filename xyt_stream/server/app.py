@@ -32,6 +32,7 @@ from xyt_stream.server.admission.budget import Budget
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.sockets import Socket
+from xyt_stream.server.admission.tls import tls_context
 from xyt_stream.server.admission.turns import Turns
 from xyt_stream.server.duplex.models import Factory, load
 from xyt_stream.server.engine.slot_engine import SlotEngine
@@ -215,7 +216,7 @@ def serve(
             be used.
     """
     access = Access(all_tokens(token, token_file), origins)
-    tls = _tls(tls_cert, tls_key)
+    tls = tls_context(tls_cert, tls_key)
     factory = None if duplex is None else load(duplex)
     log.to_stderr(log_level)
 
@@ -281,22 +282,3 @@ def _capacity(codec: Codec | None, lookahead: int) -> int:
     from xyt_stream.server.engine.capacity import capacity
 
     return capacity(codec, lookahead=lookahead)
-
-
-def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    if cert is None:
-        if key is not None:
-            raise ServeError("--tls-key is the key of a certificate: give --tls-cert, too")
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(cert, key)
-    except ssl.SSLError:
-        raise ServeError(
-            f"cannot use the certificate {cert}: it, or its key, is no PEM file, or they do not "
-            "belong together"
-        ) from None
-    except OSError as error:
-        files = f"{cert}" if key is None else f"{cert} with the key {key}"
-        raise ServeError(f"cannot use the certificate {files}: {error.strerror}") from None
-    return context

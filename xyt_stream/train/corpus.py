@@ -10,10 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Pcm16, read_audio, to_int16
-from xyt_stream.errors import AudioError
+from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Pcm16, find_clips, read_audio, to_int16
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 SAMPLES, INDEX = "speech.i16", "speech.json"
 FEATURES = "teacher-"  # begins the names of files of features, which fit one packing only
 
@@ -67,14 +65,6 @@ class Corpus:
     def clip(self, clip: Clip) -> Pcm16:
         """Returns the clip, int16 [samples]."""
         return self.samples[clip.start : clip.start + clip.samples]
-
-
-def find_clips(folder: Path) -> list[Path]:
-    """Lists every sound file below `folder`, sorted; raises AudioError if there is none."""
-    clips = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not clips:
-        raise AudioError(f"{folder} holds no sound files ({', '.join(sorted(SUFFIXES))})")
-    return clips
 
 
 def load_clip(path: Path) -> Pcm16:

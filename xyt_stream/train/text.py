@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from xyt_stream.audio import FRAME_SAMPLES, Pcm16, to_float32
+from xyt_stream.audio import FRAME_SAMPLES, SUFFIXES, Pcm16, to_float32
 from xyt_stream.errors import AudioError
-from xyt_stream.train.corpus import SUFFIXES, load_clip
+from xyt_stream.train.corpus import load_clip
 
 STEPS = 4  # places for a character in each frame; speech has more than 12.5 characters a second
 HIDDEN = 256

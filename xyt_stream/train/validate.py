@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xyt_stream.audio import FRAME_SAMPLES, to_float32, write_audio
+from xyt_stream.audio import FRAME_SAMPLES, find_clips, to_float32, write_audio
 from xyt_stream.errors import MissingExtraError
 from xyt_stream.model.timeline import ClipTimeline
 from xyt_stream.model.tokenizer import Tokenizer
-from xyt_stream.train.corpus import find_clips, load_clip
+from xyt_stream.train.corpus import load_clip
 
 
 class Validation:
