@@ -99,6 +99,7 @@ const CONTROL = {
     model: [model],
     room: [nullable(text), null],
     resume: [nullable(resume), null],
+    node: [nullable(text), null],
   }),
   end: object({
     frames: [nullable(integer), null],

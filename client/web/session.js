@@ -137,7 +137,7 @@ export class Session {
   }
 
   #connect() {
-    const socket = new WebSocket(this.url, SUBPROTOCOL);
+    const socket = new WebSocket(this.#place(), SUBPROTOCOL);
     const ifCurrent = (action) => (event) => {
       if (socket === this.#socket) this.#guarded(() => action(event));
     };
@@ -147,6 +147,14 @@ export class Session {
     socket.onclose = ifCurrent(({ code }) => this.#closed(code));
     this.#socket = socket;
     this.#after(OPEN_TIMEOUT, () => this.#open || this.#closed(ABANDONED));
+  }
+
+  /** The server's URL with the room, and with the node that has the session, for proxies. */
+  #place() {
+    const url = new URL(this.url);
+    if (this.hello.room) url.searchParams.set('room', this.hello.room);
+    if (this.resumeToken && this.#ready?.node) url.searchParams.set('node', this.#ready.node);
+    return url.href;
   }
 
   #firstMessage() {
@@ -207,6 +215,7 @@ export class Session {
       this.listener.ready(ready, restarted);
       return;
     }
+    this.resumeToken = ready.resume.token; // another node may have the session now
     this.replayBuffer.acknowledge(ready.resume.received);
     for (const data of this.replayBuffer.unacknowledged) this.#socket.send(data);
     if (this.sendingOver && !ready.resume.ended) this.#socket.send(writeControl('end'));

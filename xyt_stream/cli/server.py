@@ -49,6 +49,13 @@ def serve(
         list[str] | None,
         typer.Option(help="Address or network of a proxy: its X-Forwarded-For is believed."),
     ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of this server among several behind a proxy; where it is full, the proxy "
+            "can then try another. Default: it is alone, and has the machine's name."
+        ),
+    ] = None,
     tls_cert: Annotated[
         Path | None, typer.Option(help="Certificate in PEM: serve wss:// and https://.")
     ] = None,
@@ -107,6 +114,7 @@ def serve(
         origins=origin or (),
         allow_anyone=allow_anyone,
         proxies=proxy or (),
+        node=node,
         tls_cert=tls_cert,
         tls_key=tls_key,
         limits=limits,

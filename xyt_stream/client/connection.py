@@ -18,6 +18,7 @@ from xyt_stream.errors import AudioError, ProtocolError
 from xyt_stream.protocol.machine import ClientMachine, Event
 from xyt_stream.protocol.messages import MAX_MESSAGE, Cleared, End, Hello, Ping, Ready
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.protocol.place import placed
 
 RESUME_SECONDS = 30.0
 KEEPALIVE = 20.0  # seconds
@@ -49,7 +50,7 @@ async def connect(
     Args:
         url: ws://host:port or wss://host:port.
         role: "loopback", "encode", "decode", "mic", "speaker", "user" or "model".
-        room: name of the room; optional for a user, see docs/duplex.md.
+        room: name of the room, which the URL gets too; optional for a user, see docs/duplex.md.
         send: "pcm" or "codes"; None: the role's default.
         receive: "pcm", "codes" or both; None: the role's default.
         send_rate, receive_rate: Hz of the sound; None: the codec's rates.
@@ -78,7 +79,7 @@ async def connect(
     )
     machine = ClientMachine()
     traffic = Traffic() if traffic is None else traffic
-    websocket, ready = await open_session(url, hello, machine, keepalive, traffic)
+    websocket, ready = await open_session(placed(url, room), hello, machine, keepalive, traffic)
     transport = Transport(url, hello, machine, websocket, ready, resume, keepalive, traffic)
     connection = Connection(ready, machine, transport, traffic)
     try:

@@ -12,7 +12,12 @@ from typing import TypeVar, cast
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    InvalidURI,
+)
 from websockets.typing import Subprotocol
 
 from xyt_stream.client.traffic import CountedWebsocket, Traffic
@@ -25,6 +30,8 @@ from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL, Error, Hello,
 _OPEN_TIMEOUT = 10.0  # seconds for a websocket to open, and again for the answer to hello
 _FIRST_WAIT = 0.2  # seconds before the second attempt; each later one waits twice as long
 _LONGEST_WAIT = 5.0  # seconds
+_LONGEST_HINT = 60.0  # seconds of a Retry-After header that are believed
+_UNAVAILABLE = 503  # HTTP status
 _CLOSE_TIMEOUT = 2.0  # seconds that a closing websocket waits for the other end
 
 T = TypeVar("T")
@@ -50,6 +57,7 @@ async def open_session(
     Raises:
         ConnectionFailedError: the server cannot be reached, or closed the connection.
         ProtocolError: the server refused the session; the error carries its name and close code.
+            busy: it did so by HTTP, with status 503 and Retry-After.
     """
     first = machine.hello(hello)
     counted = partial(CountedWebsocket, traffic=traffic or Traffic())
@@ -70,6 +78,8 @@ async def open_session(
             f"cannot reach a server at {url!r}: give an address like ws://127.0.0.1:8765"
         ) from None
     except (OSError, InvalidHandshake, ValueError) as error:
+        if isinstance(error, InvalidStatus) and (busy := _busy(error)) is not None:
+            raise busy from None
         reason = getattr(error, "strerror", None) or str(error)
         reason = reason or "it hung up: try ws:// for wss://, or the other way round"
         raise ConnectionFailedError(f"cannot reach a server at {url}: {reason}") from None
@@ -84,6 +94,14 @@ async def open_session(
         await close(websocket)
         raise
     return websocket, ready
+
+
+def _busy(error: InvalidStatus) -> ProtocolError | None:
+    """The error of a server, or of all behind a proxy, that is full; None: it says another thing"""
+    seconds = error.response.headers.get("Retry-After", "")
+    if error.response.status_code != _UNAVAILABLE or not seconds.isdecimal():
+        return None
+    return protocol_error("busy", retry_after=min(float(seconds), _LONGEST_HINT))
 
 
 async def _ready(websocket: ClientConnection, machine: ClientMachine) -> Ready:

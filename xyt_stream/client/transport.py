@@ -18,6 +18,7 @@ from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ClientMachine, Event
 from xyt_stream.protocol.messages import Ack, End, Error, Hello, Notice, Ready, Resume
+from xyt_stream.protocol.place import placed
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, AckPolicy, ReplayBuffer
 from xyt_stream.protocol.signal import Signal
 
@@ -209,6 +210,7 @@ class Transport:
             self._sending.release()
             raise
         assert ready.resume is not None
+        self._ready = ready  # another node may have the session now
         self._replay_buffer.acknowledge(ready.resume.received)
         messages: list[bytes | str] = [*self._replay_buffer.unacknowledged()]
         if self._machine.sending_over and not ready.resume.ended:
@@ -222,7 +224,8 @@ class Transport:
         assert self._ready.resume is not None
         resume = Resume(token=self._ready.resume.token, received=self._machine.received)
         hello = msgspec.structs.replace(self._hello, resume=resume)
-        return await open_session(self._url, hello, self._machine, self._keepalive, self._traffic)
+        url = placed(self._url, hello.room, self._ready.node)
+        return await open_session(url, hello, self._machine, self._keepalive, self._traffic)
 
     async def _resend(self, websocket: ClientConnection, messages: list[bytes | str]) -> None:
         """Sends the unacknowledged messages again, then releases the lock of `_resume`."""

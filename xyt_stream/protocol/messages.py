@@ -86,6 +86,7 @@ class Ready(Control, frozen=True, tag="ready"):
     model: Model
     room: str | None = None
     resume: Resume | None = None
+    node: str | None = None  # name of the server that has the session
 
     @property
     def frame_samples(self) -> int:

@@ -21,6 +21,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from xyt_stream.errors import ServeError
+from xyt_stream.protocol.place import is_node_name
 from xyt_stream.server import connection, log, pages
 from xyt_stream.server.admission.access import (
     Access,
@@ -90,6 +91,7 @@ async def running(
     limits: Limits | None = None,
     proxies: Sequence[str] = (),
     duplex: Factory | None = None,
+    node: str | None = None,
 ) -> AsyncIterator[Running]:
     """Serves while the block runs; afterwards drains the sessions, see Limits.drain_time.
 
@@ -106,10 +108,17 @@ async def running(
         limits: of everything.
         proxies: addresses and networks of proxies whose X-Forwarded-For header is believed.
         duplex: makes speech models that users talk with, see duplex/models.py.
+        node: name of this server among those behind a proxy; None: it is alone.
 
     Raises:
-        ServeError: an address cannot be used, or the duplex model cannot be made.
+        ServeError: an address cannot be used, the duplex model cannot be made, or the name has
+            other characters than letters, digits, hyphens and underscores.
     """
+    if node is not None and not is_node_name(node):
+        raise ServeError(
+            f"{node!r} cannot name a node: use 1 to 63 letters, digits, hyphens and underscores, "
+            "at least one of them no digit"
+        )
     access, limits = access or Access(), limits or Limits()
     check_bind(host, access, public=public)
     addresses: Any = hosts_of(host)  # asyncio takes several; websockets types it as one
@@ -164,6 +173,7 @@ async def running(
             limits=limits,
             proxies=Proxies(proxies),
             duplex=duplex,
+            node=node,
         )
         service.engine.warm_up()
     except BaseException:
@@ -197,12 +207,13 @@ def serve(
     limits: Limits | None = None,
     proxies: Sequence[str] = (),
     duplex: str | None = None,
+    node: str | None = None,
     log_level: str = "info",
 ) -> None:
     """Serves until SIGINT, SIGTERM or SIGHUP; prints one line with the address once it accepts.
 
     Args:
-        codec, host, port, max_sessions, lookahead, limits, proxies: see `running`.
+        codec, host, port, max_sessions, lookahead, limits, proxies, node: see `running`.
         token: opens every role; `token_file` and the environment's XYT_TOKENS may hold more.
         token_file: holds one token a line, see access.py.
         origins: of web pages that may connect, beside this host's own; "*" for all.
@@ -238,6 +249,7 @@ def serve(
             limits=limits,
             proxies=proxies,
             duplex=factory,
+            node=node,
         ) as server:
             name = "codes" if codec is None else codec.name
             print(f"xyt-stream serves {name} at {server.url}", flush=True)

@@ -17,6 +17,7 @@ from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ServerMachine
 from xyt_stream.protocol.messages import Hello
+from xyt_stream.protocol.place import place_in
 from xyt_stream.protocol.realtime.error_events import error_event
 from xyt_stream.server.admission.budget import metered
 from xyt_stream.server.admission.sockets import Socket
@@ -81,6 +82,7 @@ async def _open(service: Service, socket: Socket) -> Session:
         raise protocol_error("wrong_subprotocol")
     hello = ServerMachine().receive(await _first(socket, service.limits.hello_time))
     assert isinstance(hello, Hello)
+    place_in(socket.request.path).check(hello)
     service.access.check(hello.role, hello.token, socket.request.headers)
     socket.budget.accept()
     if hello.resume is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from websockets.http11 import Request, Response
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.protocol.messages import SUBPROTOCOL
+from xyt_stream.protocol.place import place_in
 from xyt_stream.server.admission.sockets import Socket
+from xyt_stream.server.engine.engine import BUSY_RETRY
 from xyt_stream.server.service import Service
 
 OWN_ADDRESS = (
@@ -63,9 +66,14 @@ def answer(service: Service, socket: Socket, request: Request) -> Response | Non
 
 def _answer(service: Service, socket: Socket, request: Request) -> Response | None:
     if "websocket" in request.headers.get("Upgrade", "").lower():
-        if service.access.trusts(request.headers):
+        if not service.access.trusts(request.headers):
+            return _text(HTTPStatus.FORBIDDEN, "This page may not connect: see --origin.")
+        reason = service.turns_away(place_in(request.path))
+        if reason is None:
             return None
-        return _text(HTTPStatus.FORBIDDEN, "This page may not connect: see --origin.")
+        refused = _text(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}: try another node.")
+        refused.headers["Retry-After"] = str(math.ceil(BUSY_RETRY))
+        return refused
     path = request.path.partition("?")[0]
     if path == "/healthz":
         stopped = service.what_has_stopped()
@@ -95,6 +103,7 @@ def _info(service: Service) -> dict[str, Any]:
     engine, resources = service.engine, service.resources
     return {
         "protocol": SUBPROTOCOL,
+        "node": service.node,
         "model": msgspec.to_builtins(resources.model),
         "delay_ms": msgspec.to_builtins(resources.delay),
         "frame_ms": FRAME_SECONDS * 1e3,

@@ -15,6 +15,7 @@ from websockets.datastructures import Headers
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import Delay, Hello, Resume
+from xyt_stream.protocol.place import Place, own_name, split_token
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server import log
 from xyt_stream.server.admission.access import Access, is_loopback
@@ -56,8 +57,11 @@ class Service:
         limits: of everything.
         proxies: whose X-Forwarded-For header is believed.
         duplex: makes speech models that users talk with, see duplex/models.py.
+        node: name of this server among those behind a proxy; None: it is alone, and its name is
+            that of the machine.
 
     Attributes:
+        node: name of this server.
         resources: the parts that sessions share.
         handshakes: connections that have no session yet.
         engine, limits, metrics, gate, rooms, runner, detectors: see Resources.
@@ -76,7 +80,10 @@ class Service:
         limits: Limits,
         proxies: Proxies,
         duplex: Factory | None = None,
+        node: str | None = None,
     ) -> None:
+        self.node = own_name() if node is None else node
+        self._in_cluster = node is not None
         self.access = access
         self.limits = limits
         self.metrics = Metrics()
@@ -109,6 +116,7 @@ class Service:
             limits=limits,
             memory=self.memory,
             metrics=self.metrics,
+            node=self.node,
             model=model_of(self.engine.codec),
             delay=Delay(encode=encode * 1e3, decode=decode * 1e3),
             runner=self.runner,
@@ -199,7 +207,8 @@ class Service:
         Raises:
             ProtocolError: cannot_resume; forbidden: the token does not open the session's role.
         """
-        session = self._sessions.get(resume.token)
+        _, key = split_token(resume.token)
+        session = self._sessions.get(key)
         if not isinstance(session, Session) or not session.resumable:
             raise protocol_error("cannot_resume")
         self.access.check(session.role, token, headers)
@@ -258,6 +267,26 @@ class Service:
         if self.memory.full:
             return "Too much waits in the server's sessions"
         return self.what_has_stopped()
+
+    def turns_away(self, place: Place) -> str | None:
+        """The reason why a client should try another node, before its websocket opens.
+
+        A server that is alone says so in the session's own protocol, and so does one that has the
+        client's room or may have its session: there is no better node for these.
+
+        Args:
+            place: that the client's URL names.
+        """
+        if not self._in_cluster:
+            return None
+        if self._draining:
+            return "The server goes away"
+        if place.room is not None or place.node == self.node:
+            return None
+        if reason := self.why_not_ready():
+            return reason
+        full = self.engine.has_codec and not self.engine.free_slots
+        return f"All {self.engine.slots} slots are taken" if full else None
 
     def what_has_stopped(self) -> str | None:
         """The thread that should run and does not; None if all do."""

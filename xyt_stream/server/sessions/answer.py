@@ -39,6 +39,7 @@ def answer(resources: Resources, hello: Hello, session: str) -> Ready:
         frame_ms=FRAME_SECONDS * 1e3,
         delay_ms=resources.delay,
         model=model,
+        node=resources.node,
     )
 
 

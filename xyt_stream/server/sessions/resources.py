@@ -99,6 +99,7 @@ class Resources:
         limits: of everything.
         memory: counts what waits in sessions.
         metrics: of the server.
+        node: name of the server among others.
         model: as `ready` describes it to clients.
         delay: likewise.
         runner: of models in this process; None without one.
@@ -114,6 +115,7 @@ class Resources:
     limits: Limits
     memory: Memory
     metrics: Metrics
+    node: str
     model: Model
     delay: Delay
     runner: DuplexRunner | None

@@ -25,6 +25,7 @@ from xyt_stream.protocol.messages import (
     Pong,
     Resume,
 )
+from xyt_stream.protocol.place import resume_token
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED
 from xyt_stream.protocol.roles import ROLES
 from xyt_stream.protocol.signal import Signal
@@ -300,5 +301,6 @@ class Session:
         resume = None
         if self.resumable:
             machine = self._machine
-            resume = Resume(token=self.key, received=machine.received, ended=machine.receiving_over)
+            token = resume_token(self._resources.node, self.key)
+            resume = Resume(token=token, received=machine.received, ended=machine.receiving_over)
         return self._machine.ready(msgspec.structs.replace(self._ready, resume=resume))
