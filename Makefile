@@ -1,17 +1,33 @@
-# `make demo` and `make test` need make and Python 3.10 or later, and nothing else.
+# `make demo` and `make test` need make and Python 3.10 or later, and nothing else. `make web` needs
+# npm; where there is none, the tests of the codec in the browser page are skipped.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := constraints.txt pyproject.toml
 
-.PHONY: demo test test-slow test-clients lint clean
+RUNTIME := client/web/runtime/runtime.json
+
+.PHONY: demo web runtime test test-slow test-clients lint clean
 
 demo: $(VENV)/base.stamp
 	$(BIN)/python demos/loopback.py
 
+# The runtime of the codec in the browser page, from npm; the wheel holds it if it is there.
+web: $(RUNTIME)
+
+$(RUNTIME): client/web/package-lock.json client/web/vendor.mjs
+	@command -v npm >/dev/null || { echo "make web needs Node.js 20 or later with npm."; exit 1; }
+	npm ci --prefix client/web --ignore-scripts --no-audit --no-fund
+	node client/web/vendor.mjs
+	rm -rf client/web/node_modules
+
+runtime:
+	@{ command -v npm >/dev/null && $(MAKE) web; } || \
+	  echo "The runtime of the codec in the page cannot be fetched; its tests will be skipped."
+
 # Two files at a time: tests assert no times, so they bear company, and the gate takes half as long.
-test: lint
+test: lint runtime
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/dev.stamp
@@ -26,7 +42,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .clients build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis out.wav
+	rm -rf $(VENV) .clients client/web/runtime build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis out.wav
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=python3.12 ...")'

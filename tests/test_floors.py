@@ -34,6 +34,7 @@ SERVER_FLOORS = {
     "admission": 0,
     "engine": 0,
     "log": 0,
+    "page_codec": 0,
     "duplex": 1,
     "metrics": 1,
     "parrot": 2,

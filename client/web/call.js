@@ -1,5 +1,6 @@
 /** Runs one call: microphone, session and loudspeaker, from the click to the last sound. */
 
+import { CodingSession } from './coding_session.js';
 import { LatencyTracker } from './latency.js';
 import { Session } from './session.js';
 import { Sound } from './sound.js';
@@ -33,6 +34,7 @@ export const MODES = {
  * @property {string} room
  * @property {string} token
  * @property {import('./sound.js').DeviceChoice} devices
+ * @property {import('./codec.js').Codec | null} codec that runs in this browser; null: the server's
  */
 
 export class Call {
@@ -89,6 +91,11 @@ export class Call {
     else void this.#finish(null);
   }
 
+  /** The bytes of its session; null before it begins. */
+  get traffic() {
+    return this.#session?.traffic ?? null;
+  }
+
   /** @returns {import('./latency.js').Stage[]} */
   latency() {
     return this.latencyTracker?.stages(this.sound.delays) ?? [];
@@ -106,7 +113,8 @@ export class Call {
       receive: mode.receive,
       token: options.token || null,
     };
-    this.#session = new Session(this.url, hello, {
+    const { codec } = options;
+    const listener = {
       ready: (ready, restarted) => this.#ready(ready, restarted),
       pcm: (message) => {
         this.latencyTracker.arrived(message.frame, message.samples.length, performance.now() / 1e3);
@@ -120,7 +128,10 @@ export class Call {
       resumed: () => this.listener.say(RESUMED),
       ended: () => this.#sessionEnded(),
       failed: (error) => this.#finish(error),
-    });
+    };
+    this.#session = codec
+      ? new CodingSession(this.url, hello, listener, codec)
+      : new Session(this.url, hello, listener);
   }
 
   async #openMicrophone(devices) {

@@ -48,7 +48,7 @@ export class LatencyTracker {
   #sentAt = new Map(); // by frame
   #samplesOut = 0;
 
-  /** @param {any} ready the server's `ready` message */
+  /** @param {any} ready the server's `ready` message; `codec_here`: the codec runs in the browser */
   constructor(ready) {
     this.ready = ready;
     this.frame = ready.frame_ms / 1e3;
@@ -111,7 +111,7 @@ export class LatencyTracker {
    * @returns {Stage[]} in the order of the signal; stages that this session lacks are left out
    */
   stages({ input, output }) {
-    const { send, receive, role } = this.ready;
+    const { send, receive, role, codec_here: here } = this.ready;
     const sends = send === 'pcm';
     const plays = receive.includes('pcm');
     const roundTrip = this.#roundTrip.mean;
@@ -123,15 +123,18 @@ export class LatencyTracker {
     const around = sends && plays;
     const network = roundTrip !== null && !around ? roundTrip / 2 : roundTrip;
     const waits = around && { name: role === 'user' ? 'model' : 'queue', seconds: rest };
+    const half = here && !around; // its codec is measured by itself
     return [
       sends && { name: 'microphone', seconds: input },
       sends && { name: 'capture', seconds: this.#capture.mean },
       sends && { name: 'frame', seconds: this.frame + this.lookahead },
+      half && sends && { name: 'encode', seconds: this.#encode.mean },
       { name: 'network', seconds: network },
       role !== 'user' && waits,
       around && { name: 'encode', seconds: encode },
       role === 'user' && waits,
       around && { name: 'decode', seconds: decode },
+      half && plays && { name: 'decode', seconds: this.#decode.mean },
       around && { name: 'overlap', seconds: this.#overlap.mean },
       plays && { name: 'buffer', seconds: this.#wait.mean },
       plays && { name: 'loudspeaker', seconds: output },

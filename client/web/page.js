@@ -1,11 +1,14 @@
 /** Connects the page's controls and displays to a call. */
 
 import { Call, MODES } from './call.js';
+import { CodecChoice } from './codec_choice.js';
+import { showStages } from './figures.js';
 import { Meter } from './meters.js';
 import { Picture } from './picture.js';
 import { codeBits, frameBytes } from './protocol.js';
 import { listDevices } from './sound.js';
-import { NOT_HTTPS, TOO_OLD, userMessage } from './user_messages.js';
+import { TrafficPicture } from './traffic.js';
+import { CODEC_UNREACHABLE, NOT_HTTPS, TOO_OLD, userMessage } from './user_messages.js';
 
 const FIGURES_INTERVAL = 500; // ms between updates of the figures: slow enough to read
 const PAUSE = 2000; // ms without codes that count as a pause
@@ -21,14 +24,30 @@ const server = new URL('.', location.href);
 const socket = new URL(server);
 socket.protocol = server.protocol === 'https:' ? 'wss:' : 'ws:';
 
+const latency = { total: element('total'), bar: element('bar'), parts: element('parts') };
 const picture = new Picture(element('picture'), still);
 const meters = [
   new Meter(element('in-level'), element('in-spectrum'), still, element('ring')),
   new Meter(element('out-level'), element('out-spectrum'), still),
 ];
 
+const choice = new CodecChoice(server, ({ done, total }) => {
+  const bar = element('download');
+  Object.assign(bar, { hidden: done === total, max: total, value: done });
+  const [come, all] = [done, total].map((bytes) => Math.round(bytes / 1e6));
+  if (starting) say(done < total ? `Fetching the codec: ${come} of ${all} MB…` : 'Starting the codec…');
+});
+const wire = new TrafficPicture(element('traffic'), ({ sent, received }) => {
+  const text = (bytes) => Math.round(bytes).toLocaleString('en');
+  element('sent').textContent = text(sent);
+  element('received').textContent = text(received);
+});
+
 /** @type {Call | null} */
 let call = null;
+/** The attempt that waits for its codec; 0: none does. */
+let starting = 0;
+let attempts = 0;
 /** @type {number[]} ms at which the latest frames arrived */
 let arrivals = [];
 let frameBits = 0;
@@ -59,6 +78,7 @@ function show(state) {
   element('interrupt').hidden = state !== 'live' || MODES[mode()].role !== 'user';
   modes.disabled = state !== 'idle';
   element('token').disabled = state !== 'idle';
+  element('codec').disabled = state !== 'idle';
   element('room').disabled = state !== 'idle' || !MODES[mode()].room;
   element('room-field').hidden = !MODES[mode()].room;
 }
@@ -71,16 +91,18 @@ function chosenDevices() {
   };
 }
 
-function start() {
+async function start() {
   const speaks = MODES[mode()].speaks;
   if (speaks && !navigator.mediaDevices?.getUserMedia) return say(NOT_HTTPS, true);
   if (!('AudioWorkletNode' in window)) return say(isSecureContext ? TOO_OLD : NOT_HTTPS, true);
   show('waiting');
   element('button').focus(); // the field that had the focus may be disabled now
+  const codec = element('codec').value === 'here' ? await loadCodec() : null;
+  if (codec === undefined) return;
   say(speaks ? 'Waiting for the microphone…' : 'Connecting…');
   arrivals = [];
   const [room, token] = [element('room').value, element('token').value];
-  const options = { mode: mode(), room, token, devices: chosenDevices() };
+  const options = { mode: mode(), room, token, devices: chosenDevices(), codec };
   call = new Call(socket.href, options, {
     live,
     say,
@@ -88,6 +110,7 @@ function start() {
     over: (error) => {
       call = null;
       for (const meter of meters) meter.watch(null);
+      wire.watch(null);
       element('mute').setAttribute('aria-pressed', 'false');
       show('idle');
       if (error) say(userMessage(error), true);
@@ -99,9 +122,54 @@ function start() {
   });
 }
 
+/**
+ * Loads the codec for a call in this browser. Where it cannot run, the call goes on with the
+ * server's, if there is one.
+ * @returns {Promise<import('./codec.js').Codec | null | undefined>} null: the server's; undefined:
+ *   there is to be no call
+ */
+async function loadCodec() {
+  const attempt = (starting = ++attempts);
+  const { speaks, receive } = MODES[mode()];
+  say('Starting the codec…');
+  let codec = null;
+  let reason = '';
+  let serverCodes = false;
+  try {
+    codec = await choice.load({ speaks, hears: receive !== null });
+    serverCodes = true;
+  } catch (error) {
+    reason = error.name === 'codec' ? error.message : CODEC_UNREACHABLE;
+    serverCodes = await choice.offers().then(
+      ({ server }) => server,
+      () => false,
+    );
+  }
+  if (attempt !== starting) return undefined; // the user has given up
+  starting = 0;
+  element('download').hidden = true;
+  if (codec) {
+    const { encode, decode } = codec.trial;
+    noteCodec(`Here a frame takes ${encode.toFixed(0)} ms to encode and ${decode.toFixed(0)} ms to decode.`);
+  } else if (serverCodes) {
+    noteCodec(`${reason} The call goes on with the server’s codec.`);
+  } else {
+    show('idle');
+    say(reason, true);
+    return undefined;
+  }
+  return codec;
+}
+
+/** @param {string} text about the codec, below the switch */
+function noteCodec(text) {
+  element('codec-note').textContent = text;
+}
+
 /** Shows that the session has begun. */
 function live(ready) {
   show('live');
+  wire.watch(call.traffic);
   say(
     {
       loopback: 'Speak: you hear yourself through 1000 bits a second.',
@@ -148,35 +216,13 @@ function showFigures() {
   if (!arrivals.length) element('bits').textContent = '0';
   const stages = call.latency();
   if (!stages.length) return;
-  // The stages are rounded before they are summed, so that the shown figures add up.
-  const shown = stages.map(({ name, ms }) => ({ name, ms: ms === null ? null : Math.round(ms) }));
-  const known = shown.every(({ ms, name }) => ms !== null || name === 'microphone');
-  const total = shown.reduce((sum, { ms }) => sum + (ms ?? 0), 0);
-  element('total').textContent = known ? String(total) : '–';
-  element('bar').replaceChildren(...shown.map(({ ms }, i) => segment(ms ?? 0, i)));
-  element('parts').replaceChildren(...shown.map(({ name, ms }, i) => term(name, ms, i)));
+  showStages(latency, stages);
   const { target, underruns } = call.buffer;
   if (target) {
     const count = ['no underruns', '1 underrun'][underruns] ?? `${underruns} underruns`;
     element('buffer').textContent =
       `Jitter buffer: target ${Math.round(target * 1e3)} ms; ${count} so far.`;
   }
-}
-
-function segment(ms, i) {
-  const span = document.createElement('span');
-  span.dataset.part = String(i);
-  span.style.flexGrow = String(ms);
-  return span;
-}
-
-function term(name, ms, i) {
-  const [row, dt, dd] = ['div', 'dt', 'dd'].map((tag) => document.createElement(tag));
-  row.dataset.part = String(i);
-  dt.textContent = name;
-  dd.textContent = ms === null ? 'unknown' : `${ms} ms`;
-  row.append(dt, dd);
-  return row;
 }
 
 /** Fills the device lists; names are known once the user has allowed the microphone. */
@@ -213,9 +259,33 @@ async function showServer() {
     `uncompressed sound takes ${sound}.`;
 }
 
+/** Shows where the codec can run; a server without one leaves no choice. */
+async function showCodec() {
+  let offers;
+  try {
+    offers = await choice.offers();
+  } catch {
+    return; // the session will report what is missing
+  }
+  if (!offers.server) {
+    element('codec').value = 'here';
+    element('codec').querySelector('[value="server"]').disabled = true;
+  }
+  if (offers.here) {
+    element('codec').querySelector('[value="here"]').disabled = offers.server;
+    noteCodec(offers.here);
+  }
+}
+
 element('talk').addEventListener('submit', (event) => {
   event.preventDefault();
-  if (!call) return start();
+  if (starting) {
+    starting = 0;
+    element('download').hidden = true;
+    show('idle');
+    return say('');
+  }
+  if (!call) return void start();
   say('');
   call.stop();
 });
@@ -237,5 +307,6 @@ setInterval(showFigures, FIGURES_INTERVAL);
 show('idle');
 if (!isSecureContext) say(NOT_HTTPS, true);
 void showServer();
+void showCodec();
 void showDevices();
 

@@ -7,7 +7,7 @@ export const SUBPROTOCOL = 'xyt.v1';
 export const PCM = 1;
 export const CODES = 2;
 export const GAP = 1;
-const HEADER = 12;
+export const HEADER = 12; // bytes before the payload of media
 
 /** An error that ends a session: its name on the wire and a sentence for the user. */
 export class ProtocolError extends Error {
@@ -235,6 +235,25 @@ export function codeBits(codebookSize) {
  */
 export function frameBytes(codebooks, bits) {
   return Math.ceil((codebooks * bits) / 8);
+}
+
+/**
+ * Encodes codes as a payload.
+ * @param {Uint16Array[]} frames one code per codebook
+ * @param {{codebooks: number, codebook_size: number}} model
+ * @returns {Uint8Array<ArrayBuffer>}
+ */
+export function packCodes(frames, { codebooks, codebook_size }) {
+  const bits = codeBits(codebook_size);
+  const size = frameBytes(codebooks, bits);
+  const payload = new Uint8Array(frames.length * size);
+  for (const [frame, codes] of frames.entries()) {
+    for (let bit = 0; bit < codebooks * bits; bit++) {
+      const one = (codes[Math.floor(bit / bits)] >> (bit % bits)) & 1;
+      payload[frame * size + (bit >> 3)] |= one << (bit & 7);
+    }
+  }
+  return payload;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Keeps media messages until they are acknowledged, so that a resumed session can resend them. */
 
-const ACK_MESSAGES = 16; // messages after which an acknowledgement is due
+export const ACK_MESSAGES = 16; // messages after which an acknowledgement is due
 const ACK_BYTES = 1 << 16; // bytes after which an acknowledgement is due
 
 export class ReplayBuffer {

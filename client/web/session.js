@@ -1,12 +1,14 @@
 /** One session with a server; resumes it, or begins a new one, when the websocket is lost. */
 
-import { AckPolicy, ReplayBuffer } from './replay_buffer.js';
+import { ACK_MESSAGES, AckPolicy, ReplayBuffer } from './replay_buffer.js';
 import {
   CODES,
   GAP,
+  HEADER,
   PCM,
   ProtocolError,
   SUBPROTOCOL,
+  packCodes,
   packSamples,
   readControl,
   readMedia,
@@ -15,6 +17,7 @@ import {
   writeControl,
   writeMedia,
 } from './protocol.js';
+import { Traffic } from './traffic.js';
 
 const PING_INTERVAL = 1; // s between pings, which measure the round trip and detect a dead network
 const SERVER_TIMEOUT = 8; // s without a message from the server after which the connection is lost
@@ -30,7 +33,7 @@ const ABANDONED = 4000; // close code for a connection that is abandoned while t
  * @property {(ready: any, restarted: boolean) => void} ready a session has begun; restarted: it
  *   replaces one that was lost
  * @property {(message: {frame: number, samples: Int16Array, gap: boolean}) => void} pcm
- * @property {(message: {frame: number, frames: Uint16Array[]}) => void} codes
+ * @property {(message: {frame: number, frames: Uint16Array[], gap: boolean}) => void} codes
  * @property {(roundTrip: number, coding: {encode: ?number, decode: ?number} | null) => void} pong
  * @property {(notice: {name: string, message: string}) => void} notice
  * @property {() => void} clear drop the audio that was not played; answer with `cleared`
@@ -60,6 +63,7 @@ export class Session {
     this.url = url;
     this.hello = { ...hello, resumable: true };
     this.listener = listener;
+    this.traffic = new Traffic(); // of all its websockets
     this.#begin();
     this.#connect();
   }
@@ -76,27 +80,55 @@ export class Session {
    * @returns {boolean} whether it was sent
    */
   sendPcm(samples) {
-    const pending = Math.max(this.#socket?.bufferedAmount ?? 0, this.replayBuffer.bytes);
-    if (!this.open || pending > MAX_LAG * 2 * this.#ready.send_rate) {
-      this.gap = this.sent > 0;
-      return false;
-    }
-    const seq = this.sent++;
-    const frame = Math.floor(
-      (this.samplesSent * 1e3) / this.#ready.send_rate / this.#ready.frame_ms,
-    );
-    const payload = packSamples(samples);
-    const data = writeMedia({ kind: PCM, flags: this.gap ? GAP : 0, seq, frame, payload });
-    this.gap = false;
+    const { send_rate: rate, frame_ms } = this.#ready ?? {};
+    const frame = Math.floor((this.samplesSent * 1e3) / rate / frame_ms);
+    if (!this.#sendMedia(PCM, frame, packSamples(samples), MAX_LAG * 2 * rate)) return false;
     this.samplesSent += samples.length;
-    this.replayBuffer.add(seq, data);
-    this.#socket.send(data);
     return true;
+  }
+
+  /**
+   * Sends codes, under the same conditions.
+   * @param {Uint16Array[]} frames one code per codebook
+   * @returns {boolean} whether they were sent
+   */
+  sendCodes(frames) {
+    if (!this.open) return this.#drop();
+    const payload = packCodes(frames, this.#ready.model);
+    // So many messages are never acknowledged at once, however fast the network is.
+    const most = ACK_MESSAGES + (MAX_LAG * 1e3) / this.#ready.frame_ms;
+    const size = (HEADER + payload.length) / frames.length;
+    if (!this.#sendMedia(CODES, this.framesSent, payload, most * size)) return false;
+    this.framesSent += frames.length;
+    return true;
+  }
+
+  /** Sends media unless more than `most` bytes are unsent or unacknowledged. */
+  #sendMedia(kind, frame, payload, most) {
+    const pending = Math.max(this.#socket?.bufferedAmount ?? 0, this.replayBuffer.bytes);
+    if (!this.open || pending > most) return this.#drop();
+    const seq = this.sent++;
+    const data = writeMedia({ kind, flags: this.gap ? GAP : 0, seq, frame, payload });
+    this.gap = false;
+    this.replayBuffer.add(seq, data);
+    this.#send(data);
+    return true;
+  }
+
+  /** Leaves media out; the next message says so. */
+  #drop() {
+    this.gap = this.sent > 0;
+    return false;
+  }
+
+  #send(data) {
+    this.#socket.send(data);
+    this.traffic.countSent(data);
   }
 
   /** Asks the server to drop the model's speech that has not been played. */
   clear() {
-    if (this.#open) this.#socket.send(writeControl('clear'));
+    if (this.#open) this.#send(writeControl('clear'));
   }
 
   /**
@@ -104,7 +136,7 @@ export class Session {
    * @param {number} unplayed samples at `ready.receive_rate` that were dropped unplayed
    */
   cleared(unplayed) {
-    if (this.#open) this.#socket.send(writeControl('cleared', { unplayed }));
+    if (this.#open) this.#send(writeControl('cleared', { unplayed }));
   }
 
   /** Ends the input; the rest of the output still arrives, and then `ended`. */
@@ -114,7 +146,7 @@ export class Session {
       this.listener.ended();
     } else if (!this.sendingOver) {
       this.sendingOver = true;
-      this.#socket.send(writeControl('end'));
+      this.#send(writeControl('end'));
     }
   }
 
@@ -131,6 +163,7 @@ export class Session {
     this.sendingOver = false;
     this.gap = false;
     this.samplesSent = 0; // since the session began
+    this.framesSent = 0; // likewise, of codes
     this.resumeToken = null;
     this.replayBuffer = new ReplayBuffer(false);
     this.ackPolicy = new AckPolicy();
@@ -142,7 +175,7 @@ export class Session {
       if (socket === this.#socket) this.#guarded(() => action(event));
     };
     socket.binaryType = 'arraybuffer';
-    socket.onopen = ifCurrent(() => socket.send(this.#firstMessage()));
+    socket.onopen = ifCurrent(() => this.#send(this.#firstMessage()));
     socket.onmessage = ifCurrent(({ data }) => this.#receive(data));
     socket.onclose = ifCurrent(({ code }) => this.#closed(code));
     this.#socket = socket;
@@ -166,6 +199,7 @@ export class Session {
   }
 
   #receive(data) {
+    this.traffic.countReceived(data);
     this.#lastMessageAt = performance.now() / 1e3;
     if (typeof data !== 'string') {
       this.#receiveMedia(data);
@@ -194,10 +228,11 @@ export class Session {
     if (kind === PCM) {
       this.listener.pcm({ frame, samples: unpackSamples(payload), gap: (flags & GAP) > 0 });
     } else if (kind === CODES) {
-      this.listener.codes({ frame, frames: unpackCodes(payload, this.#ready.model) });
+      const frames = unpackCodes(payload, this.#ready.model);
+      this.listener.codes({ frame, frames, gap: (flags & GAP) > 0 });
     }
     if (this.replayBuffer.keeps && this.ackPolicy.count(data.byteLength)) {
-      this.#socket.send(writeControl('ack', { received: seq }));
+      this.#send(writeControl('ack', { received: seq }));
     }
   }
 
@@ -217,15 +252,15 @@ export class Session {
     }
     this.resumeToken = ready.resume.token; // another node may have the session now
     this.replayBuffer.acknowledge(ready.resume.received);
-    for (const data of this.replayBuffer.unacknowledged) this.#socket.send(data);
-    if (this.sendingOver && !ready.resume.ended) this.#socket.send(writeControl('end'));
+    for (const data of this.replayBuffer.unacknowledged) this.#send(data);
+    if (this.sendingOver && !ready.resume.ended) this.#send(writeControl('end'));
     this.listener.resumed();
   }
 
   #ping() {
     const now = performance.now() / 1e3;
     if (now - this.#lastMessageAt > SERVER_TIMEOUT) this.#closed(ABANDONED);
-    else this.#socket.send(writeControl('ping', { time: now }));
+    else this.#send(writeControl('ping', { time: now }));
   }
 
   /**

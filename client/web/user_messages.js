@@ -35,6 +35,7 @@ export const NOT_HTTPS =
   'Not https: browsers allow the microphone on secure pages only. ' +
   'Open this page with https://, or on the server’s own machine as http://localhost.';
 export const TOO_OLD = 'This browser is too old for live sound: it has no AudioWorklet.';
+export const CODEC_UNREACHABLE = 'The codec for this page cannot be fetched from the server.';
 export const MICROPHONE_LOST =
   'The microphone was disconnected. Connect it again, or choose another one.';
 export const RESUMING = 'Connection lost, resuming…';

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,12 @@ async def chromium(*flags: str) -> AsyncIterator[Any]:
             await browser.close()
 
 
+def frames_of(media: list[Media]) -> list[np.ndarray]:
+    """The frames of codes in messages, each [codebooks]."""
+    codes = [unpack_codes(each.payload, 8) for each in media if each.kind == Kind.CODES]
+    return [frame for each in codes for frame in each.T]
+
+
 @dataclass
 class OpenPage:
     """A page that is open in the browser, and all that went over its websockets.
@@ -58,12 +65,14 @@ class OpenPage:
         complaints: of the page, on the browser's console.
         requests: addresses that it asked for.
         sockets: for each websocket, the media that came.
+        sent: likewise, the media that went.
     """
 
     page: Any
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     sockets: list[list[Media]] = field(default_factory=list)
+    sent: list[list[Media]] = field(default_factory=list)
 
     @classmethod
     async def open(
@@ -77,20 +86,24 @@ class OpenPage:
         """Opens the page of the server at a websocket's url; `options` are a context's."""
         options.setdefault("viewport", {"width": 1280, "height": 900})
         context = await browser.new_context(permissions=permissions, **options)
-        await context.add_init_script(path=Path(__file__).parent / "tap.js")
+        for script in ("tap.js", "codec-tap.js"):
+            await context.add_init_script(path=Path(__file__).parent / script)
         page = await context.new_page()
         opened = cls(page)
 
         def connected(websocket: Any) -> None:
-            media: list[Media] = []
-            opened.sockets.append(media)
+            came: list[Media] = []
+            went: list[Media] = []
+            opened.sockets.append(came)
+            opened.sent.append(went)
 
-            def came(data: str | bytes) -> None:
+            def keep(media: list[Media], data: str | bytes) -> None:
                 message = decode(data)
                 if isinstance(message, Media):
                     media.append(message)
 
-            websocket.on("framereceived", came)
+            websocket.on("framereceived", partial(keep, came))
+            websocket.on("framesent", partial(keep, went))
 
         page.on("websocket", connected)
         page.on("console", lambda message: opened.complaints.append(message.text))
@@ -133,8 +146,7 @@ class OpenPage:
 
     def codes(self, socket: int) -> list[np.ndarray]:
         """The frames of codes that came over a websocket, each [codebooks]."""
-        media = [each for each in self.sockets[socket] if each.kind == Kind.CODES]
-        return [codes for each in media for codes in unpack_codes(each.payload, 8).T]
+        return frames_of(self.sockets[socket])
 
     async def hang_up(self) -> None:
         """Stops, and waits until all is over."""

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from xyt_stream.server import page_codec
+
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "client" / "web"
 SERVED = sorted(file for file in WEB.iterdir() if file.suffix in (".html", ".css", ".js", ".svg"))
+
+needs_runtime = pytest.mark.skipif(
+    page_codec.page_codec().missing is not None,
+    reason="the page's WebAssembly runtime is not there: `make web` fetches it, with npm",
+)
 
 
 async def get(server, target):
@@ -46,10 +55,61 @@ async def test_every_file_has_its_type_and_the_least_rights(server):
         assert headers["x-content-type-options"] == "nosniff"
         policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
         assert policy.pop("require-trusted-types-for") == "'script'"
-        allowed = {"script-src", "style-src", "img-src", "connect-src"}
+        assert policy.pop("trusted-types") == "codec default"
+        assert policy.pop("script-src") == "'self' 'wasm-unsafe-eval'"
+        allowed = {"worker-src", "style-src", "img-src", "connect-src"}
         assert all(policy[name] == "'self'" for name in allowed)
         assert all(value == "'none'" for name, value in policy.items() if name not in allowed)
         assert {"default-src", "base-uri", "form-action", "frame-ancestors"} <= policy.keys()
+
+
+async def listing(server):
+    status, headers, body = await get(server, "/codec.json")
+    assert (status, headers["content-type"]) == (200, "application/json")
+    return json.loads(body)
+
+
+@needs_runtime
+async def test_the_codec_s_files_come_in_pieces_that_never_change(server):
+    listed = await listing(server)
+    kinds = {"wasm": "application/wasm", "script": "text/javascript; charset=utf-8"}
+    assert set(listed["files"]) == {"encoder", "decoder", "weights", "script", "wasm"}
+    for role, file in listed["files"].items():
+        pieces = []
+        for number in range(-(-file["bytes"] // listed["piece"])):
+            status, headers, body = await get(server, f"/{file['address']}?piece={number}")
+            assert status == 200
+            assert headers["content-type"] == kinds.get(role, "application/octet-stream")
+            assert headers["cache-control"] == "public, max-age=31536000, immutable"
+            assert "'wasm-unsafe-eval'" in headers["content-security-policy"]
+            assert len(body) <= listed["piece"]
+            pieces.append(body)
+        whole = b"".join(pieces)
+        assert (len(whole), sha256(whole).hexdigest()) == (file["bytes"], file["sha256"])
+        assert file["sha256"][:16] in file["address"]
+
+
+async def test_a_server_without_the_runtime_says_how_to_get_it(server, monkeypatch):
+    monkeypatch.setattr(page_codec, "RUNTIME", Path("/nonexistent"))
+    page_codec.page_codec.cache_clear()
+    try:
+        listed = await listing(server)
+    finally:
+        monkeypatch.undo()
+        page_codec.page_codec.cache_clear()
+    assert "make web" in listed["missing"]
+    assert listed["files"] == {}
+    assert listed["server"]["codes"]
+
+
+@needs_runtime
+@pytest.mark.parametrize(
+    "query",
+    ["piece=1000", "piece=-1", "piece=", "piece=x", "piece=1&piece=2", "other=1", "piece=9%2e"],
+)
+async def test_no_other_piece_is_served(server, query):
+    address = (await listing(server))["files"]["wasm"]["address"]
+    assert (await get(server, f"/{address}?{query}"))[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -61,6 +121,10 @@ async def test_every_file_has_its_type_and_the_least_rights(server):
         "//etc/passwd",
         "/etc/passwd",
         "/package.json",
+        "/runtime/runtime.json",
+        "/vendor.mjs",
+        "/codec/0000000000000000/mini.safetensors",
+        "/codec/../codec.json/..",
         "/page.js/",
         "/page.js%00",
     ],
@@ -90,6 +154,7 @@ def test_a_wheel_contains_the_page(tmp_path):
     subprocess.run([*build, "--wheel-dir", tmp_path, tmp_path], check=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = {name for name in wheel.namelist() if name.startswith("xyt_stream/web/")}
-        assert names == {f"xyt_stream/web/{file.name}" for file in SERVED}
+        runtime = {f"xyt_stream/web/runtime/{file.name}" for file in (WEB / "runtime").glob("*")}
+        assert names == {f"xyt_stream/web/{file.name}" for file in SERVED} | runtime
         for file in SERVED:
             assert wheel.read(f"xyt_stream/web/{file.name}") == file.read_bytes()

@@ -89,3 +89,17 @@ test('a listener has only the stages of its half', () => {
   const names = new LatencyTracker(ready).stages(DEVICES).map(({ name }) => name);
   assert.deepEqual(names, ['network', 'buffer', 'loudspeaker']);
 });
+
+test('a codec in the browser is a stage of its half', () => {
+  const of = (ready) => {
+    const tracker = new LatencyTracker({ ...READY, codec_here: true, ...ready });
+    tracker.pong(0.03, { encode: 4, decode: 6 });
+    return Object.fromEntries(tracker.stages(DEVICES).map(({ name, ms }) => [name, ms]));
+  };
+  const speaker = of({ role: 'speaker', send: null });
+  assert.deepEqual(Object.keys(speaker), ['network', 'decode', 'buffer', 'loudspeaker']);
+  assert.equal(speaker.decode, 6);
+  const mic = of({ role: 'mic', receive: [] });
+  assert.deepEqual(Object.keys(mic), ['microphone', 'capture', 'frame', 'encode', 'network']);
+  assert.equal(mic.encode, 4);
+});

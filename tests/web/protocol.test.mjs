@@ -10,6 +10,7 @@ import {
   PCM,
   codeBits,
   frameBytes,
+  packCodes,
   packSamples,
   readControl,
   readMedia,
@@ -80,6 +81,8 @@ test('media are decoded and encoded as recorded, to the byte', () => {
       const frames = unpackCodes(read.payload, MODEL);
       const streams = media.codes.map((_, codebook) => frames.map((codes) => codes[codebook]));
       assert.deepEqual(streams, media.codes, name);
+      const payload = packCodes(frames, MODEL);
+      assert.equal(hex(writeMedia({ ...expected, payload })), media.hex, name);
     }
   }
 });

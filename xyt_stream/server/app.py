@@ -137,11 +137,11 @@ async def running(
         assert isinstance(socket, Socket)
         await connection.handle(service, socket)
 
-    def page(socket: ServerConnection, request: Request) -> Response | None:
+    async def page(socket: ServerConnection, request: Request) -> Response | None:
         if connection.is_realtime(request):
             socket.protocol.max_message_size = limits.realtime_bytes
         assert isinstance(socket, Socket)
-        return pages.answer(service, socket, request)
+        return await pages.answer(service, socket, request)
 
     try:
         server = await listen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from http import HTTPStatus
 from pathlib import Path
@@ -15,6 +16,7 @@ from websockets.http11 import Request, Response
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.protocol.place import place_in
+from xyt_stream.server import page_codec
 from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.engine.engine import BUSY_RETRY
 from xyt_stream.server.service import Service
@@ -33,21 +35,25 @@ _KINDS = {
     ".svg": "image/svg+xml",
 }
 
-# The page may load scripts, styles and images from this server only, and connect to it only.
+# The page may load scripts, workers, styles and images from this server only, and connect to it
+# only. It compiles the WebAssembly of its codec, and evaluates no text. Its one policy of trusted
+# types, "codec", names the one worker that it starts; "default" is that worker's own, for threads.
 _POLICY = "; ".join(
     [
         "default-src 'none'",
-        *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")),
+        "script-src 'self' 'wasm-unsafe-eval'",
+        *(f"{kind}-src 'self'" for kind in ("worker", "style", "img", "connect")),
         *(f"{kind} 'none'" for kind in ("base-uri", "form-action", "frame-ancestors")),
         "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
+        "trusted-types codec default",
     ]
 )
 
 _HEADERS = {
-    "Cache-Control": "no-cache",
     "Connection": "close",
     "Content-Security-Policy": _POLICY,
+    # Both isolate the page from other origins, which lets its codec use threads.
+    "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "microphone=(self), speaker-selection=(self), camera=(), geolocation=()",
@@ -56,16 +62,18 @@ _HEADERS = {
 }
 
 
-def answer(service: Service, socket: Socket, request: Request) -> Response | None:
+async def answer(service: Service, socket: Socket, request: Request) -> Response | None:
     """Answers a request; None: it asks for a websocket, which is allowed."""
-    response = _answer(service, socket, request)
+    path, _, query = request.path.partition("?")
+    piece = None if _wants_websocket(request) else page_codec.page_codec().find(path, query)
+    response = _answer(service, socket, request) if piece is None else await _piece(*piece)
     if response is not None and not socket.wants_body:
         response.body = b""  # its length stays in the header
     return response
 
 
 def _answer(service: Service, socket: Socket, request: Request) -> Response | None:
-    if "websocket" in request.headers.get("Upgrade", "").lower():
+    if _wants_websocket(request):
         if not service.access.trusts(request.headers):
             return _text(HTTPStatus.FORBIDDEN, "This page may not connect: see --origin.")
         reason = service.turns_away(place_in(request.path))
@@ -93,9 +101,18 @@ def _answer(service: Service, socket: Socket, request: Request) -> Response | No
         return _page(HTTPStatus.OK, service.metrics.page(), CONTENT_TYPE_LATEST)
     if path == "/info":
         return _page(HTTPStatus.OK, msgspec.json.encode(_info(service)), "application/json")
+    if path == page_codec.LISTING:
+        listing = page_codec.page_codec().listing(
+            service.resources.model.hash, server_codes=service.engine.has_codec
+        )
+        return _page(HTTPStatus.OK, listing, "application/json")
     if path == "/" and not service.access.answers_to(request.headers):
         return _text(HTTPStatus.FORBIDDEN, OWN_ADDRESS)
     return _file(path) or _text(HTTPStatus.NOT_FOUND, "There is no such page.")
+
+
+def _wants_websocket(request: Request) -> bool:
+    return "websocket" in request.headers.get("Upgrade", "").lower()
 
 
 def _info(service: Service) -> dict[str, Any]:
@@ -149,8 +166,19 @@ _FILES = _read()
 
 def _file(path: str) -> Response | None:
     """The page's file at a path; None if there is none."""
-    if path not in _FILES:
-        return None
-    kind, body = _FILES[path]
-    size = {"Content-Type": kind, "Content-Length": str(len(body))}
-    return Response(HTTPStatus.OK.value, HTTPStatus.OK.phrase, Headers({**_HEADERS, **size}), body)
+    return _asset(*_FILES[path]) if path in _FILES else None
+
+
+async def _piece(file: page_codec.Shipped, number: int) -> Response:
+    """A piece of a file of the codec, which never changes under its address."""
+    try:
+        body = await asyncio.to_thread(file.piece, number)
+    except OSError:
+        return _text(HTTPStatus.NOT_FOUND, f"{file.path.name} is gone: start the server again.")
+    return _asset(file.kind, body, cache="public, max-age=31536000, immutable")
+
+
+def _asset(kind: str, body: bytes, cache: str = "no-cache") -> Response:
+    """A file's contents, with the page's rights."""
+    own = {"Cache-Control": cache, "Content-Type": kind, "Content-Length": str(len(body))}
+    return Response(HTTPStatus.OK.value, HTTPStatus.OK.phrase, Headers({**_HEADERS, **own}), body)

@@ -1,0 +1,118 @@
+"""The page's own codec in a real Chromium, by onnxruntime-web in a Worker."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from xyt_stream.audio import to_int16
+from xyt_stream.edge import EdgeDecoder, EdgeEncoder
+from xyt_stream.protocol.messages import Kind
+from xyt_stream.server import page_codec, pages
+from xyt_stream.server.app import running
+from xyt_stream.server.page_codec import NO_RUNTIME, PageCodec
+
+from .page import PATIENCE, frames_of, playwright
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+needs_runtime = pytest.mark.skipif(
+    page_codec.page_codec().missing is not None,
+    reason="the page's WebAssembly runtime is not there: `make web` fetches it, with npm",
+)
+
+
+def serve_instead(monkeypatch, path, old, new):
+    """Changes a line of one of the page's files, as the server gives it out."""
+    kind, body = pages._FILES[path]
+    assert old.encode() in body
+    monkeypatch.setitem(pages._FILES, path, (kind, body.replace(old.encode(), new.encode())))
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """The machine may be busy: no codec is too slow, and no sound waits too long for it."""
+    serve_instead(monkeypatch, "/codec_choice.js", "BUDGET = 0.6", "BUDGET = 1e9")
+    serve_instead(monkeypatch, "/coding_session.js", "MAX_WAITING = 1.5", "MAX_WAITING = 1e9")
+
+
+@needs_runtime
+async def test_a_room_is_coded_from_page_to_page(patient, open_page):
+    """Over a relay: both codecs do what those of Python do."""
+    async with running(None) as relay:
+        listener, speaker = await open_page(relay.url), await open_page(relay.url)
+        for call, mode in ((listener, "Room speaker"), (speaker, "Room mic")):
+            await playwright.expect(call.page.locator("#codec")).to_have_value(
+                "here", timeout=PATIENCE
+            )
+            await call.page.get_by_role("radio", name=mode).check()
+            await call.begin()
+        await listener.draws(30)
+        assert await speaker.page.evaluate("crossOriginIsolated")
+        received = listener.page.locator("#received")
+        await playwright.expect(received).to_have_text(re.compile(r"^[1-9]\d\d$"), timeout=PATIENCE)
+        await speaker.hang_up()
+        await listener.idle()
+        await listener.says("has left the room")
+        _, encoded, _ = await speaker.recording("encoded")
+        _, decoded, _ = await listener.recording("decoded")
+    assert {each.kind for each in speaker.sent[-1]} == {Kind.CODES}
+    sent, came = (
+        np.array(frames_of(media)).T for media in (speaker.sent[-1], listener.sockets[-1])
+    )
+    np.testing.assert_array_equal(came, sent[:, -came.shape[1] :])
+    encoder, decoder = EdgeEncoder(), EdgeDecoder()
+    expected = np.concatenate([encoder.push(encoded), encoder.flush()], axis=1)
+    assert sent.shape == expected.shape
+    assert (sent == expected).mean() > 0.98  # where two codes are equally near, rounding decides
+    sound = to_int16(np.concatenate([decoder.push(came), decoder.flush()]))
+    assert len(decoded) == len(sound)
+    assert np.abs(to_int16(decoded).astype(int) - sound).max() <= 8
+    assert np.abs(sound).max() > 1000
+    assert listener.complaints == speaker.complaints == []
+    here = relay.url.replace("ws", "http", 1)
+    assert all(request.startswith(here) for request in [*listener.requests, *speaker.requests])
+
+
+@needs_runtime
+async def test_a_slow_machine_goes_on_with_the_server_and_fetches_once(
+    serving, open_page, monkeypatch
+):
+    serve_instead(monkeypatch, "/codec_choice.js", "BUDGET = 0.6", "BUDGET = 0")
+    call = await open_page(serving.url)
+    for first in (True, False):
+        await call.page.locator("#codec").select_option("here")
+        await call.begin()
+        note = call.page.locator("#codec-note")
+        await playwright.expect(note).to_contain_text("too slow for the codec", timeout=PATIENCE)
+        await playwright.expect(note).to_contain_text(
+            "The call goes on with the server", timeout=PATIENCE
+        )
+        await call.draws(5)
+        await call.hang_up()
+        assert {each.kind for each in call.sent[-1]} == {Kind.PCM}
+        assert any("?piece=" in request for request in call.requests) == first
+        call.requests.clear()
+        await call.page.reload()
+
+
+async def test_without_the_runtime_the_page_says_how_to_get_it(serving, open_page, monkeypatch):
+    model = page_codec.page_codec().model
+    monkeypatch.setattr(page_codec, "page_codec", lambda: PageCodec(model, {}, NO_RUNTIME))
+    call = await open_page(serving.url)
+    await playwright.expect(call.page.locator("#codec-note")).to_contain_text(
+        "run `make web`", timeout=PATIENCE
+    )
+    await playwright.expect(call.page.locator("#codec")).to_have_value("server", timeout=PATIENCE)
+    await call.begin()
+    await call.draws(5)
+    await call.hang_up()
+    assert {each.kind for each in call.sent[-1]} == {Kind.PCM}
+    async with running(None) as relay:
+        call = await open_page(relay.url)
+        await call.press()
+        await call.says("run `make web`")
+        await call.idle()
+        assert call.sockets == []
