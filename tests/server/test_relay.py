@@ -33,6 +33,23 @@ from xyt_stream.cli import main
 main(sys.argv[1:])
 """
 
+LISTING_MODULES = """
+import atexit, sys
+from xyt_stream.cli import main
+atexit.register(lambda: print(*sys.modules))
+main(sys.argv[1:])
+"""
+# Packages that a relay loads, those of typer included: it must start at once and stay small.
+LIBRARIES = {
+    *("msgspec", "numpy", "prometheus_client", "uvloop", "websockets"),
+    *("typer", "click", "shellingham", "pydantic", "pydantic_core"),
+    *("annotated_doc", "annotated_types", "typing_extensions", "typing_inspection"),
+}
+PARTS = {
+    *("audio", "cli", "edge", "errors", "model", "protocol", "server"),
+    *("server.admission", "server.duplex", "server.engine", "server.sessions"),
+}
+
 
 @pytest.fixture
 async def relay():
@@ -149,6 +166,27 @@ async def test_serve_relay_runs_where_there_is_no_torch(direct, hear):
         np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
     process.send_signal(signal.SIGTERM)
     assert await process.wait() == 0
+
+
+async def test_a_relay_loads_what_it_needs_and_nothing_else():
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", LISTING_MODULES, "serve", "--relay", "--port", "0"),
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert b"serves codes" in await process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    listed = (await process.stdout.read()).decode().split()
+    assert await process.wait() == 0
+    ours = {name for name in listed if name.startswith("xyt_stream.")}
+    others = {name.partition(".")[0] for name in listed} - {"xyt_stream"}
+    foreign = {name for name in others - sys.stdlib_module_names if not name.startswith("_")}
+    # uvloop's and Cython's own halves have names of their own.
+    assert foreign <= LIBRARIES | {"cython_runtime"}
+    folders = {".".join(name.split(".")[1:3]) for name in ours if name.count(".") > 2}
+    assert {name.split(".")[1] for name in ours} | folders <= PARTS
+    assert not {"xyt_stream.audio.reading", "xyt_stream.audio.writing"} & ours
 
 
 def test_a_relay_runs_no_model():

@@ -4,8 +4,12 @@ Inside the package sound is mono float32, full scale at +-1, in arrays of shape 
 wires hold 16-bit integers; `to_int16` and `to_float32` are the one mapping between the two.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from xyt_stream.audio.clips import SUFFIXES, find_clips
-from xyt_stream.audio.reading import SoundInfo, SoundReader, read_audio
 from xyt_stream.audio.resampling import FileResampler, StreamResampler, resample
 from xyt_stream.audio.samples import (
     FILE_RATES,
@@ -20,7 +24,10 @@ from xyt_stream.audio.samples import (
     to_float32,
     to_int16,
 )
-from xyt_stream.audio.writing import SoundWriter, check_target, write_audio
+
+if TYPE_CHECKING:
+    from xyt_stream.audio.reading import SoundInfo, SoundReader, read_audio
+    from xyt_stream.audio.writing import SoundWriter, check_target, write_audio
 
 __all__ = [
     "FILE_RATES",
@@ -46,3 +53,14 @@ __all__ = [
     "to_int16",
     "write_audio",
 ]
+
+_FILES = {  # module of each name that needs soundfile; loaded when used: a server reads no files
+    **dict.fromkeys(("SoundInfo", "SoundReader", "read_audio"), "reading"),
+    **dict.fromkeys(("SoundWriter", "check_target", "write_audio"), "writing"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_FILES[name]}"), name)

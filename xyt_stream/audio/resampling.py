@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import soxr
 
 from xyt_stream.audio.samples import Samples, fit_length, scaled_length
 
@@ -12,6 +11,8 @@ def resample(samples: Samples, rate_in: int, rate_out: int) -> Samples:
     """A whole clip at another rate: [n] -> [scaled_length(n, rate_in, rate_out)]."""
     if rate_in == rate_out:
         return samples
+    import soxr
+
     resampled = soxr.resample(samples, rate_in, rate_out)
     return fit_length(resampled, scaled_length(len(samples), rate_in, rate_out))
 
@@ -34,13 +35,13 @@ class _Resampler:
         self.rate_out = rate_out
         self._taken = 0
         self._given = 0
-        self._stream = (
-            soxr.ResampleStream(
+        self._stream = None
+        if rate_in != rate_out:
+            import soxr  # not at the top: a relay resamples nothing
+
+            self._stream = soxr.ResampleStream(
                 rate_in, rate_out, 1, dtype="float32", quality="HQ", vr=self._variable_rate
             )
-            if rate_in != rate_out
-            else None
-        )
 
     def push(self, samples: Samples) -> Samples:
         """Take float32 [n] at `rate_in`; returns float32 [ready] at `rate_out`, maybe none yet."""

@@ -6,6 +6,7 @@ once.
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
@@ -15,19 +16,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from xyt_stream import __version__
-from xyt_stream.cli import bench, export, files, live, models, scores, server
 from xyt_stream.errors import XYTError, missing_torch
 
 _INTERRUPTED = 130  # exit status after SIGINT, as in shells
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-for group in (files, server, live, models, scores, export):
-    app.add_typer(group.app)
-app.add_typer(bench.app, name="bench")
+_GROUPS = ("files", "server", "live", "models", "scores", "export")  # modules of commands
 
 
 def _version(requested: bool) -> None:
@@ -36,7 +29,6 @@ def _version(requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help="Speech to 1000 bits a second and back, live.")
 def _options(
     version: Annotated[
         bool,
@@ -54,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(args, prog_name="xyt-stream")
+        _app(sys.argv[1:] if args is None else args)(args, prog_name="xyt-stream")
     except KeyboardInterrupt:  # before a command has begun; typer handles it later
         sys.exit(_INTERRUPTED)
     except ModuleNotFoundError as error:
@@ -64,6 +56,23 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(missing)
     except (XYTError, OSError) as error:
         _fail(error)
+
+
+def _app(args: Sequence[str]) -> typer.Typer:
+    """All commands; serve alone where that is asked for, because a relay must start at once."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        callback=_options,
+        help="Speech to 1000 bits a second and back, live.",
+    )
+    serves = bool(args) and args[0] == "serve"
+    for name in ("server",) if serves else _GROUPS:
+        app.add_typer(importlib.import_module(f"xyt_stream.cli.{name}").app)
+    if not serves:
+        app.add_typer(importlib.import_module("xyt_stream.cli.bench").app, name="bench")
+    return app
 
 
 def _fail(error: Exception) -> NoReturn:

@@ -24,7 +24,6 @@ from xyt_stream.cli.options import (
     check_source,
     check_url,
 )
-from xyt_stream.cli.terminal import say
 from xyt_stream.model import hub
 
 if TYPE_CHECKING:
@@ -152,6 +151,8 @@ class SoundOut:
     def report(self) -> None:
         """Prints the name of the file, if sound was written to one."""
         if self.output_file is not None:
+            from xyt_stream.cli.terminal import say
+
             say(f"sound written to {self.output_file}", beside=self.output_file)
 
 

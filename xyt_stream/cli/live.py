@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from xyt_stream.cli.groups import ServerOptions, SoundIn, SoundOut, grouped
-from xyt_stream.cli.options import check_distinct
-from xyt_stream.cli.terminal import STREAM, console, errors, say
+from xyt_stream.cli.options import STREAM, check_distinct
+from xyt_stream.cli.terminal import console, errors, say
 
 app = typer.Typer()
 

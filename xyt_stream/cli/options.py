@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import typer
 
-from xyt_stream.cli.terminal import STREAM
 from xyt_stream.errors import XYTError
 
 DEFAULT_PORT = 8765
+STREAM = "-"  # standard input or output in the place of a file
 TOKEN_VARIABLE = "XYT_TOKEN"  # of the environment
 
 

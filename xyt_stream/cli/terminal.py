@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
+from xyt_stream.cli.options import STREAM
+
 if TYPE_CHECKING:
     from xyt_stream.audio import Samples, SoundInfo
     from xyt_stream.streaming.codec import Codec
-
-STREAM = "-"  # standard input or output in the place of a file
 
 console = Console()
 errors = Console(stderr=True)

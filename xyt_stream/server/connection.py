@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
@@ -18,14 +18,14 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ServerMachine
 from xyt_stream.protocol.messages import Hello
 from xyt_stream.protocol.place import place_in
-from xyt_stream.protocol.realtime.error_events import error_event
 from xyt_stream.server.admission.budget import metered
 from xyt_stream.server.admission.sockets import Socket
-from xyt_stream.server.realtime.handshake import check_handshake
-from xyt_stream.server.realtime.session import RealtimeSession
 from xyt_stream.server.service import CLOSE_TIMEOUT, Service
 from xyt_stream.server.sessions.resources import AnySession
 from xyt_stream.server.sessions.session import Session
+
+if TYPE_CHECKING:
+    from xyt_stream.server.realtime.session import RealtimeSession
 
 _REALTIME_PATH = "/v1/realtime"
 _REALTIME_SUBPROTOCOL = "realtime"
@@ -125,10 +125,14 @@ async def _open_realtime(service: Service, socket: Socket) -> RealtimeSession:
     service.gate.admit(address)
     token = _offered_token(headers.get_all("Sec-WebSocket-Protocol"))
     service.access.check(_REALTIME_ROLE, token, headers)
+    from xyt_stream.server.realtime.handshake import check_handshake
+
     check_handshake(socket.request.path, headers)
     socket.budget.accept()
     if service.runner is None:
         raise protocol_error("not_allowed", "This server has no model to talk with: see --duplex.")
+    from xyt_stream.server.realtime.session import RealtimeSession
+
     detector = await asyncio.to_thread(service.detectors.take)
     try:
         return service.admit(
@@ -210,6 +214,8 @@ async def _refuse(
         if session is not None:
             last = session.fail(error)
         elif is_realtime(socket.request):
+            from xyt_stream.protocol.realtime.error_events import error_event
+
             last = [error_event(error)]
         else:
             last = [ServerMachine().error(error)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -149,6 +150,8 @@ class Service:
     ) -> DuplexRunner | None:
         if factory is None:
             return None
+        # Only such a server speaks the Realtime protocol; loaded now, so that no client waits.
+        importlib.import_module("xyt_stream.server.realtime.session")
         return DuplexRunner(
             factory,
             codec,
