@@ -32,6 +32,7 @@ FLOORS = {
 }
 SERVER_FLOORS = {
     "admission": 0,
+    "cluster": 1,
     "engine": 0,
     "log": 0,
     "page_codec": 0,

@@ -20,7 +20,8 @@ from xyt_stream.errors import XYTError, missing_torch
 
 _INTERRUPTED = 130  # exit status after SIGINT, as in shells
 
-_GROUPS = ("files", "server", "live", "models", "scores", "export")  # modules of commands
+# Modules of commands.
+_GROUPS = ("files", "server", "cluster", "live", "models", "scores", "export")
 
 
 def _version(requested: bool) -> None:

