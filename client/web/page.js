@@ -3,6 +3,7 @@
 import { Call, MODES } from './call.js';
 import { CodecChoice } from './codec_choice.js';
 import { showStages } from './figures.js';
+import { readLink } from './links.js';
 import { Meter } from './meters.js';
 import { Picture } from './picture.js';
 import { codeBits, frameBytes } from './protocol.js';
@@ -243,8 +244,12 @@ async function showDevices() {
 
 async function showServer() {
   let info;
+  const token = element('token').value;
   try {
-    info = await (await fetch(new URL('info', server))).json();
+    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const answer = await fetch(new URL('info', server), { headers });
+    if (answer.status === 401) element('token-field').hidden = false;
+    info = await answer.json();
   } catch {
     return; // a proxy may hide it; the session will then report what is missing
   }
@@ -304,7 +309,18 @@ for (const id of ['microphone', 'loudspeaker', 'echo']) {
 navigator.mediaDevices?.addEventListener('devicechange', () => void showDevices());
 setInterval(showFigures, FIGURES_INTERVAL);
 
-show('idle');
+/** Takes mode, room and token from the page's address. */
+function followLink() {
+  const { room, token, mode } = readLink(location.hash);
+  if (call) return;
+  if (mode) element('talk').elements.mode.value = mode;
+  if (room) element('room').value = room;
+  if (token) element('token').value = token;
+  show('idle');
+}
+addEventListener('hashchange', followLink);
+
+followLink();
 if (!isSecureContext) say(NOT_HTTPS, true);
 void showServer();
 void showCodec();

@@ -81,9 +81,14 @@ class OpenPage:
         url: str,
         *,
         permissions: tuple[str, ...] = ("microphone",),
+        link: str = "",
         **options: Any,
     ) -> OpenPage:
-        """Opens the page of the server at a websocket's url; `options` are a context's."""
+        """Opens the page of the server at a websocket's url; `options` are a context's.
+
+        Args:
+            link: the end of the address, from the # on.
+        """
         options.setdefault("viewport", {"width": 1280, "height": 900})
         context = await browser.new_context(permissions=permissions, **options)
         for script in ("tap.js", "codec-tap.js"):
@@ -109,7 +114,7 @@ class OpenPage:
         page.on("console", lambda message: opened.complaints.append(message.text))
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         page.on("request", lambda request: opened.requests.append(request.url))
-        await page.goto(url.replace("ws", "http", 1) + "/")
+        await page.goto(f"{url.replace('ws', 'http', 1)}/{link}")
         return opened
 
     async def press(self) -> None:

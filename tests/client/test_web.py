@@ -11,6 +11,8 @@ import pytest
 
 from xyt_stream import Codec
 from xyt_stream.audio import resample, to_float32
+from xyt_stream.server.admission.access import Access, Token
+from xyt_stream.server.admission.certificate import make_certificate
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 
@@ -115,6 +117,22 @@ async def test_room_mic_is_heard_by_a_room_speaker(serving, open_page):
     await speaker.hang_up()
     await listener.idle()
     await listener.says("has left the room")
+
+
+async def test_a_link_names_room_and_token(codec, open_page):
+    """As from the QR code: https with a certificate of the server's own, another host name."""
+    made = make_certificate(["page.local"])
+    access = Access([Token("s3cret")])
+    async with running(codec, max_sessions=1, tls=made.tls, access=access) as server:
+        address = f"wss://page.local:{server.port}"
+        options = {"ignore_https_errors": True}
+        call = await open_page(address, link="#room=kitchen&token=s3cret", **options)
+        await call.begin()
+        await call.says("“kitchen”")
+        await call.hang_up()
+        other = await open_page(address, link="#token=wrong", **options)
+        await playwright.expect(other.page.get_by_label("Token")).to_be_visible()
+    assert call.complaints == []
 
 
 class Echo:

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from xyt_stream.server.log import JsonLines
+from xyt_stream.server.log import JsonLines, TextLines
 
 
 def test_each_line_is_one_json_object():
@@ -34,8 +34,22 @@ def test_a_traceback_stays_on_its_line():
 
 def test_control_characters_of_a_client_or_a_file_do_not_reach_the_terminal():
     text = "\x1b[2J \x9b \x7f \u202e \n"
-    record = logging.makeLogRecord({"msg": text, "fields": {"name": text}})
+    record = logging.makeLogRecord({"msg": text, "levelno": 20, "fields": {"name": text}})
     line = JsonLines().format(record)
     assert line.isascii()
     assert line.isprintable()
     assert json.loads(line)["event"] == json.loads(line)["name"] == text
+    assert TextLines().format(record).isprintable()
+
+
+def test_a_terminal_gets_text():
+    record = logging.makeLogRecord(
+        {"msg": "refused", "levelname": "WARNING", "levelno": logging.WARNING, "created": 0.0}
+    )
+    record.fields = {"session": "0badcafe", "error": "busy"}
+    assert TextLines().format(record)[8:] == "  warning: refused  session=0badcafe  error=busy"
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    assert TextLines().format(record).endswith("ValueError: two\nlines")

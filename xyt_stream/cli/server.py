@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,10 @@ import typer
 
 from xyt_stream.cli.groups import ModelOptions, grouped
 from xyt_stream.cli.options import DEFAULT_PORT, Lookahead, Token, Weights, one_thread
+from xyt_stream.cli.terminal import say
 from xyt_stream.server.admission.limits import Limits
+
+_TOKEN_BYTES = 9  # of a token made here: twelve characters, short enough for a QR code
 
 app = typer.Typer()
 
@@ -62,6 +66,14 @@ def serve(
     tls_key: Annotated[
         Path | None, typer.Option(help="Its key, if that is not in the same file.")
     ] = None,
+    https: Annotated[
+        bool,
+        typer.Option(
+            "--https",
+            help="Serve https:// with a certificate made now, as phones need for the microphone; "
+            "for other machines also a token, if there is none.",
+        ),
+    ] = False,
     lookahead: Lookahead = None,
     relay: Annotated[
         bool,
@@ -78,31 +90,44 @@ def serve(
         typer.Option(help="What the model computes in; half is quicker and changes some codes."),
     ] = Weights.float32,
     log_level: Annotated[
-        LogLevel, typer.Option(help="What to log, as JSON lines.")
+        LogLevel, typer.Option(help="What to log: text in a terminal, else JSON lines.")
     ] = LogLevel.info,
     model: ModelOptions,
 ) -> None:
     """Serve the codec over websockets until Ctrl-C."""
     if relay and (duplex is not None or model.model is not None):
         raise typer.BadParameter("--relay runs no model: leave --model and --duplex out")
-    from xyt_stream.server.admission.access import Access, all_tokens, check_bind
+    from xyt_stream.cli.welcome import announce, certificate_names, is_terminal
+    from xyt_stream.server.admission.access import Access, all_tokens, check_bind, is_loopback
     from xyt_stream.server.admission.address import check_address
     from xyt_stream.server.admission.proxies import Proxies
     from xyt_stream.server.admission.tls import tls_context
     from xyt_stream.server.duplex.models import load
 
     # Checked here, before torch is imported for the model, and again where the server listens.
-    check_bind(host, Access(all_tokens(token, token_file), origin or ()), public=allow_anyone)
+    tls = tls_context(tls_cert, tls_key)
+    access, made = Access(all_tokens(token, token_file), origin or ()), None
+    if https and access.is_open and not allow_anyone and not is_loopback(host):
+        token = made = secrets.token_urlsafe(_TOKEN_BYTES)
+    else:
+        check_bind(host, access, public=allow_anyone)
     check_address(host, port)
     model.check()
-    tls_context(tls_cert, tls_key)
     Proxies(proxy or ())
     if duplex is not None:
         load(duplex)
+    fingerprint = None
+    if https and tls is None:
+        from xyt_stream.server.admission.certificate import make_certificate
+
+        certificate = make_certificate(certificate_names(host))
+        tls, fingerprint = certificate.tls, certificate.fingerprint
     from xyt_stream.server.app import serve as run_server
 
     if not relay:
         one_thread()
+    if is_terminal() and not relay:
+        say("loading the model ...")
     run_server(
         None if relay else model.load(dtype),
         host=host,
@@ -115,9 +140,11 @@ def serve(
         allow_anyone=allow_anyone,
         proxies=proxy or (),
         node=node,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
+        tls=tls,
         limits=limits,
         duplex=duplex,
         log_level=log_level.value,
+        on_ready=lambda server: announce(
+            server, token=made, asks_token=not access.is_open, fingerprint=fingerprint
+        ),
     )

@@ -8,7 +8,7 @@ import logging
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,6 @@ from xyt_stream.server.admission.budget import Budget
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.sockets import Socket
-from xyt_stream.server.admission.tls import tls_context
 from xyt_stream.server.admission.turns import Turns
 from xyt_stream.server.duplex.models import Factory, load
 from xyt_stream.server.engine.slot_engine import SlotEngine
@@ -57,12 +56,14 @@ class Running:
     Attributes:
         host, port: that it listens on.
         service: its sessions.
+        name: of its model; "codes" for a relay.
         secure: whether it serves TLS.
     """
 
     host: str
     port: int
     service: Service
+    name: str
     secure: bool = False
 
     @property
@@ -184,7 +185,8 @@ async def running(
     try:
         async with server:
             port = server.sockets[0].getsockname()[1]
-            yield Running(host, port, service, secure=tls is not None)
+            name = "codes" if codec is None else codec.name
+            yield Running(host, port, service, name, secure=tls is not None)
             await service.drain()
     finally:
         checks.cancel()
@@ -202,32 +204,30 @@ def serve(
     token_file: Path | None = None,
     origins: Sequence[str] = (),
     allow_anyone: bool = False,
-    tls_cert: Path | None = None,
-    tls_key: Path | None = None,
+    tls: ssl.SSLContext | None = None,
     limits: Limits | None = None,
     proxies: Sequence[str] = (),
     duplex: str | None = None,
     node: str | None = None,
     log_level: str = "info",
+    on_ready: Callable[[Running], None] | None = None,
 ) -> None:
-    """Serves until SIGINT, SIGTERM or SIGHUP; prints one line with the address once it accepts.
+    """Serves until SIGINT, SIGTERM or SIGHUP.
 
     Args:
-        codec, host, port, max_sessions, lookahead, limits, proxies, node: see `running`.
+        codec, host, port, max_sessions, lookahead, tls, limits, proxies, node: see `running`.
         token: opens every role; `token_file` and the environment's XYT_TOKENS may hold more.
         token_file: holds one token a line, see access.py.
         origins: of web pages that may connect, beside this host's own; "*" for all.
         allow_anyone: whether to serve other machines without any token.
-        tls_cert, tls_key: PEM files; the key may be in the certificate's file.
         duplex: package.module:Factory of a speech model that users talk with.
         log_level: "info", "warning" or "error".
+        on_ready: called once it accepts connections; None: one line with the address is printed.
 
     Raises:
-        ServeError: the address, the duplex model, the tokens, an origin or the certificate cannot
-            be used.
+        ServeError: the address, the duplex model, the tokens or an origin cannot be used.
     """
     access = Access(all_tokens(token, token_file), origins)
-    tls = tls_context(tls_cert, tls_key)
     factory = None if duplex is None else load(duplex)
     log.to_stderr(log_level)
 
@@ -251,14 +251,17 @@ def serve(
             duplex=factory,
             node=node,
         ) as server:
-            name = "codes" if codec is None else codec.name
-            print(f"xyt-stream serves {name} at {server.url}", flush=True)
+            (on_ready or _announce)(server)
             await stop.wait()
             for number in signals:
                 loop.remove_signal_handler(number)  # a second signal ends the process
 
     with suppress(KeyboardInterrupt):
         run_fast(main())
+
+
+def _announce(server: Running) -> None:
+    print(f"xyt-stream serves {server.name} at {server.url}", flush=True)
 
 
 def run_fast(main: Coroutine[Any, Any, None]) -> None:

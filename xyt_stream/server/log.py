@@ -1,4 +1,4 @@
-"""Writes the server's log: a JSON object a line, by session, without any content."""
+"""Writes the server's log, by session and without any content: JSON, or text in a terminal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import logging
 import sys
 import time
 from typing import Any
+
+from xyt_stream.errors import printable
 
 _log = logging.getLogger("xyt_stream.server")
 
@@ -32,10 +34,24 @@ class JsonLines(logging.Formatter):
         return json.dumps(line).replace("\x7f", r"\u007f")  # the only control that JSON leaves raw
 
 
+class TextLines(logging.Formatter):
+    """Formats a record for a person at a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields = getattr(record, "fields", {})
+        words = [record.getMessage(), *(f"{name}={value}" for name, value in fields.items())]
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        lines = [f"{when}  {level}{'  '.join(words)}"]
+        if record.exc_info:
+            lines += self.formatException(record.exc_info).splitlines()
+        return "\n".join(map(printable, lines))
+
+
 def to_stderr(level: str) -> None:
     """Sends the server's log to stderr, from a level on ("info", "warning", "error")."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(TextLines() if sys.stderr.isatty() else JsonLines())
     _log.addHandler(handler)
     _log.setLevel(level.upper())
     _log.propagate = False

@@ -25,6 +25,7 @@ from xyt_stream.server.admission.access import (
     read_tokens,
 )
 from xyt_stream.server.admission.limits import Limits
+from xyt_stream.server.admission.tls import tls_context
 from xyt_stream.server.app import running, serve
 
 TOKENS = """
@@ -237,19 +238,19 @@ async def test_a_half_open_tls_handshake_is_closed(codec, certificate):
         writer.close()
 
 
-def test_a_bad_certificate_is_named(codec, tmp_path):
+def test_a_bad_certificate_is_named(tmp_path):
     path = tmp_path / "cert.pem"
     path.write_text("no certificate")
     with pytest.raises(ServeError, match=r"cannot use the certificate.*is no PEM file"):
-        serve(codec, host="127.0.0.1", port=0, max_sessions=1, tls_cert=path)
+        tls_context(path, None)
     missing = tmp_path / "missing.pem"
     with pytest.raises(ServeError, match=r"missing\.pem.*No such file"):
-        serve(codec, host="127.0.0.1", port=0, max_sessions=1, tls_cert=missing)
+        tls_context(missing, None)
 
 
-def test_a_key_without_a_certificate_is_refused(codec, certificate):
+def test_a_key_without_a_certificate_is_refused(certificate):
     with pytest.raises(ServeError, match="give --tls-cert"):
-        serve(codec, host="127.0.0.1", port=0, max_sessions=1, tls_key=certificate / "key.pem")
+        tls_context(None, certificate / "key.pem")
 
 
 def test_token_file_may_begin_with_a_byte_order_mark(tmp_path):

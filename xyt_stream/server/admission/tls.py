@@ -1,4 +1,4 @@
-"""Makes the TLS context of a server from files."""
+"""Reads a server's certificate and key from files."""
 
 from __future__ import annotations
 
