@@ -9,6 +9,7 @@
     ├── ModelError              a checkpoint or config that cannot be loaded
     ├── DeviceError             no usable microphone, loudspeaker or compute device
     ├── MissingExtraError       an optional dependency is not installed
+    ├── RoomKeyError            a key that encrypts no room
     ├── ProtocolError           a message that breaks the wire protocol; with name and close code
     ├── EventError              a Realtime event that is refused; the session goes on
     ├── ConnectionFailedError   the server cannot be reached, refuses the session or goes away
@@ -107,6 +108,10 @@ class ProtocolError(XYTError, ValueError):
         self.name = name
         self.close_code = close_code
         self.retry_after = retry_after
+
+
+class RoomKeyError(XYTError, ValueError):
+    """A room's key cannot be used."""
 
 
 class EventError(XYTError, ValueError):

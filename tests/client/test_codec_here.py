@@ -14,10 +14,11 @@ import soundfile
 from xyt_stream.client.sound import open_sound
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Codes, Pcm
+from xyt_stream.protocol.sealing import make_key
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 
-from .programs import finish
+from .programs import finish, one_line
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server" / "duplex"))
 import duplex_models as models
@@ -115,3 +116,29 @@ def test_sound_for_a_relay_is_one_line_that_says_what_to_do(launch, fixtures):
     assert done.stderr.strip() == (
         "Error: This server passes on codes only: use a client that has the codec (--codec here)."
     )
+
+
+def test_an_encrypted_room_on_the_command_line(launch, fixtures, tmp_path, direct, clip, wait):
+    pytest.importorskip("cryptography", reason="encrypted rooms need the extra seal")
+
+    def client(program, *arguments, key):
+        return launch(f"client/{program}.py", *arguments, "--url", url, env={"XYT_KEY": key})
+
+    relay = launch("server.py", "--relay", "--port", "0")
+    url = re.search(r"ws://\S+", relay.stdout.readline()).group()
+    key = make_key()
+    right, wrong = tmp_path / "right.wav", tmp_path / "wrong.wav"
+    listener = client("playback", "--output", right, key=key)
+    stranger = client("playback", "--output", wrong, key=f"{key}x")
+    wait(right.exists, listener)
+    wait(wrong.exists, stranger)
+    finish(client("mic", "--input", fixtures / "speech.flac", key=key))
+    finish(listener)
+    sound, _ = soundfile.read(right, dtype="int16")
+    close_to(sound[: len(clip) - 1280], direct.sound[:-1280])
+    unfit = "Error: A frame cannot be opened: its key is another one, or it was altered."
+    assert finish(stranger, 1)[1].strip().splitlines()[-1] == unfit
+    short = client("playback", "--output", wrong, key="short")
+    assert "A room's key has at least 16 characters" in one_line(short)
+    server = client("playback", "--output", wrong, "--codec", "server", key=key)
+    assert "leave --codec server out" in one_line(server)

@@ -19,6 +19,7 @@ from xyt_stream.cli.options import (
     Model,
     ModelArgument,
     Revision,
+    RoomKey,
     Token,
     Weights,
     check_source,
@@ -82,6 +83,7 @@ class ServerOptions:
         f"ws://127.0.0.1:{DEFAULT_PORT}"
     )
     token: Token = None
+    key: RoomKey = None
     codec: Annotated[
         CodecPlace,
         typer.Option(

@@ -75,6 +75,14 @@ def talk(
 
 
 @app.command()
+def key() -> None:
+    """Make a key for an encrypted room."""
+    from xyt_stream.protocol.sealing import make_key
+
+    print(make_key())
+
+
+@app.command()
 def devices() -> None:
     """List microphones and loudspeakers."""
     from xyt_stream.client.devices import list_devices

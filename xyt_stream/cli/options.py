@@ -153,6 +153,13 @@ Token = Annotated[
         help="Access token, if the server requires one.",
     ),
 ]
+RoomKey = Annotated[
+    str | None,
+    typer.Option(
+        envvar="XYT_KEY",
+        help="Key of an encrypted room, as `xyt-stream key` makes one: the server cannot hear it.",
+    ),
+]
 Source = Annotated[
     Path,
     typer.Argument(help="The wav, flac, ogg or mp3 to read, at any rate; - for standard input."),

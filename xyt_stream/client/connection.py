@@ -19,6 +19,7 @@ from xyt_stream.protocol.machine import ClientMachine, Event
 from xyt_stream.protocol.messages import MAX_MESSAGE, Cleared, End, Hello, Ping, Ready
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.place import placed
+from xyt_stream.protocol.sealing import Sealing, sealed_media
 
 RESUME_SECONDS = 30.0
 KEEPALIVE = 20.0  # seconds
@@ -40,6 +41,7 @@ async def connect(
     receive_rate: int | None = None,
     voice: str | None = None,
     model_hash: str | None = None,
+    key: str | None = None,
     token: str | None = None,
     resume: float = RESUME_SECONDS,
     keepalive: float | None = KEEPALIVE,
@@ -56,6 +58,8 @@ async def connect(
         send_rate, receive_rate: Hz of the sound; None: the codec's rates.
         voice: for a speaker, the side of a conversation to hear: "user" or "model"; None: "model".
         model_hash: of the model that the client's codes belong to; None: the server's.
+        key: of an encrypted room: codes are sealed and opened here, and the server reads none;
+            None: they are sent as they are. `send` and `receive` are then codes, or nothing.
         token: the server's access token, if it requires one.
         resume: seconds to try to resume the session after its connection was lost; 0: it ends.
         keepalive: seconds between pings, and for the answer to one; None: no pings.
@@ -64,7 +68,12 @@ async def connect(
     Raises:
         ConnectionFailedError: the server cannot be reached, or the connection was lost.
         ProtocolError: the server refused or ended the session; `name` says why.
+        RoomKeyError: the key is too short.
+        MissingExtraError: there is a key, and no cryptography.
     """
+    sealing = None if key is None else Sealing(key, role, room, voice)
+    if sealing is not None:
+        send, receive = sealed_media(role)
     hello = Hello(
         role=role,
         room=room,
@@ -77,7 +86,7 @@ async def connect(
         token=token,
         resumable=resume > 0,
     )
-    machine = ClientMachine()
+    machine = ClientMachine(sealing)
     traffic = Traffic() if traffic is None else traffic
     websocket, ready = await open_session(placed(url, room), hello, machine, keepalive, traffic)
     transport = Transport(url, hello, machine, websocket, ready, resume, keepalive, traffic)

@@ -33,6 +33,7 @@ async def live(
     receive: Sequence[str] | None = None,
     send_rate: int | None = None,
     model_hash: str | None = None,
+    key: str | None = None,
     token: str | None = None,
 ) -> AsyncIterator[LiveConnection]:
     """Opens a live session; the arguments are those of `connect`.
@@ -51,6 +52,7 @@ async def live(
         receive=receive,
         send_rate=send_rate,
         model_hash=model_hash,
+        key=key,
         token=token,
         resume=MAX_OUTAGE,
         traffic=traffic,

@@ -30,6 +30,7 @@ async def run_mic(
     room: str,
     *,
     token: str | None = None,
+    key: str | None = None,
     codec: Place = "auto",
     input_device: str | None = None,
     input_file: Path | None = None,
@@ -37,13 +38,16 @@ async def run_mic(
     """Sends a microphone or a file into a room.
 
     Args:
+        key: of an encrypted room, which the server cannot hear; None: it is not encrypted.
         codec: the place where it runs.
 
     Raises:
         XYTError: for each of its subclasses, the message is one sentence for the user.
     """
     with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
-        async with open_sound(url, "mic", codec=codec, room=room, token=token) as connection:
+        async with open_sound(
+            url, "mic", codec=codec, room=room, token=token, key=key
+        ) as connection:
             with Meters(f"mic in {room}", source.seconds) as meters:
                 meters.note(connection.reason)
                 started = time.monotonic()
@@ -58,6 +62,7 @@ async def run_play(
     room: str,
     *,
     token: str | None = None,
+    key: str | None = None,
     codec: Place = "auto",
     output_device: str | None = None,
     output_file: Path | None = None,
@@ -69,7 +74,9 @@ async def run_play(
     """
     stop = asyncio.Event()
     with _interruptible(stop.set):
-        async with open_sound(url, "speaker", codec=codec, room=room, token=token) as connection:
+        async with open_sound(
+            url, "speaker", codec=codec, room=room, token=token, key=key
+        ) as connection:
             rate = connection.ready.receive_rate
             with (
                 closing(_sink(output_device, output_file, rate)) as sink,
@@ -85,6 +92,7 @@ async def run_loopback(
     url: str,
     *,
     token: str | None = None,
+    key: str | None = None,
     codec: Place = "auto",
     input_device: str | None = None,
     output_device: str | None = None,
@@ -98,7 +106,7 @@ async def run_loopback(
     """
     with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
         async with open_sound(
-            url, "loopback", codec=codec, receive=("pcm", "codes"), token=token
+            url, "loopback", codec=codec, receive=("pcm", "codes"), token=token, key=key
         ) as connection:
             ready = connection.ready
             recorder = Recorder(ready)
@@ -122,6 +130,7 @@ async def run_talk(
     room: str | None,
     *,
     token: str | None = None,
+    key: str | None = None,
     codec: Place = "auto",
     input_device: str | None = None,
     output_device: str | None = None,
@@ -139,7 +148,7 @@ async def run_talk(
     """
     with closing(_source(input_device, input_file, listen)) as source, _interruptible(source.stop):
         async with open_sound(
-            url, "user", codec=codec, fill=output_file is not None, room=room, token=token
+            url, "user", codec=codec, fill=output_file is not None, room=room, token=token, key=key
         ) as connection:
             rate = connection.ready.receive_rate
             with (

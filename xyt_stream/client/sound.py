@@ -14,7 +14,7 @@ from xyt_stream.audio import INPUT_RATE, Pcm16
 from xyt_stream.client.codec import LocalCodec
 from xyt_stream.client.live import RESTARTED, LiveConnection, live
 from xyt_stream.client.traffic import Traffic
-from xyt_stream.errors import MissingExtraError, ModelError, ProtocolError
+from xyt_stream.errors import MissingExtraError, ModelError, ProtocolError, RoomKeyError
 from xyt_stream.protocol.machine import Codes, Event, Pcm
 from xyt_stream.protocol.messages import End, Notice, Ready
 
@@ -42,17 +42,20 @@ async def open_sound(
         options: as for `live`.
 
     Raises:
+        RoomKeyError: the key is too short, or the codec is to run on the server.
         MissingExtraError, ModelError: the codec cannot run here, where it must.
         ConnectionFailedError, ProtocolError: as `live`.
     """
     reason = ""
+    if codec == "server" and options.get("key"):
+        raise RoomKeyError("A key needs the codec here: leave --codec server out.")
     async with AsyncExitStack() as stack:
         if codec != "server":
             try:
                 here = await _open_here(stack, url, role, fill, options)
             except (MissingExtraError, ModelError, ProtocolError) as error:
                 other = isinstance(error, ProtocolError) and error.name != "wrong_model"
-                if codec == "here" or other:
+                if codec == "here" or options.get("key") or other:
                     raise
                 reason = f"The codec runs on the server: {error}"
             else:

@@ -38,6 +38,15 @@ def check_hello(hello: Hello) -> None:
         raise protocol_error(
             "not_allowed", f"A {role.name} may receive: {', '.join(role.may_receive) or 'nothing'}."
         )
+    send = role.default_send if hello.send is None else hello.send
+    receive = role.default_receive if hello.receive is None else hello.receive
+    kinds = {*receive, send} - {None}
+    if "sealed" in kinds and kinds != {"sealed"}:
+        raise protocol_error("not_allowed", "Sealed media go with no other kind, either way.")
+    if "sealed" in kinds and role.name == "user" and hello.room is None:
+        raise protocol_error(
+            "not_allowed", "Only a model in a room can have its key: name that room."
+        )
     if hello.model_hash is not None and not _HASH.fullmatch(hello.model_hash):
         raise protocol_error("bad_message", "A model's hash is 64 hexadecimal digits.")
     for rate in (hello.send_rate, hello.receive_rate):

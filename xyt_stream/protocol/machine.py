@@ -44,11 +44,13 @@ from xyt_stream.protocol.messages import (
     Pong,
     Ready,
 )
-from xyt_stream.protocol.packing import CodeArray, code_bits, pack_codes, unpack_codes
+from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.protocol.payloads import OpaquePayload, Payload, PlainPayload, SealedPayload
 from xyt_stream.protocol.roles import ROLES
+from xyt_stream.protocol.sealing import Sealing
 
 _TO_CLIENTS = (Notice, Pong, Clear, Cleared, Playing)  # at any time
-_KIND = {"pcm": Kind.PCM, "codes": Kind.CODES}
+_KIND = {"pcm": Kind.PCM, "codes": Kind.CODES, "sealed": Kind.SEALED}
 
 
 class State(enum.Enum):
@@ -137,8 +139,8 @@ class _Machine:
             ProtocolError: not_allowed.
             CodeError: the codes are not this codec's.
         """
-        self._check_codes(codes)
-        return self._send(Kind.CODES, frame, pack_codes(codes, self._bits), gap)
+        self._check_may_send(self._payload.kind)
+        return self._send(self._payload.kind, frame, self._payload.pack(codes), gap)
 
     def control(self, message: Control) -> str:
         """Encodes a control message that does not depend on the state."""
@@ -149,15 +151,25 @@ class _Machine:
     def _open(self, ready: Ready, sends: tuple[str, ...], accepts: tuple[str, ...]) -> None:
         self.state = State.OPEN
         self._converses = ROLES[ready.role].converses if ready.role in ROLES else False
-        self._codebooks = ready.model.codebooks
-        self._codebook_size = ready.model.codebook_size
-        self._bits = code_bits(ready.model.codebook_size)
         self._sends = frozenset(_KIND[name] for name in sends)
         self._accepts = frozenset(_KIND[name] for name in accepts)
+        plain = PlainPayload(ready.model.codebooks, ready.model.codebook_size)
+        self._payload = self._sealed(plain) if self._is_sealed else plain
 
-    def _send(self, kind: Kind, frame: int, payload: bytes, gap: bool) -> bytes:
+    @property
+    def _is_sealed(self) -> bool:
+        return Kind.SEALED in self._sends | self._accepts
+
+    def _sealed(self, plain: PlainPayload) -> Payload:
+        """The form of sealed codes at this end."""
+        raise NotImplementedError
+
+    def _check_may_send(self, kind: Kind) -> None:
         if self.state is not State.OPEN or self._sending_over or kind not in self._sends:
             raise protocol_error("not_allowed", f"This end may not send {kind.name.lower()} now.")
+
+    def _send(self, kind: Kind, frame: int, payload: bytes, gap: bool) -> bytes:
+        self._check_may_send(kind)
         media = Media(kind, self._sent, frame, payload, Flags.GAP if gap else Flags.NONE)
         self._sent += 1
         data = messages.encode(media)
@@ -187,21 +199,17 @@ class _Machine:
             samples = np.frombuffer(media.payload, dtype="<i2").astype(np.int16, copy=False)
             return Pcm(media.frame, samples, gap)
         try:
-            codes = unpack_codes(media.payload, self._codebooks, self._bits)
-            self._check_codes(codes)
+            codes = self._payload.unpack(media.payload)
         except CodeError as error:
             raise protocol_error("bad_codes", str(error)) from None
         return Codes(media.frame, codes, gap)
 
-    def _check_codes(self, codes: CodeArray) -> None:
-        if codes.ndim != 2 or len(codes) != self._codebooks:
-            raise CodeError(f"Codes must be [{self._codebooks}, frames], not {list(codes.shape)}.")
-        if codes.size and not 0 <= codes.min() <= codes.max() < self._codebook_size:
-            raise CodeError(f"A code is out of range: 0 to {self._codebook_size - 1}.")
-
 
 class ServerMachine(_Machine):
     """The server's end of one session."""
+
+    def _sealed(self, plain: PlainPayload) -> Payload:
+        return OpaquePayload(plain)
 
     def receive(self, data: str | bytes) -> Event | None:
         """Decodes and checks a client's message; None: it is to be ignored.
@@ -254,7 +262,20 @@ class ServerMachine(_Machine):
 
 
 class ClientMachine(_Machine):
-    """The client's end of one session."""
+    """The client's end of one session.
+
+    Args:
+        sealing: seals and opens codes; None: they are sent as they are.
+    """
+
+    def __init__(self, sealing: Sealing | None = None) -> None:
+        super().__init__()
+        self._sealing = sealing
+
+    def _sealed(self, plain: PlainPayload) -> Payload:
+        if self._sealing is None:
+            raise protocol_error("room_sealed")
+        return SealedPayload(plain, self._sealing)
 
     def hello(self, hello: Hello) -> str:
         """Encodes the first message.

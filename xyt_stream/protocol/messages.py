@@ -41,8 +41,8 @@ class Hello(Control, frozen=True, tag="hello"):
 
     role: str
     room: str | None = None
-    send: str | None = None  # "pcm", "codes"; None: the role's default
-    receive: tuple[str, ...] | None = None  # "pcm", "codes"; None: the role's default
+    send: str | None = None  # "pcm", "codes", "sealed"; None: the role's default
+    receive: tuple[str, ...] | None = None  # the same; None: the role's default
     send_rate: int | None = None  # Hz of the sound it sends; None: the codec's input rate
     receive_rate: int | None = None  # Hz of the sound it receives; None: the codec's output rate
     format: str = PCM_FORMAT
@@ -77,8 +77,8 @@ class Ready(Control, frozen=True, tag="ready"):
 
     session: str  # identifies the session in logs; grants no access
     role: str
-    send: str | None  # "pcm", "codes" or None
-    receive: tuple[str, ...]  # "pcm", "codes"
+    send: str | None  # "pcm", "codes", "sealed" or None
+    receive: tuple[str, ...]  # "pcm", "codes", "sealed"
     send_rate: int  # Hz
     receive_rate: int  # Hz
     frame_ms: float
@@ -181,6 +181,7 @@ class Kind(enum.IntEnum):
 
     PCM = 1
     CODES = 2
+    SEALED = 3  # codes that the server cannot read, see sealing.py
 
 
 class Flags(enum.IntFlag):

@@ -38,12 +38,20 @@ class Role:
 ROLES = {
     role.name: role
     for role in (
-        Role("loopback", ("pcm", "codes"), ("pcm", "codes"), in_room="no"),
+        Role("loopback", ("pcm", "codes", "sealed"), ("pcm", "codes", "sealed"), in_room="no"),
         Role("encode", ("pcm",), ("codes",), in_room="no"),
         Role("decode", ("codes",), ("pcm",), in_room="no"),
-        Role("mic", ("pcm", "codes"), (), in_room="yes"),
-        Role("speaker", (), ("pcm", "codes"), in_room="yes"),
-        Role("user", ("pcm", "codes"), ("pcm", "codes"), in_room="may", converses=True),
-        Role("model", ("codes",), ("codes", "pcm"), in_room="yes", converses=True),
+        Role("mic", ("pcm", "codes", "sealed"), (), in_room="yes"),
+        Role("speaker", (), ("pcm", "codes", "sealed"), in_room="yes"),
+        Role(
+            "user",
+            ("pcm", "codes", "sealed"),
+            ("pcm", "codes", "sealed"),
+            in_room="may",
+            converses=True,
+        ),
+        Role(
+            "model", ("codes", "sealed"), ("codes", "pcm", "sealed"), in_room="yes", converses=True
+        ),
     )
 }

@@ -21,13 +21,17 @@ def answer(resources: Resources, hello: Hello, session: str) -> Ready:
         session: its id.
 
     Raises:
-        ProtocolError: wrong_model; no_codec: the client sends or wants sound of a relay.
+        ProtocolError: wrong_model; no_codec: the client sends or wants sound of a relay;
+            room_sealed, room_not_sealed: the room's members and the client differ.
     """
     role, model = ROLES[hello.role], _model(resources, hello)
     send = role.default_send if hello.send is None else hello.send
     receive = role.default_receive if hello.receive is None else hello.receive
     if not resources.engine.has_codec and (send == "pcm" or "pcm" in receive):
         raise no_codec()
+    sealed = resources.rooms.sealed(hello.room)
+    if sealed is not None and sealed != ("sealed" in (send, *receive)):
+        raise protocol_error("room_sealed" if sealed else "room_not_sealed")
     return Ready(
         session=session,
         role=role.name,
@@ -41,6 +45,11 @@ def answer(resources: Resources, hello: Hello, session: str) -> Ready:
         model=model,
         node=resources.node,
     )
+
+
+def is_sealed(ready: Ready) -> bool:
+    """Whether a session's codes are sealed, so that nobody but its clients reads them."""
+    return "sealed" in (ready.send, *ready.receive)
 
 
 def is_relayed(ready: Ready) -> bool:

@@ -62,7 +62,7 @@ def open_streams(
     def codes(sink: CodeSink) -> CodeFramer:
         return CodeFramer(sink, codec.output_rate, codec.frame_samples_out)
 
-    from_codes = ready.send == "codes"
+    from_codes = ready.send in ("codes", "sealed")
     if ready.role == "speaker":
         assert ready.room is not None
         with rooms.add_speaker(ready.room, send_queue, voice):
@@ -73,7 +73,11 @@ def open_streams(
             yield RoleStreams(codes(mic) if isinstance(mic, CodeStream) else sound(mic))
     elif ready.role == "user":
         with rooms.add_user(
-            ready.room, send_queue, ready.session, from_codes=from_codes
+            ready.room,
+            send_queue,
+            ready.session,
+            from_codes=from_codes,
+            sealed=ready.send == "sealed",
         ) as conversation:
             conversation.send_to_user = send_queue.put_control
             framer = codes(conversation) if from_codes else sound(conversation)

@@ -25,6 +25,7 @@ class Room:
     Attributes:
         members: number of them.
         codec: the model of the codes, which all members share; None: the room is still empty.
+        sealed: whether its members seal their codes, so that they cannot be decoded here.
         mic: the mic's stream, until its end.
         conversation: the user's, until its end.
         model: send queue of a remote model in the room, if there is one.
@@ -36,6 +37,7 @@ class Room:
     def __init__(self) -> None:
         self.members = 0
         self.codec: Model | None = None
+        self.sealed = False
         self.mic: SlotStream | CodeStream | None = None
         self.conversation: Conversation | None = None
         self.model: SendQueue | None = None
@@ -136,10 +138,16 @@ class Rooms:
         room = None if name is None else self._rooms.get(name)
         return None if room is None else room.codec
 
-    def agree(self, name: str | None, model: Model) -> None:
-        """Sets the model of the codes in a room that a member has just entered."""
+    def sealed(self, name: str | None) -> bool | None:
+        """Whether the members of a room seal their codes; None: there is no such room yet."""
+        room = None if name is None else self._rooms.get(name)
+        return None if room is None else room.sealed
+
+    def agree(self, name: str | None, model: Model, *, sealed: bool = False) -> None:
+        """Sets what the codes are in a room that a member has just entered."""
         if name is not None:
             self._rooms[name].codec = model
+            self._rooms[name].sealed = sealed
 
     @contextmanager
     def enter(self, name: str | None) -> Iterator[Room]:
@@ -219,6 +227,7 @@ class Rooms:
         session: str,
         *,
         from_codes: bool = False,
+        sealed: bool = False,
     ) -> Iterator[Conversation]:
         """Adds a user and opens its conversation while the block runs.
 
@@ -227,6 +236,7 @@ class Rooms:
             listener: receives the model.
             session: for logs.
             from_codes: whether the user sends codes.
+            sealed: whether no model of this process can read them.
 
         Raises:
             ProtocolError: room_has_mic, room_has_user, room_full, busy, not_allowed.
@@ -235,7 +245,7 @@ class Rooms:
             raise protocol_error("not_allowed", "This server has no model: name a room with one.")
         with self.enter(name) as room, room.model_fanout.join(listener):
             room.check_unused()
-            runner = self._runner if room.model is None else None
+            runner = self._runner if room.model is None and not sealed else None
             conversation = room.open_conversation(
                 self._engine, self._silence, runner, session, from_codes=from_codes
             )

@@ -25,7 +25,7 @@ class SendQueue:
     """A listener that turns a stream into messages for one client. For the event loop's thread.
 
     Args:
-        receive: the media that the client wants: "pcm", "codes", both or none.
+        receive: the media that the client wants: "pcm", "codes", both, "sealed" or none.
         rate: Hz of the client's sound.
         codec_rate: Hz of the stream's sound.
         live: whether a client that reads too slowly loses the oldest media; otherwise it holds its
@@ -55,7 +55,7 @@ class SendQueue:
         self._bytes = 0  # queued
         self.wants_sound = "pcm" in receive
         self.lost = False
-        self._wants_codes = "codes" in receive
+        self._wants_codes = not {"codes", "sealed"}.isdisjoint(receive)
         self._rate = rate
         self._codec_rate = codec_rate
         self._live = live

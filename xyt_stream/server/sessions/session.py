@@ -31,7 +31,7 @@ from xyt_stream.protocol.roles import ROLES
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import Account
-from xyt_stream.server.sessions.answer import answer, is_relayed
+from xyt_stream.server.sessions.answer import answer, is_relayed, is_sealed
 from xyt_stream.server.sessions.framing import AnswerFramer
 from xyt_stream.server.sessions.lateness import Lateness
 from xyt_stream.server.sessions.receive_queue import ReceiveQueue
@@ -104,7 +104,7 @@ class Session:
             self._streams = stack.enter_context(
                 open_streams(resources, self._ready, hello.voice, self._send_queue)
             )
-            resources.rooms.agree(hello.room, self._ready.model)
+            resources.rooms.agree(hello.room, self._ready.model, sealed=is_sealed(self._ready))
             self._held = stack.pop_all()
         self._receive_queue = ReceiveQueue(
             self._streams.framer,
