@@ -220,3 +220,26 @@ def test_equal_rates_pass_through_untouched() -> None:
     resampler = StreamResampler(INPUT_RATE, INPUT_RATE)
     assert np.array_equal(resampler.push(samples), samples)
     assert len(resampler.flush()) == 0
+
+
+@pytest.mark.parametrize(
+    ("rate_in", "rate_out"),
+    [(48_000, 16_000), (44_100, 16_000), (8_000, 16_000), (16_000, 48_000), (16_000, 8_000)],
+)
+def test_a_moved_stream_goes_on_to_the_bit(rate_in, rate_out):
+    """Moved again and again, at any place, for longer than a drifting engine lives."""
+    sizes = np.random.default_rng(1)
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * rate_in + 7).astype(np.float32)
+    whole = StreamResampler(rate_in, rate_out)
+    unmoved = np.concatenate([whole.push(sound), whole.flush()])
+    stream, made, place, moves = StreamResampler(rate_in, rate_out), [], 0, 0
+    while place < len(sound):
+        size = int(sizes.integers(1, rate_in // 10))
+        made.append(stream.push(sound[place : place + size]))
+        place, state = place + size, stream.state()
+        assert len(state.history) <= 3 * rate_in
+        stream, moves = StreamResampler(rate_in, rate_out), moves + 1
+        stream.load(state)
+    made.append(stream.flush())
+    np.testing.assert_array_equal(np.concatenate(made), unmoved)
+    assert moves > 50
