@@ -3,7 +3,6 @@
 import { CodingSession } from './coding_session.js';
 import { LatencyTracker } from './latency.js';
 import { Session } from './session.js';
-import { Sound } from './sound.js';
 import {
   MICROPHONE_LOST,
   RESTARTED,
@@ -34,6 +33,7 @@ export const MODES = {
  * @property {string} room
  * @property {string} token
  * @property {import('./sound.js').DeviceChoice} devices
+ * @property {string | null} key of an encrypted room; needs a codec in this browser
  * @property {import('./codec.js').Codec | null} codec that runs in this browser; null: the server's
  */
 
@@ -43,19 +43,19 @@ export class Call {
   #ended = false;
 
   /**
-   * Must be called from a click handler: see Sound.
    * @param {string} url of the server's websocket
    * @param {CallOptions} options
+   * @param {import('./sound.js').Sound} sound its own, made in a click handler
    * @param {CallListener} listener
    */
-  constructor(url, options, listener) {
+  constructor(url, options, sound, listener) {
     this.url = url;
     this.options = options;
     this.listener = listener;
     this.mode = MODES[options.mode];
     this.latencyTracker = null;
     this.buffer = { wait: 0, target: 0, underruns: 0 };
-    this.sound = new Sound();
+    this.sound = sound;
     this.#start().catch((error) => void this.#finish(error));
   }
 
@@ -113,7 +113,7 @@ export class Call {
       receive: mode.receive,
       token: options.token || null,
     };
-    const { codec } = options;
+    const { codec, key } = options;
     const listener = {
       ready: (ready, restarted) => this.#ready(ready, restarted),
       pcm: (message) => {
@@ -130,7 +130,7 @@ export class Call {
       failed: (error) => this.#finish(error),
     };
     this.#session = codec
-      ? new CodingSession(this.url, hello, listener, codec)
+      ? new CodingSession(this.url, hello, listener, codec, mode.room ? key : null)
       : new Session(this.url, hello, listener);
   }
 

@@ -4,6 +4,7 @@
  * @typedef {object} Link
  * @property {string | null} room
  * @property {string | null} token
+ * @property {string | null} key of an encrypted room
  * @property {'mic' | 'speaker' | null} mode null: the page's own choice
  */
 
@@ -19,7 +20,8 @@ export function readLink(hash) {
   const room = (values.get('room') ?? '').slice(0, LONGEST_ROOM) || null;
   const named = values.get('mode');
   const mode = named === 'mic' || named === 'speaker' ? named : null;
-  return { room, token: values.get('token') || null, mode: mode ?? (room ? 'speaker' : null) };
+  const [token, key] = ['token', 'key'].map((name) => values.get(name) || null);
+  return { room, token, key, mode: mode ?? (room ? 'speaker' : null) };
 }
 
 /**
@@ -27,11 +29,12 @@ export function readLink(hash) {
  * @param {URL} page
  * @param {string} room
  * @param {string} token empty: without one
+ * @param {string} [key] of an encrypted room; empty: it is not encrypted
  * @returns {string}
  */
-export function roomLink(page, room, token) {
+export function roomLink(page, room, token, key = '') {
   const link = new URL(page);
-  const values = new URLSearchParams(token ? { room, token } : { room });
+  const values = new URLSearchParams({ room, ...(token && { token }), ...(key && { key }) });
   link.hash = values.toString();
   return link.href;
 }

@@ -1,15 +1,16 @@
 /** Connects the page's controls and displays to a call. */
 
 import { Call, MODES } from './call.js';
-import { CodecChoice } from './codec_choice.js';
+import { CodecControls } from './codec_controls.js';
 import { showStages } from './figures.js';
 import { readLink } from './links.js';
 import { Meter } from './meters.js';
 import { Picture } from './picture.js';
 import { codeBits, frameBytes } from './protocol.js';
-import { listDevices } from './sound.js';
+import { RoomControls } from './room_controls.js';
+import { Sound, listDevices } from './sound.js';
 import { TrafficPicture } from './traffic.js';
-import { CODEC_UNREACHABLE, NOT_HTTPS, TOO_OLD, userMessage } from './user_messages.js';
+import { ENCRYPTED, NOT_HTTPS, TOO_OLD, userMessage } from './user_messages.js';
 
 const FIGURES_INTERVAL = 500; // ms between updates of the figures: slow enough to read
 const PAUSE = 2000; // ms without codes that count as a pause
@@ -32,12 +33,22 @@ const meters = [
   new Meter(element('out-level'), element('out-spectrum'), still),
 ];
 
-const choice = new CodecChoice(server, ({ done, total }) => {
-  const bar = element('download');
-  Object.assign(bar, { hidden: done === total, max: total, value: done });
-  const [come, all] = [done, total].map((bytes) => Math.round(bytes / 1e6));
-  if (starting) say(done < total ? `Fetching the codec: ${come} of ${all} MB…` : 'Starting the codec…');
-});
+const codecs = new CodecControls(
+  server,
+  { select: element('codec'), progress: element('download'), note: element('codec-note') },
+  say,
+);
+const rooms = new RoomControls(
+  {
+    room: element('room'),
+    key: element('key'),
+    token: element('token'),
+    link: element('link'),
+    roomField: element('room-field'),
+    keyField: element('key-field'),
+  },
+  say,
+);
 const wire = new TrafficPicture(element('traffic'), ({ sent, received }) => {
   const text = (bytes) => Math.round(bytes).toLocaleString('en');
   element('sent').textContent = text(sent);
@@ -46,9 +57,6 @@ const wire = new TrafficPicture(element('traffic'), ({ sent, received }) => {
 
 /** @type {Call | null} */
 let call = null;
-/** The attempt that waits for its codec; 0: none does. */
-let starting = 0;
-let attempts = 0;
 /** @type {number[]} ms at which the latest frames arrived */
 let arrivals = [];
 let frameBits = 0;
@@ -80,8 +88,7 @@ function show(state) {
   modes.disabled = state !== 'idle';
   element('token').disabled = state !== 'idle';
   element('codec').disabled = state !== 'idle';
-  element('room').disabled = state !== 'idle' || !MODES[mode()].room;
-  element('room-field').hidden = !MODES[mode()].room;
+  rooms.show(MODES[mode()].room, state === 'idle');
 }
 
 function chosenDevices() {
@@ -93,18 +100,31 @@ function chosenDevices() {
 }
 
 async function start() {
-  const speaks = MODES[mode()].speaks;
+  const { speaks, receive, room: inRoom } = MODES[mode()];
   if (speaks && !navigator.mediaDevices?.getUserMedia) return say(NOT_HTTPS, true);
   if (!('AudioWorkletNode' in window)) return say(isSecureContext ? TOO_OLD : NOT_HTTPS, true);
+  const key = inRoom ? rooms.secret : '';
+  if (key && rooms.refusal) return say(rooms.refusal, true);
   show('waiting');
   element('button').focus(); // the field that had the focus may be disabled now
-  const codec = element('codec').value === 'here' ? await loadCodec() : null;
-  if (codec === undefined) return;
+  const sound = new Sound();
+  const taken = await codecs.take({ speaks, hears: receive !== null, sealed: key !== '' });
+  if (!taken || taken.refusal) {
+    void sound.close();
+    if (taken) show('idle');
+    return taken && say(taken.refusal, true);
+  }
   say(speaks ? 'Waiting for the microphone…' : 'Connecting…');
   arrivals = [];
-  const [room, token] = [element('room').value, element('token').value];
-  const options = { mode: mode(), room, token, devices: chosenDevices(), codec };
-  call = new Call(socket.href, options, {
+  const options = {
+    mode: mode(),
+    room: rooms.name,
+    key: key || null,
+    token: element('token').value,
+    devices: chosenDevices(),
+    codec: taken.codec,
+  };
+  call = new Call(socket.href, options, sound, {
     live,
     say,
     codes,
@@ -123,50 +143,6 @@ async function start() {
   });
 }
 
-/**
- * Loads the codec for a call in this browser. Where it cannot run, the call goes on with the
- * server's, if there is one.
- * @returns {Promise<import('./codec.js').Codec | null | undefined>} null: the server's; undefined:
- *   there is to be no call
- */
-async function loadCodec() {
-  const attempt = (starting = ++attempts);
-  const { speaks, receive } = MODES[mode()];
-  say('Starting the codec…');
-  let codec = null;
-  let reason = '';
-  let serverCodes = false;
-  try {
-    codec = await choice.load({ speaks, hears: receive !== null });
-    serverCodes = true;
-  } catch (error) {
-    reason = error.name === 'codec' ? error.message : CODEC_UNREACHABLE;
-    serverCodes = await choice.offers().then(
-      ({ server }) => server,
-      () => false,
-    );
-  }
-  if (attempt !== starting) return undefined; // the user has given up
-  starting = 0;
-  element('download').hidden = true;
-  if (codec) {
-    const { encode, decode } = codec.trial;
-    noteCodec(`Here a frame takes ${encode.toFixed(0)} ms to encode and ${decode.toFixed(0)} ms to decode.`);
-  } else if (serverCodes) {
-    noteCodec(`${reason} The call goes on with the server’s codec.`);
-  } else {
-    show('idle');
-    say(reason, true);
-    return undefined;
-  }
-  return codec;
-}
-
-/** @param {string} text about the codec, below the switch */
-function noteCodec(text) {
-  element('codec-note').textContent = text;
-}
-
 /** Shows that the session has begun. */
 function live(ready) {
   show('live');
@@ -177,7 +153,7 @@ function live(ready) {
       user: 'Speak: the model listens, and answers.',
       mic: `You are speaking into the room “${ready.room}”.`,
       speaker: `You are listening to the room “${ready.room}”.`,
-    }[ready.role],
+    }[ready.role] + (call.options.key ? ` ${ENCRYPTED}` : ''),
   );
   const { codebooks, codebook_size } = ready.model;
   frameBits = 8 * frameBytes(codebooks, codeBits(codebook_size));
@@ -264,29 +240,10 @@ async function showServer() {
     `uncompressed sound takes ${sound}.`;
 }
 
-/** Shows where the codec can run; a server without one leaves no choice. */
-async function showCodec() {
-  let offers;
-  try {
-    offers = await choice.offers();
-  } catch {
-    return; // the session will report what is missing
-  }
-  if (!offers.server) {
-    element('codec').value = 'here';
-    element('codec').querySelector('[value="server"]').disabled = true;
-  }
-  if (offers.here) {
-    element('codec').querySelector('[value="here"]').disabled = offers.server;
-    noteCodec(offers.here);
-  }
-}
-
 element('talk').addEventListener('submit', (event) => {
   event.preventDefault();
-  if (starting) {
-    starting = 0;
-    element('download').hidden = true;
+  if (codecs.waiting) {
+    codecs.cancel();
     show('idle');
     return say('');
   }
@@ -311,10 +268,10 @@ setInterval(showFigures, FIGURES_INTERVAL);
 
 /** Takes mode, room and token from the page's address. */
 function followLink() {
-  const { room, token, mode } = readLink(location.hash);
-  if (call) return;
+  const { room, token, key, mode } = readLink(location.hash);
+  if (call || codecs.waiting) return;
   if (mode) element('talk').elements.mode.value = mode;
-  if (room) element('room').value = room;
+  if (room) Object.assign(rooms, { name: room, secret: key ?? '' });
   if (token) element('token').value = token;
   show('idle');
 }
@@ -323,6 +280,5 @@ addEventListener('hashchange', followLink);
 followLink();
 if (!isSecureContext) say(NOT_HTTPS, true);
 void showServer();
-void showCodec();
 void showDevices();
 

@@ -6,6 +6,7 @@
 export const SUBPROTOCOL = 'xyt.v1';
 export const PCM = 1;
 export const CODES = 2;
+export const SEALED = 3;
 export const GAP = 1;
 export const HEADER = 12; // bytes before the payload of media
 

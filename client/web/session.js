@@ -1,21 +1,19 @@
 /** One session with a server; resumes it, or begins a new one, when the websocket is lost. */
 
-import { ACK_MESSAGES, AckPolicy, ReplayBuffer } from './replay_buffer.js';
+import { MediaSender } from './media_sender.js';
+import { AckPolicy } from './replay_buffer.js';
 import {
   CODES,
   GAP,
-  HEADER,
   PCM,
   ProtocolError,
+  SEALED,
   SUBPROTOCOL,
-  packCodes,
-  packSamples,
   readControl,
   readMedia,
   unpackCodes,
   unpackSamples,
   writeControl,
-  writeMedia,
 } from './protocol.js';
 import { Traffic } from './traffic.js';
 
@@ -25,7 +23,7 @@ const OPEN_TIMEOUT = 10; // s for a websocket to open and the server to answer `
 const MAX_OUTAGE = 300; // s after which a lost connection is no longer retried
 const FIRST_WAIT = 0.2; // s before the second attempt; each later one waits twice as long
 const LONGEST_WAIT = 5; // s
-const MAX_LAG = 1.5; // s of sound that may be unsent or unacknowledged; beyond it, sound is dropped
+const KINDS = { [PCM]: 'pcm', [CODES]: 'codes', [SEALED]: 'sealed' }; // as in `hello`
 const ABANDONED = 4000; // close code for a connection that is abandoned while the session goes on
 
 /**
@@ -34,6 +32,8 @@ const ABANDONED = 4000; // close code for a connection that is abandoned while t
  *   replaces one that was lost
  * @property {(message: {frame: number, samples: Int16Array, gap: boolean}) => void} pcm
  * @property {(message: {frame: number, frames: Uint16Array[], gap: boolean}) => void} codes
+ * @property {(message: {frame: number, payload: Uint8Array, gap: boolean}) => void} [sealed] if
+ *   the client has asked for it
  * @property {(roundTrip: number, coding: {encode: ?number, decode: ?number} | null) => void} pong
  * @property {(notice: {name: string, message: string}) => void} notice
  * @property {() => void} clear drop the audio that was not played; answer with `cleared`
@@ -49,6 +49,8 @@ export class Session {
   #open = false;
   #ended = false;
   #ready = null;
+  /** @type {MediaSender | null} */
+  #sender = null;
   #interruptedAt = null; // seconds
   #wait = FIRST_WAIT;
   #lastMessageAt = 0;
@@ -80,11 +82,7 @@ export class Session {
    * @returns {boolean} whether it was sent
    */
   sendPcm(samples) {
-    const { send_rate: rate, frame_ms } = this.#ready ?? {};
-    const frame = Math.floor((this.samplesSent * 1e3) / rate / frame_ms);
-    if (!this.#sendMedia(PCM, frame, packSamples(samples), MAX_LAG * 2 * rate)) return false;
-    this.samplesSent += samples.length;
-    return true;
+    return this.open ? this.#sender.sendPcm(samples) : this.drop();
   }
 
   /**
@@ -93,32 +91,26 @@ export class Session {
    * @returns {boolean} whether they were sent
    */
   sendCodes(frames) {
-    if (!this.open) return this.#drop();
-    const payload = packCodes(frames, this.#ready.model);
-    // So many messages are never acknowledged at once, however fast the network is.
-    const most = ACK_MESSAGES + (MAX_LAG * 1e3) / this.#ready.frame_ms;
-    const size = (HEADER + payload.length) / frames.length;
-    if (!this.#sendMedia(CODES, this.framesSent, payload, most * size)) return false;
-    this.framesSent += frames.length;
-    return true;
+    return this.open ? this.#sender.sendCodes(frames) : this.drop();
   }
 
-  /** Sends media unless more than `most` bytes are unsent or unacknowledged. */
-  #sendMedia(kind, frame, payload, most) {
-    const pending = Math.max(this.#socket?.bufferedAmount ?? 0, this.replayBuffer.bytes);
-    if (!this.open || pending > most) return this.#drop();
-    const seq = this.sent++;
-    const data = writeMedia({ kind, flags: this.gap ? GAP : 0, seq, frame, payload });
-    this.gap = false;
-    this.replayBuffer.add(seq, data);
-    this.#send(data);
-    return true;
+  /**
+   * Sends sealed codes, under the same conditions.
+   * @param {Uint8Array<ArrayBuffer>[]} frames see sealing.js
+   * @returns {boolean} whether they were sent
+   */
+  sendSealed(frames) {
+    return this.open ? this.#sender.sendSealed(frames) : this.drop();
   }
 
   /** Leaves media out; the next message says so. */
-  #drop() {
-    this.gap = this.sent > 0;
-    return false;
+  drop() {
+    return this.#sender?.drop() ?? false;
+  }
+
+  /** Samples sent since the session began. */
+  get samplesSent() {
+    return this.#sender?.samplesSent ?? 0;
   }
 
   #send(data) {
@@ -158,14 +150,10 @@ export class Session {
 
   /** Resets the state that belongs to one session of the server's. */
   #begin() {
-    this.sent = 0; // media messages
     this.received = 0;
     this.sendingOver = false;
-    this.gap = false;
-    this.samplesSent = 0; // since the session began
-    this.framesSent = 0; // likewise, of codes
     this.resumeToken = null;
-    this.replayBuffer = new ReplayBuffer(false);
+    this.#sender = null;
     this.ackPolicy = new AckPolicy();
   }
 
@@ -208,7 +196,7 @@ export class Session {
     const message = readControl(data);
     if (message?.type === 'ready' && !this.#open) this.#opened(message);
     else if (message?.type === 'error') this.#refused(message);
-    else if (message?.type === 'ack') this.replayBuffer.acknowledge(message.received);
+    else if (message?.type === 'ack') this.#sender?.replayBuffer.acknowledge(message.received);
     else if (message?.type === 'pong') {
       this.listener.pong(performance.now() / 1e3 - message.time, message.coding_ms);
     } else if (message?.type === 'notice') this.listener.notice(message);
@@ -225,13 +213,19 @@ export class Session {
       throw new ProtocolError('bad_sequence', 'A message was lost, repeated or numbered wrongly.');
     }
     this.received += 1;
+    // A server that sends anything else could slip in what nobody has sealed.
+    if (KINDS[kind] && !this.hello.receive?.includes(KINDS[kind])) {
+      throw new ProtocolError('not_allowed', `This call does not receive ${KINDS[kind]}.`);
+    }
     if (kind === PCM) {
       this.listener.pcm({ frame, samples: unpackSamples(payload), gap: (flags & GAP) > 0 });
     } else if (kind === CODES) {
       const frames = unpackCodes(payload, this.#ready.model);
       this.listener.codes({ frame, frames, gap: (flags & GAP) > 0 });
+    } else if (kind === SEALED) {
+      this.listener.sealed({ frame, payload, gap: (flags & GAP) > 0 });
     }
-    if (this.replayBuffer.keeps && this.ackPolicy.count(data.byteLength)) {
+    if (this.#sender.replayBuffer.keeps && this.ackPolicy.count(data.byteLength)) {
       this.#send(writeControl('ack', { received: seq }));
     }
   }
@@ -246,13 +240,14 @@ export class Session {
     this.#every(PING_INTERVAL, () => this.#ping());
     if (!resumed) {
       this.resumeToken = ready.resume?.token ?? null;
-      this.replayBuffer = new ReplayBuffer(this.resumeToken !== null);
+      const unsent = () => this.#socket?.bufferedAmount ?? 0;
+      this.#sender = new MediaSender(ready, (data) => this.#send(data), unsent);
       this.listener.ready(ready, restarted);
       return;
     }
     this.resumeToken = ready.resume.token; // another node may have the session now
-    this.replayBuffer.acknowledge(ready.resume.received);
-    for (const data of this.replayBuffer.unacknowledged) this.#send(data);
+    this.#sender.replayBuffer.acknowledge(ready.resume.received);
+    for (const data of this.#sender.replayBuffer.unacknowledged) this.#send(data);
     if (this.sendingOver && !ready.resume.ended) this.#send(writeControl('end'));
     this.listener.resumed();
   }

@@ -20,6 +20,8 @@ const SESSION = {
   room_has_mic:
     'This room has a microphone already. Choose another room, or listen to this one.',
   room_has_user: 'This room has a user already. Choose another room.',
+  room_sealed: 'This room is encrypted: open its link, or enter its key.',
+  room_not_sealed: 'This room is not encrypted: leave the key out, or choose another room.',
   room_full: 'This room is full. Choose another room.',
   unknown_role: 'This server does not offer this mode. Choose another one.',
   wrong_model: 'The codes of this page and of the server belong to different models. Load it again.',
@@ -35,7 +37,7 @@ export const NOT_HTTPS =
   'Not https: browsers allow the microphone on secure pages only. ' +
   'Open this page with https://, or on the server’s own machine as http://localhost.';
 export const TOO_OLD = 'This browser is too old for live sound: it has no AudioWorklet.';
-export const CODEC_UNREACHABLE = 'The codec for this page cannot be fetched from the server.';
+export const ENCRYPTED = 'It is encrypted from end to end.';
 export const MICROPHONE_LOST =
   'The microphone was disconnected. Connect it again, or choose another one.';
 export const RESUMING = 'Connection lost, resuming…';

@@ -7,10 +7,13 @@ import re
 import numpy as np
 import pytest
 
-from xyt_stream.audio import to_int16
+from xyt_stream.audio import to_float32, to_int16
+from xyt_stream.client import connect
 from xyt_stream.edge import EdgeDecoder, EdgeEncoder
 from xyt_stream.protocol.messages import Kind
+from xyt_stream.protocol.sealing import make_key
 from xyt_stream.server import page_codec, pages
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 from xyt_stream.server.page_codec import NO_RUNTIME, PageCodec
 
@@ -74,6 +77,94 @@ async def test_a_room_is_coded_from_page_to_page(patient, open_page):
     assert listener.complaints == speaker.complaints == []
     here = relay.url.replace("ws", "http", 1)
     assert all(request.startswith(here) for request in [*listener.requests, *speaker.requests])
+
+
+@needs_runtime
+async def test_page_and_python_share_an_encrypted_room(patient, open_page, clip, hear, until):
+    pytest.importorskip("cryptography", reason="encrypted rooms need the extra seal")
+    key = make_key()
+    encoder, decoder = EdgeEncoder(), EdgeDecoder()
+    async with running(None) as relay:
+        call = await open_page(relay.url)
+        await call.page.evaluate(
+            "hash => { location.hash = hash; }", f"room=den&key={key}&mode=mic"
+        )
+        async with connect(relay.url, "speaker", room="den", key=key) as speaker:
+            await call.begin()
+            await call.says("It is encrypted from end to end")
+            await until(lambda: len(call.sent[-1]) >= 20)
+            await call.hang_up()
+            heard = (await hear(speaker)).codes
+        assert {each.kind for each in call.sent[-1]} == {Kind.SEALED}
+        _, encoded, _ = await call.recording("encoded")
+        expected = np.concatenate([encoder.push(encoded), encoder.flush()], axis=1)
+        assert heard.shape == expected.shape
+        assert (heard == expected).mean() > 0.98
+
+        codes = np.concatenate([encoder.push(to_float32(clip)), encoder.flush()], axis=1)
+        await call.page.get_by_role("radio", name="Room speaker").check()
+        await call.begin()
+        async with connect(relay.url, "mic", room="den", key=key) as mic:
+            await mic.send_codes(codes)
+            await mic.end()
+            await call.idle()
+        _, decoded, _ = await call.recording("decoded")
+        sound = to_int16(np.concatenate([decoder.push(codes), decoder.flush()]))
+        assert np.abs(to_int16(decoded).astype(int) - sound).max() <= 8
+
+        await call.page.get_by_label("Key").fill(f"{key}x")
+        await call.begin()
+        async with connect(relay.url, "mic", room="den", key=key) as mic:
+            await mic.send_codes(codes)
+            await call.says("its key is another one, or it was altered")
+            await call.idle()
+    assert call.complaints == []
+    assert not any(key in request for request in call.requests)
+
+
+@needs_runtime
+@pytest.mark.slow
+async def test_a_conversation_is_coded_here_and_interrupted(patient, codec, open_page, until):
+    """No codec comes between the user and the model."""
+    interrupted = []
+
+    class Echo:
+        def __init__(self, codec):
+            self.quiet = False
+
+        def open(self, session):
+            pass
+
+        def step(self, codes):
+            return None if self.quiet else codes
+
+        def clear(self, played):
+            self.quiet = True
+            interrupted.append(played)
+
+        def close(self):
+            pass
+
+    async with running(codec, max_sessions=2, duplex=Echo, limits=Limits(load=0)) as server:
+        call = await open_page(server.url)
+        await call.page.get_by_role("radio", name="Conversation").check()
+        await call.page.locator("#codec").select_option("here")
+        await call.begin()
+        await call.says("the model listens")
+        await call.draws(25)
+        assert server.engine.free_slots == 2
+        await call.page.get_by_role("button", name="Interrupt").click()
+        bits = call.page.locator("#bits")
+        await playwright.expect(bits).to_have_text("0", timeout=PATIENCE)
+        before = len(call.sent[-1])
+        await until(lambda: len(call.sent[-1]) > before + 25)
+        _, played, rate = await call.recording("played")
+        assert np.abs(played).max() > 0.02
+        assert np.abs(played[-rate:]).max() < 0.01
+        await call.hang_up()
+    assert len(interrupted) == 1
+    assert {each.kind for each in [*call.sent[-1], *call.sockets[-1]]} == {Kind.CODES}
+    assert call.complaints == []
 
 
 @needs_runtime

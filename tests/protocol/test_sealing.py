@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from xyt_stream.errors import ProtocolError, RoomKeyError
 from xyt_stream.protocol.machine import ClientMachine, ServerMachine
-from xyt_stream.protocol.messages import Delay, Hello, Kind, Model, Ready, decode, encode
+from xyt_stream.protocol.messages import Delay, Hello, Kind, Media, Model, Ready, decode, encode
 from xyt_stream.protocol.sealing import OVERHEAD, Sealing, make_key, sealed_media
 
 pytest.importorskip("cryptography", reason="encrypted rooms need the extra seal")
@@ -132,6 +133,27 @@ def open_machines(role: str) -> tuple[ClientMachine, ServerMachine]:
     return client, server
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_server_cannot_switch_encryption_off(resumed) -> None:
+    client, _ = open_machines("user")
+    if resumed:
+        client.disconnected()
+    else:
+        client = ClientMachine(Sealing(KEY, "user", "a"))
+    for kinds in ({"send": "codes"}, {"receive": ("codes",)}, {"receive": ("sealed", "pcm")}):
+        lie = msgspec.structs.replace(ready("user"), **kinds)
+        with pytest.raises(ProtocolError, match="does not keep the room encrypted"):
+            client.receive(ServerMachine().control(lie))
+
+
+@pytest.mark.parametrize("kind", [Kind.PCM, Kind.CODES])
+def test_nothing_unsealed_is_heard(kind) -> None:
+    client, _ = open_machines("speaker")
+    with pytest.raises(ProtocolError) as caught:
+        client.receive(encode(Media(kind, 0, 0, bytes(10))))
+    assert caught.value.name == "not_allowed"
+
+
 def test_no_nonce_is_used_twice_over_resumes_and_restarts() -> None:
     """A resumed session goes on counting; what it sends again is the same bytes."""
     seen: list[bytes] = []
@@ -157,7 +179,7 @@ def test_the_server_passes_on_bytes_that_it_cannot_read() -> None:
     heard = speaker.receive(other.codes(7, taken.codes))
     np.testing.assert_array_equal(heard.codes, codes)
     with pytest.raises(ProtocolError, match="no whole number"):
-        server.receive(encode(decode(data).__class__(Kind.SEALED, 1, 0, b"x" * 37)))
+        server.receive(encode(Media(Kind.SEALED, 1, 0, b"x" * 37)))
 
 
 @pytest.mark.parametrize(

@@ -300,12 +300,19 @@ class ClientMachine(_Machine):
         if isinstance(message, Ack) and self.state is State.OPEN:
             return self._receive_ack(message)
         if isinstance(message, Ready) and self.state is State.WAITING:
+            self._check_sealed(message)
             self._open(message, () if message.send is None else (message.send,), message.receive)
         elif isinstance(message, Error) or (isinstance(message, End) and self.state is State.OPEN):
             self.state = State.CLOSED
         elif not (message is None or isinstance(message, _TO_CLIENTS)):
             raise protocol_error("not_allowed", f"No {_tag(message)} may be sent here and now.")
         return message
+
+    def _check_sealed(self, ready: Ready) -> None:
+        """A server must not talk a client with a key into anything that is not sealed."""
+        kinds = {ready.send, *ready.receive} - {None}
+        if self._sealing is not None and not kinds <= {"sealed"}:
+            raise protocol_error("room_not_sealed", "The server does not keep the room encrypted.")
 
     def clear(self) -> str:
         """Encodes `clear`: drop the model's speech that the user has not heard yet.
