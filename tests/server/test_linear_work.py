@@ -249,11 +249,7 @@ async def test_events_of_the_realtime_protocol(server, until):
 
     service, works = server.service, {}
     for (kind, events), number in itertools.product(REALTIME.items(), (N, 4 * N)):
-        detector = await asyncio.to_thread(service.detectors.take)
-        session = service.admit(
-            lambda detector=detector: RealtimeSession(service.resources, "here", detector),
-            "realtime",
-        )
+        session = service.admit(lambda: RealtimeSession(service.resources, "here"), "realtime")
         works.setdefault(kind, []).append(await work(session, events(number), examined))
         await until(lambda: server.engine.free_slots == server.engine.slots)
     assert more_than_linear(works) == {}

@@ -133,14 +133,7 @@ async def _open_realtime(service: Service, socket: Socket) -> RealtimeSession:
         raise protocol_error("not_allowed", "This server has no model to talk with: see --duplex.")
     from xyt_stream.server.realtime.session import RealtimeSession
 
-    detector = await asyncio.to_thread(service.detectors.take)
-    try:
-        return service.admit(
-            lambda: RealtimeSession(service.resources, address, detector), "realtime"
-        )
-    except BaseException:
-        service.detectors.give_back(detector)
-        raise
+    return service.admit(lambda: RealtimeSession(service.resources, address), "realtime")
 
 
 def _offered_token(offered: Sequence[str]) -> str | None:
@@ -161,7 +154,7 @@ async def _serve(session: AnySession, socket: Socket) -> None:
     with session.attach() as superseded:
         tasks = [
             asyncio.create_task(metered(_read(session, socket), socket.spend_work)),
-            asyncio.create_task(_write(session, socket)),
+            asyncio.create_task(metered(_write(session, socket), socket.answered)),
         ]
         left = asyncio.create_task(socket.wait_closed())
         try:

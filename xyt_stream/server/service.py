@@ -27,7 +27,7 @@ from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.relayed import Relayed
 from xyt_stream.server.duplex.models import Factory
 from xyt_stream.server.duplex.runner import DuplexRunner
-from xyt_stream.server.duplex.vad import DetectorPool
+from xyt_stream.server.duplex.vad import load_network
 from xyt_stream.server.engine.engine import BUSY_RETRY, Engine
 from xyt_stream.server.engine.relay import RelayEngine
 from xyt_stream.server.engine.silence import silence_of
@@ -65,7 +65,7 @@ class Service:
         node: name of this server.
         resources: the parts that sessions share.
         handshakes: connections that have no session yet.
-        engine, limits, metrics, gate, rooms, runner, detectors: see Resources.
+        engine, limits, metrics, gate, rooms, runner: see Resources.
 
     Raises:
         ServeError: the duplex model cannot be made.
@@ -100,7 +100,6 @@ class Service:
             self.runner = self._make_runner(duplex, codec, max_sessions)
             silence = silence_of(codec)
         self._shedding = Shedding(limits.load, self.engine, self.runner)
-        self.detectors = DetectorPool()
         self.rooms = Rooms(self.engine, limits, silence, self.runner)
         self.gate = Gate(limits.address_sessions, limits.address_joins)
         self.handshakes = Handshakes(limits.address_handshakes, proxies)
@@ -121,7 +120,6 @@ class Service:
             model=model_of(self.engine.codec),
             delay=Delay(encode=encode * 1e3, decode=decode * 1e3),
             runner=self.runner,
-            detectors=self.detectors,
             load=lambda: self.load,
             on_closed=self._on_closed,
         )
@@ -152,6 +150,7 @@ class Service:
             return None
         # Only such a server speaks the Realtime protocol; loaded now, so that no client waits.
         importlib.import_module("xyt_stream.server.realtime.session")
+        load_network()
         return DuplexRunner(
             factory,
             codec,

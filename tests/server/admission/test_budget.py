@@ -9,7 +9,7 @@ from xyt_stream.server.admission.budget import Budget, metered
 from xyt_stream.server.admission.handshakes import Handshakes
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
-from xyt_stream.server.admission.turns import Turns
+from xyt_stream.server.admission.turns import SHARE, Turns
 
 
 def spent(budget, kind, amount):
@@ -32,7 +32,7 @@ def test_ten_seconds_worth_may_be_spent_at_once_and_no_more(clock, kind, rate, n
     budget = Budget(Limits(), clock)
     budget.accept()
     assert spent(budget, kind, 10 * rate) is None
-    assert not budget.ample
+    assert not budget.calm
     assert spent(budget, kind, rate / 1000) == name
     clock.now += 6
     assert spent(budget, kind, 5 * rate) is None
@@ -51,7 +51,7 @@ def test_zero_is_any_number(clock):
     budget = Budget(Limits(client_messages=0, client_bytes=0, client_work=0), clock)
     for kind in ("messages", "bytes", "work"):
         assert spent(budget, kind, 1e12) is None
-    assert budget.ample
+    assert budget.calm
 
 
 async def test_each_step_of_a_task_is_charged_and_waiting_is_not():
@@ -105,6 +105,30 @@ async def test_readers_take_turns_and_the_loop_goes_on():
         await asyncio.sleep(0)
         assert max(before) - min(before) <= 1  # none is ahead of another
     assert all(0 < each.slices < 100_000 for each in readers)
+
+
+async def test_floods_leave_the_loop_the_rest_of_the_time(clock, until):
+    turns = Turns(clock)
+    turns.charge(0.01)
+    reader = Endless(turns)
+    clock.now += 0.01 * (1 / SHARE - 1) - 0.001
+    for _ in range(50):
+        await asyncio.sleep(0.001)
+    assert reader.slices == 0
+    clock.now += 0.001
+    await until(lambda: reader.slices > 0)
+
+
+def test_a_client_is_calm_while_it_sends_no_faster_than_it_earns(clock):
+    budget = Budget(Limits(), clock)
+    budget.accept()
+    for _ in range(100):
+        clock.now += 0.02
+        assert spent(budget, "messages", 10) is None
+        assert spent(budget, "bytes", 10_000) is None
+        assert budget.calm
+    assert spent(budget, "messages", 500) is None
+    assert not budget.calm
 
 
 def entered(handshakes, peer, dropped, count=1):

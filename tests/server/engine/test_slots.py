@@ -8,7 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from xyt_stream.server.engine.slots import RING, Slots
+from xyt_stream.audio import FRAME_SECONDS
+from xyt_stream.server.engine.slots import RING, ROWS_AHEAD, Slots
 
 COUNT = 6
 
@@ -23,9 +24,10 @@ def make(encoder_lead=0, decoder_lead=0):
     )
 
 
-def take(slots):
+def take(slots, now=1e9):
+    """A step, by default at a time when every frame is due."""
     pcm, codes = np.zeros((COUNT, 4), np.float32), np.zeros((COUNT, 2), np.int64)
-    return slots.take(pcm, codes), pcm, codes
+    return slots.take(pcm, codes, now), pcm, codes
 
 
 def sound(value):
@@ -123,6 +125,75 @@ def test_a_step_waits_only_for_frames_that_are_due():
     assert not slots.expected(10.01, 10.04)
     slots.end(0, 0, None, 11.0)
     assert not slots.expected(9.99, 10.01)
+
+
+def stepped(slots, now):
+    """The slots of which a step at a time takes a frame."""
+    work = take(slots, now)[0]
+    return set(work.slots[work.stepped].tolist())
+
+
+def fill(slots, slot, now):
+    """Pushes frames until the ring is full."""
+    while slots._written[slot] - slots._taken[slot] < RING:
+        slots.push(slot, sound(1), now)
+
+
+def hasty(slots, numbers, now):
+    """Opens slots whose streams are far ahead of real time."""
+    for slot in numbers:
+        slots.open(slot, from_codes=False)
+    for _ in range(4):
+        for slot in numbers:
+            fill(slots, slot, now)
+        stepped(slots, now)
+
+
+def test_streams_in_real_time_come_before_those_ahead_of_it():
+    slots = make()
+    hasty(slots, (1, 2, 3), 10.0)
+    slots.open(0, from_codes=False)
+    slots.push(0, sound(1), 10.0)
+    assert stepped(slots, 10.0) == {0}
+    slots.push(0, sound(1), 10.0 + FRAME_SECONDS)
+    assert stepped(slots, 10.0 + FRAME_SECONDS) == {0}
+    assert len(stepped(slots, 10.0 + FRAME_SECONDS)) == ROWS_AHEAD
+
+
+def test_streams_ahead_share_all_steps_while_no_other_runs():
+    slots = make()
+    hasty(slots, (1, 2, 3), 10.0)
+    assert stepped(slots, 10.0) == {1, 2, 3}
+    slots.open(0, from_codes=False)
+    slots.push(0, sound(1), 10.0)
+    assert stepped(slots, 10.0) == {0}
+    assert stepped(slots, 11.0) == {1, 2, 3}  # that one has paused
+
+
+def test_a_stream_ahead_of_real_time_never_falls_behind_it():
+    slots = make()
+    hasty(slots, (1, 2, 3), 0.0)
+    slots.open(0, from_codes=False)
+    taken = {1: 0, 2: 0, 3: 0}
+    for frame in range(200):
+        now = frame * FRAME_SECONDS
+        slots.push(0, sound(1), now)
+        for slot in taken:
+            fill(slots, slot, now)
+        for slot in stepped(slots, now) - {0}:  # the device has time for one step a frame
+            taken[slot] += 1
+    assert min(taken.values()) >= 180
+
+
+def test_frames_that_were_held_up_are_in_real_time():
+    slots = make()
+    hasty(slots, (1,), 0.0)
+    slots.open(0, from_codes=False)
+    slots.push(0, sound(1), 0.0)
+    assert stepped(slots, 0.0) == {0}
+    for _ in range(5):
+        slots.push(0, sound(1), 5 * FRAME_SECONDS)
+    assert all(0 in stepped(slots, 5 * FRAME_SECONDS) for _ in range(5))
 
 
 class Owners(RuleBasedStateMachine):

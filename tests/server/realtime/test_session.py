@@ -22,10 +22,7 @@ def append(seconds):
 def begin():
     def begin(server):
         service = server.service
-        detector = service.detectors.take()
-        return service.admit(
-            lambda: RealtimeSession(service.resources, "here", detector), "realtime"
-        )
+        return service.admit(lambda: RealtimeSession(service.resources, "here"), "realtime")
 
     return begin
 

@@ -5,7 +5,7 @@ import pytest
 
 from xyt_stream.audio import to_float32
 from xyt_stream.protocol.realtime.settings import ServerVad
-from xyt_stream.server.duplex.vad import DetectorPool
+from xyt_stream.server.duplex.vad import SpeechDetector, load_network
 from xyt_stream.server.realtime.turn_detector import SpeechStarted, SpeechStopped, TurnDetector
 
 
@@ -20,7 +20,7 @@ def speech(clip):
 
 
 def found(sound, settings=None, step=1280):
-    turns = TurnDetector(DetectorPool().take())
+    turns = TurnDetector(SpeechDetector())
     chunks = [sound[start : start + step] for start in range(0, len(sound), step)]
     return [event for chunk in chunks for event in turns.push(chunk, settings or ServerVad())]
 
@@ -52,14 +52,14 @@ def test_noise_is_not_speech():
 
 
 def test_time_goes_on_while_nothing_is_heard(speech):
-    turns = TurnDetector(DetectorPool().take())
+    turns = TurnDetector(SpeechDetector())
     turns.skip(16_000)
     (start,) = turns.push(speech[:20_000], ServerVad())
     assert start.ms == found(speech)[0].ms + 1000
 
 
 def test_speech_ends_before_the_turn_does(speech, clip):
-    turns = TurnDetector(DetectorPool().take())
+    turns = TurnDetector(SpeechDetector())
     heard = []
     for place in range(0, 16_000 // 2 + len(clip) + 16_000, 512):
         turns.push(speech[place : place + 512], ServerVad())
@@ -69,15 +69,24 @@ def test_speech_ends_before_the_turn_does(speech, clip):
     assert heard[-1] == (False, False)
 
 
-def test_reused_detectors_are_like_new(speech):
-    import torch
-
+def test_streams_share_the_weights_and_nothing_else(speech):
+    """Each hears what the package's own model hears, whatever the others do meanwhile."""
+    torch, silero_vad = pytest.importorskip("torch"), pytest.importorskip("silero_vad")
     threads = torch.get_num_threads()
-    detectors = DetectorPool()
-    first = detectors.take()
-    one = [first(piece) for piece in speech[: 512 * 40].reshape(-1, 512)]
-    detectors.give_back(first)
-    again = detectors.take()
-    assert again is first
-    assert one == [again(piece) for piece in speech[: 512 * 40].reshape(-1, 512)]
+    one, other, theirs = SpeechDetector(), SpeechDetector(), silero_vad.load_silero_vad()
+    torch.set_num_threads(threads)
+    other(speech[-512:])
+    for piece in speech[: 512 * 60].reshape(-1, 512):
+        with torch.inference_mode():
+            expected = float(theirs(torch.from_numpy(piece), 16_000))
+        assert one(piece) == expected
+        other(piece[::-1].copy())
+    other.reset()
+    assert other(speech[:512]) == SpeechDetector()(speech[:512])
+
+
+def test_loading_the_detector_leaves_the_number_of_threads_alone():
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    load_network.__wrapped__()
     assert torch.get_num_threads() == threads

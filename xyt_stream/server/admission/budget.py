@@ -11,6 +11,7 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.server.admission.limits import Limits, Pace
 
 BURST = 10.0  # seconds' worth of a budget that may be spent at once
+CALM = 0.2  # seconds' worth of it that a client who is no flood may be ahead
 
 Kind: TypeAlias = Literal["messages", "bytes", "work"]
 
@@ -64,9 +65,9 @@ class Budget:
             raise protocol_error(_ERRORS[kind])
 
     @property
-    def ample(self) -> bool:
-        """Whether more than half of every budget is left."""
-        return all(pace.ahead < BURST / 2 for pace in self._paces.values())
+    def calm(self) -> bool:
+        """Whether the client spends no more than it earns, but for a little."""
+        return all(pace.ahead < CALM for pace in self._paces.values())
 
     def _set(self, rate: dict[Kind, float]) -> None:
         self._rate = rate

@@ -29,7 +29,7 @@ _MAX_UNREAD = 1 << 18  # bytes of whole messages that wait for the session
 _MAX_FRAGMENTS = 4096  # of a message; websockets 17 has the same limit, 16 (Python 3.10) has none
 _MAX_HEAD = 1 << 16  # bytes of a request's first line and headers
 _SLICE = 512  # bytes; at most 85 frames, half a millisecond
-_AT_ONCE = 0.001  # seconds of reading at once for a client with an ample budget
+_AT_ONCE = 0.001  # seconds of reading at once for a calm client
 _DISCARD_EVERY = 0.02  # seconds between reads of what is thrown away
 _CHECK_EVERY = 1.0  # seconds between looks at a connection that is not read
 _FAIL_TIMEOUT = 2.0  # seconds that the client has to read why its connection ends
@@ -88,8 +88,14 @@ class Socket(ServerConnection):
                 self._resume()  # and discards what comes, see data_received
 
     def spend_work(self, seconds: float) -> None:
-        """Spends processor time."""
+        """Spends processor time of reading."""
         self.spend("work", seconds)
+        self.answered(seconds)
+
+    def answered(self, seconds: float) -> None:
+        """Counts processor time of writing: that of a flood's answers is the flood's."""
+        if not self.budget.calm:
+            self._turns.charge(seconds)
 
     async def fail(self, code: int, reason: str) -> None:
         """Ends the connection without reading what the client still sends."""
@@ -117,7 +123,7 @@ class Socket(ServerConnection):
             return
         self._pending += data
         whole_head = self._head_seen or self._see_head(len(data))
-        if whole_head and self.budget.ample and not self._in_turns:
+        if whole_head and self.budget.calm and not self._in_turns:
             end = time.perf_counter() + _AT_ONCE
             while self.read_slice() and time.perf_counter() < end:
                 pass

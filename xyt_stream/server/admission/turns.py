@@ -1,13 +1,20 @@
-"""Shares the event loop among connections that have sent more than can be read at once."""
+"""Shares the event loop among connections that have sent more than can be read at once.
+
+A flood keeps the loop busy, and between its many short system calls the loop takes the
+interpreter's lock back before a waiting thread has woken up. So floods get a share of the loop, and
+in the rest of the time it sleeps, unless there is other work.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import collections
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 TURN = 0.002  # seconds of one turn of the event loop that reading may take for all of them
+SHARE = 0.25  # of the loop's time for all of them: reading, and what follows from it
 
 
 class Reader(Protocol):
@@ -18,29 +25,43 @@ class Reader(Protocol):
 
 
 class Turns:
-    """Has readers parse one slice each, in a circle. For the event loop's thread."""
+    """Has readers parse one slice each, in a circle. For the event loop's thread.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self._readers: collections.deque[Reader] = collections.deque()
         self._scheduled = False
+        self._due = 0.0  # time of the next turn
 
     def add(self, reader: Reader) -> None:
         """Has `reader` parse until it says that it cannot; add it once only."""
         self._readers.append(reader)
         self._schedule()
 
+    def charge(self, seconds: float) -> None:
+        """Puts the next turn off: floods took so many seconds of processor time."""
+        self._due = max(self._due, self._clock()) + seconds * (1 / SHARE - 1)
+
     def _schedule(self) -> None:
         if self._readers and not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._run)
+            loop, wait = asyncio.get_running_loop(), self._due - self._clock()
+            if wait > 0:
+                loop.call_later(wait, self._run)
+            else:
+                loop.call_soon(self._run)
 
     def _run(self) -> None:
         self._scheduled = False
-        end = time.perf_counter() + TURN
-        while self._readers:
-            reader = self._readers.popleft()
-            if reader.read_slice():
-                self._readers.append(reader)
-            if time.perf_counter() > end:
-                break
+        if (began := self._clock()) >= self._due:
+            while self._readers:
+                reader = self._readers.popleft()
+                if reader.read_slice():
+                    self._readers.append(reader)
+                if self._clock() > began + TURN:
+                    break
         self._schedule()

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import collections
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from xyt_stream.audio import INPUT_RATE, Samples, StreamResampler
 from xyt_stream.protocol.packing import CodeArray
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_Network: TypeAlias = "Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]"
+
+_CONTEXT = 64  # samples before a window that the network sees
+_RUN_IN = 3  # calls after which TorchScript has specialised the network
 _BEFORE = 5  # frames of a turn before its speech was noticed: words begin softly
 _CUT = 7  # frames of silence at a turn's end that are not part of it
 _LONGEST = 384  # frames kept of a turn; a longer one loses its beginning
 
 
 class SpeechDetector:
-    """Silero's voice activity model, whose weights come with its package; one stream at a time.
+    """Silero's voice activity model on one stream; all streams share its weights.
 
     Attributes:
         window: samples at 16 kHz that one call takes.
@@ -25,41 +35,52 @@ class SpeechDetector:
     window = 512
 
     def __init__(self) -> None:
-        # Not at the top: a relay runs without torch.
-        import torch
-
-        threads = torch.get_num_threads()
-        import silero_vad
-
-        torch.set_num_threads(threads)  # the import sets them to one for the whole process
-        self._model = silero_vad.load_silero_vad()
+        self._network = load_network()
+        self._state: Tensor
+        self._context: Tensor
+        self.reset()
 
     def __call__(self, samples: Samples) -> float:
         """Probability, 0 to 1, that float32 [window] at 16 kHz is speech."""
         import torch
 
         with torch.inference_mode():
-            return float(self._model(torch.from_numpy(samples), INPUT_RATE))
+            heard = torch.cat([self._context, torch.from_numpy(samples)[None]], 1)
+            speech, self._state = self._network(heard, self._state)
+            self._context = heard[:, -_CONTEXT:]
+            return float(speech)
 
     def reset(self) -> None:
         """Forgets the stream; the next window begins another."""
-        self._model.reset_states()
+        import torch
+
+        self._state = torch.zeros(0, dtype=torch.float32, device="cpu")
+        self._context = torch.zeros(1, _CONTEXT, dtype=torch.float32, device="cpu")
 
 
-class DetectorPool:
-    """Keeps detectors for reuse, because loading one takes tens of milliseconds."""
+@functools.cache
+def load_network() -> _Network:
+    """Loads Silero's network, whose weights come with its package, and runs it in.
 
-    def __init__(self) -> None:
-        self._spare: list[SpeechDetector] = []
+    It takes [1, _CONTEXT + window] samples and a state, which is empty at first, and returns the
+    probability and the next state. May be called in any thread, and may run in several at once.
+    """
+    # Not at the top: a relay runs without torch.
+    import torch
 
-    def take(self) -> SpeechDetector:
-        """A fresh detector. May be called in any thread."""
-        return self._spare.pop() if self._spare else SpeechDetector()
+    threads = torch.get_num_threads()
+    import silero_vad
 
-    def give_back(self, detector: SpeechDetector) -> None:
-        """Takes back a detector that is no longer used."""
-        detector.reset()
-        self._spare.append(detector)
+    torch.set_num_threads(threads)  # the import sets them to one for the whole process
+    # Around the network the package's model keeps the state of one stream.
+    network: Any = silero_vad.load_silero_vad()._model
+    silence = torch.zeros(1, _CONTEXT + SpeechDetector.window, dtype=torch.float32, device="cpu")
+    state = torch.zeros(0, dtype=torch.float32, device="cpu")
+    with torch.inference_mode():
+        for _ in range(_RUN_IN):
+            _, state = network(silence, state)
+    loaded: _Network = network
+    return loaded
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,8 @@ class Engine:
     def _gather(self) -> tuple[Work, Samples | None]:
         """The next step, and the lookahead of fresh encoders, float32 [rows, lead_samples]."""
         with self._wake:
-            work = self._waiting.take(self._device.pcm.numpy(), self._device.codes.numpy())
+            pcm, codes = self._device.pcm.numpy(), self._device.codes.numpy()
+            work = self._waiting.take(pcm, codes, time.monotonic())
             return work, self._waiting.lead[work.slots] if work.fresh.any() else None
 
     def _owners_of(self, work: Work, rows: Mask) -> Iterator[tuple[int, SlotOwner]]:

@@ -6,8 +6,6 @@ import collections
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from xyt_stream.audio import FRAME_SECONDS
 
 _RECENT = 16  # steps behind `share`
@@ -42,4 +40,4 @@ class Load:
         enough = len(seconds) == _RECENT or sum(seconds) >= _RECENT * FRAME_SECONDS
         if len(seconds) < _LEAST or not enough:
             return 0.0
-        return float(np.median(seconds)) / FRAME_SECONDS
+        return sorted(seconds)[len(seconds) // 2] / FRAME_SECONDS

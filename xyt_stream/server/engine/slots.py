@@ -3,6 +3,9 @@
 An owner holds a slot from `open` to `close`. A row is a slot's place on the device: the rows in use
 are always the first ones, so a step's cost grows with the slots in use. When a slot is freed, the
 last row moves into its place.
+
+Streams in real time come first: a stream that is ahead of real time, a file for example, waits
+while any of them has a frame, and otherwise shares its steps with few others.
 """
 
 from __future__ import annotations
@@ -12,10 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from xyt_stream.audio import Samples
+from xyt_stream.audio import FRAME_SECONDS, Samples
 from xyt_stream.protocol.packing import CodeArray
 
 RING = 8  # frames; the places in each slot's ring
+AHEAD = 0.2  # seconds that a stream in real time may be ahead: frames come in bursts
+BEHIND = 0.5  # seconds that a stream may catch up after its frames were held up
+ROWS_AHEAD = 2  # rows of a step of streams that are ahead, while others run in real time
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -102,6 +108,7 @@ class Slots:
         self._written = np.zeros(count, np.int64)  # frames put into the ring since `open`
         self._taken = np.zeros(count, np.int64)
         self._last_push = np.zeros(count)
+        self._due = np.zeros(count)  # time of the next frame in real time
         self._from_codes = np.zeros(count, np.bool_)
         self._fresh = np.zeros(count, np.bool_)
         self._ending = np.zeros(count, np.bool_)
@@ -144,6 +151,7 @@ class Slots:
         row = slot * RING + self._written[slot] % RING
         (self._codes if self._from_codes[slot] else self._pcm)[row] = frame
         self._pushed_at[row] = self._last_push[slot] = now
+        self._due[slot] = max(self._due[slot], now - BEHIND) if self._written[slot] else now
         self._written[slot] += 1
 
     def end(self, slot: int, left: int, last: Samples | None, now: float) -> None:
@@ -175,18 +183,20 @@ class Slots:
         """A number that changes whenever the slot's owner does."""
         return int(self._generation[slot])
 
-    def take(self, pcm: Samples, codes: CodeArray) -> Work:
-        """Plans the next step and takes one frame of each slot that has one.
+    def take(self, pcm: Samples, codes: CodeArray, now: float) -> Work:
+        """Plans the next step and takes a frame of each slot that has one and whose turn it is.
 
         Args:
             pcm: receives the frames of sound, float32 [count, frame_samples], by rows.
             codes: receives the frames of codes, int64 [count, codebooks], by rows.
+            now: seconds of the caller's clock.
         """
         moves = self._assign_rows()
         slots = self._rows[: self._used].copy()
         taken = self._taken[slots]
-        stepped = self._written[slots] > taken
-        ending = self._ending[slots] & ~stepped
+        ready = self._written[slots] > taken
+        stepped = self._whose_turn(slots, ready, now)
+        ending = self._ending[slots] & ~ready
         ring = self._ring_start[slots] + taken % RING
         np.take(self._pcm, ring, axis=0, out=pcm[: len(slots)], mode="clip")
         np.take(self._codes, ring, axis=0, out=codes[: len(slots)], mode="clip")
@@ -225,12 +235,33 @@ class Slots:
             ended=ended,
         )
         self._taken[slots] += stepped
+        self._due[slots] += stepped * FRAME_SECONDS
         self._fresh[slots] &= ~encoded
         self._starts[slots] &= ~fed
         self._fed[slots] = np.minimum(count + fed, lead + 1)
         self._rest[slots] = rest - (ending & gives_out)
         self._ending[slots] &= ~ended
         return work
+
+    def _whose_turn(self, slots: Ints, ready: Mask, now: float) -> Mask:
+        """The rows that a step takes, out of those that are `ready`; see the top of this file."""
+        due = self._due[slots]
+        ahead = ready & (due > now + AHEAD)
+        if not ahead.any():
+            return ready
+        if (in_time := ready & ~ahead).any():
+            return in_time
+        if not self._runs_in_time(now):
+            return ready
+        first = np.argsort(np.where(ready, due, np.inf))[:ROWS_AHEAD]
+        chosen = np.zeros_like(ready)
+        chosen[first] = ready[first]
+        return chosen
+
+    def _runs_in_time(self, now: float) -> bool:
+        """Whether a stream in real time will have a frame soon."""
+        lately = self._last_push > now - 2 * FRAME_SECONDS
+        return bool((self._open & ~self._ending & lately & (self._due <= now + AHEAD)).any())
 
     def _assign_rows(self) -> list[tuple[int, int]]:
         """Fills the rows of freed slots from behind and appends new slots; returns the moves."""

@@ -54,7 +54,6 @@ class RealtimeSession:
     Args:
         resources: of the server.
         address: of the client.
-        detector: goes to the server's pool at the session's end.
 
     Raises:
         ProtocolError: not_allowed: this server has no model; busy, too_many.
@@ -63,7 +62,7 @@ class RealtimeSession:
     suspended = False
     sends = True
 
-    def __init__(self, resources: Resources, address: str, detector: SpeechDetector) -> None:
+    def __init__(self, resources: Resources, address: str) -> None:
         self.began = self._received_at = time.monotonic()
         self.closed = asyncio.Event()
         self.failure: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
@@ -87,7 +86,7 @@ class RealtimeSession:
         self._lateness = Lateness()
         self._buffer = InputBuffer(
             self._events,
-            TurnDetector(detector),
+            TurnDetector(SpeechDetector()),
             lambda: self._feed.turn_committed(),
             lateness=self._lateness if resources.limits.load else None,
             on_late=resources.metrics.late.inc,
@@ -104,7 +103,6 @@ class RealtimeSession:
             self._conversation = stack.enter_context(
                 resources.rooms.add_user(None, self._output, self.id)
             )
-            stack.callback(resources.detectors.give_back, detector)
             self._held = stack.pop_all()
         self._framer = SoundFramer(
             self._conversation,

@@ -14,7 +14,6 @@ from xyt_stream.server.admission.limits import Gate, Limits
 from xyt_stream.server.admission.memory import Memory
 from xyt_stream.server.admission.relayed import Relayed
 from xyt_stream.server.duplex.runner import DuplexRunner
-from xyt_stream.server.duplex.vad import DetectorPool
 from xyt_stream.server.engine.slot_engine import CodecShape, SlotEngine
 from xyt_stream.server.metrics import Metrics
 from xyt_stream.server.sessions.rooms import Rooms
@@ -103,7 +102,6 @@ class Resources:
         model: as `ready` describes it to clients.
         delay: likewise.
         runner: of models in this process; None without one.
-        detectors: of speech, for reuse.
         load: returns the share of real time that steps take, see Shedding.
         on_closed: called by each session when it has given everything back, with the reason.
     """
@@ -119,7 +117,6 @@ class Resources:
     model: Model
     delay: Delay
     runner: DuplexRunner | None
-    detectors: DetectorPool
     load: Callable[[], float]
     on_closed: Callable[[AnySession, str], None]
 
