@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 import numpy as np
-import torch
 from rich.table import Table
 
 from xyt_stream.audio import FRAME_SAMPLES, Pcm16, to_float32
 from xyt_stream.bench import attacks
-from xyt_stream.bench.load import process_of
+from xyt_stream.bench.attack_target import AttackedServer, attacked_server
 from xyt_stream.bench.speech import in_real_time
 from xyt_stream.client import Connection, connect
 from xyt_stream.client.report import Latency
-from xyt_stream.errors import ServeError
 from xyt_stream.protocol.machine import Codes, Pcm
-from xyt_stream.server.admission.limits import Limits
-from xyt_stream.server.app import run_fast, running
-from xyt_stream.server.duplex.parrot import Parrot
 from xyt_stream.streaming.codec import Codec
 
-_START_SECONDS = 120  # s until the server must have started
-_SLOTS = 16
+_SETTLE_SECONDS = 10.0  # s after an attack in which memory must come back
+_MORE = 1.05  # times the memory before all attacks that the server may keep
+_NICE = 10  # of the attackers' process: in truth they have a processor of their own
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,8 @@ class Cost:
         p99_ms, max_ms: turnaround of the neighbour's frames.
         lost: frames of its that did not come back.
         same_codes: whether its codes equal those of an unbroken run.
-        memory_mib: of the server afterwards.
+        memory_mib: of the server, at most ten seconds afterwards.
+        left: sessions, connections, slots and bytes that the server then held for the attackers.
         result: how the attack's connections ended.
     """
 
@@ -51,67 +48,84 @@ class Cost:
     lost: int
     same_codes: bool
     memory_mib: float
+    left: int
     result: str
 
 
 def measure(
-    model: str | None, pcm: Pcm16, *, connections: int, on_cost: Callable[[Cost], None]
+    model: str | None,
+    pcm: Pcm16,
+    *,
+    connections: int,
+    slow: bool,
+    only: Sequence[str],
+    on_cost: Callable[[Cost], None],
 ) -> list[Cost]:
-    """Runs all attacks, one after the other; the first row is without any.
+    """Runs attacks, one after the other; the first row is without any.
 
     Args:
         model: as for `Codec.load`.
         pcm: the neighbour's sound in each of them, int16 [samples] at 16 kHz.
-        connections: of each attack at once.
+        connections: of each attack at once, each from another address.
+        slow: whether the attacks pause between their pieces.
+        only: names of the attacks to run; empty: all of them.
         on_cost: called after each.
 
     Raises:
         ServeError: the server did not start.
     """
     codes = _unbroken(Codec.load(model), pcm)
+    chosen = [attack for attack in attacks.ATTACKS if not only or name_of(attack) in only]
+    costs: list[Cost] = []
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, model), daemon=True)
-    process.start()
-    theirs.close()
-    costs = []
-    try:
-        if not ours.poll(_START_SECONDS):
-            raise ServeError("the server did not start: see its messages above")
-        port, pid = ours.recv(), process.pid
-        assert pid is not None
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            pool.submit(abs, 0).result()  # starting a process is not part of an attack
-            for attack in (None, *attacks.ATTACKS):
-                running_attack = (
-                    None if attack is None else pool.submit(_attack, attack, port, connections)
-                )
-                heard, turnaround = asyncio.run(_neighbour(port, pcm))
-                result = "" if running_attack is None else running_attack.result()
-                p99, most = np.percentile(turnaround or [np.nan], (99, 100)) * 1e3
-                cost = Cost(
-                    attack="none" if attack is None else attack.__name__.replace("_", " "),
-                    p99_ms=float(p99),
-                    max_ms=float(most),
-                    lost=codes.shape[1] - len(turnaround),
-                    same_codes=np.array_equal(heard, codes),
-                    memory_mib=process_of(pid).memory_info().rss / 2**20,
-                    result=result,
-                )
-                costs.append(cost)
-                on_cost(cost)
-        ours.send("stop")
-        process.join(30)
-    finally:
-        process.kill()
-        process.join()
+    with attacked_server(model) as server, ProcessPoolExecutor(1, mp_context=context) as pool:
+        pool.submit(os.nice, _NICE).result()  # starting a process is not part of an attack
+        for attack in (None, *chosen):
+            running_attack = (
+                None
+                if attack is None
+                else pool.submit(_attack, attack, server.port, connections, slow)
+            )
+            heard, turnaround = asyncio.run(_neighbour(server.port, pcm))
+            result = "" if running_attack is None else running_attack.result()
+            memory, left = _settled(server, costs[0].memory_mib if costs else None)
+            p99, most = np.percentile(turnaround or [np.nan], (99, 100)) * 1e3
+            cost = Cost(
+                attack="none" if attack is None else name_of(attack),
+                p99_ms=float(p99),
+                max_ms=float(most),
+                lost=codes.shape[1] - len(turnaround),
+                same_codes=np.array_equal(heard, codes),
+                memory_mib=memory,
+                left=left,
+                result=result,
+            )
+            costs.append(cost)
+            on_cost(cost)
     return costs
+
+
+def name_of(attack: attacks.Attack) -> str:
+    """The name of an attack in the table."""
+    return str(attack.__name__).replace("_", " ")
+
+
+def _settled(server: AttackedServer, before: float | None) -> tuple[float, int]:
+    """Memory and what is held, once both are as before the attacks, or after ten seconds."""
+    end = time.monotonic() + _SETTLE_SECONDS
+    while True:
+        memory, left = server.memory_mib, server.held
+        if (before is None or memory < _MORE * before) and not left:
+            return memory, left
+        if time.monotonic() > end:
+            return memory, left
+        time.sleep(0.1)
 
 
 def table(costs: list[Cost]) -> Table:
     """The costs, for the terminal."""
     found = Table(title="attacks, and what they cost a neighbour")
-    for name in ("attack", "p99, ms", "max, ms", "lost", "codes", "memory, MiB", "result"):
+    for name in ("attack", "p99, ms", "max, ms", "lost", "codes", "memory, MiB", "left", "result"):
         found.add_column(name)
     for cost in costs:
         found.add_row(
@@ -121,6 +135,7 @@ def table(costs: list[Cost]) -> Table:
             str(cost.lost),
             "same" if cost.same_codes else "differ",
             f"{cost.memory_mib:.0f}",
+            str(cost.left),
             cost.result,
         )
     return found
@@ -141,21 +156,8 @@ def _unbroken(codec: Codec, pcm: Pcm16) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.concatenate([*frames, encoder.flush()], axis=1)
 
 
-def _serve(pipe: Pipe, model: str | None) -> None:
-    """Sends the server's port through the pipe and serves until a message comes back."""
-    torch.set_num_threads(1)
-    run_fast(_serving(pipe, Codec.load(model)))
-
-
-async def _serving(pipe: Pipe, codec: Codec) -> None:
-    limits = Limits(load=0)  # whatever the machine does beside: no session is shed for it
-    async with running(codec, max_sessions=_SLOTS, duplex=Parrot, limits=limits) as server:
-        pipe.send(server.port)
-        await asyncio.to_thread(pipe.recv)
-
-
-def _attack(attack: attacks.Attack, port: int, connections: int) -> str:
-    return asyncio.run(attacks.run(attack, port, connections))
+def _attack(attack: attacks.Attack, port: int, connections: int, slow: bool) -> str:
+    return asyncio.run(attacks.run(attack, port, connections, slow=slow))
 
 
 async def _neighbour(

@@ -1,4 +1,4 @@
-"""What a hostile client does: each attack is bounded in count and time, and tells how it ended."""
+"""Defines what a hostile client does: each attack is bounded in time, and returns how it ended."""
 
 from __future__ import annotations
 
@@ -7,15 +7,38 @@ import base64
 import json
 import os
 import struct
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeAlias
 
 _TEXT, _BINARY, _PING = 1, 2, 9  # opcodes
 _FINAL = 0x80
 _SECONDS = 3.0  # that one attack may last
+_PAUSE = 0.05  # seconds between the pieces of a slow attack
 
-Attack: TypeAlias = Callable[[int], Awaitable[str]]
+
+@dataclass(frozen=True)
+class Target:
+    """The server, and how it is attacked.
+
+    Attributes:
+        port: of the server, on this machine.
+        address: of this machine that the attack comes from.
+        slow: whether it pauses between its pieces, so that it lasts.
+    """
+
+    port: int
+    address: str = "127.0.0.1"
+    slow: bool = False
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Opens a TCP connection."""
+        return await asyncio.open_connection("127.0.0.1", self.port, local_addr=(self.address, 0))
+
+
+Attack: TypeAlias = Callable[[Target], Awaitable[str]]
 
 
 def frame(opcode: int, payload: bytes = b"", *, final: bool = True) -> bytes:
@@ -40,10 +63,10 @@ def media(seq: int, payload: bytes, kind: int = 1) -> bytes:
 
 
 async def dial(
-    port: int, first: bytes = b"", *, realtime: bool = False
+    target: Target, first: bytes = b"", *, realtime: bool = False
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Opens a websocket to this machine and sends the first frame, if there is one."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await target.connect()
     path, protocol = ("/v1/realtime?model=any", "realtime") if realtime else ("/", "xyt.v1")
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write(
@@ -59,7 +82,7 @@ async def dial(
 
 
 async def flood(
-    port: int,
+    target: Target,
     piece: bytes,
     times: int,
     *,
@@ -68,8 +91,8 @@ async def flood(
     realtime: bool = False,
     reads: bool = True,
 ) -> str:
-    """Sends `before` once and `piece` many times; tells the name that the connection ends with."""
-    reader, writer = await dial(port, first, realtime=realtime)
+    """Sends `before` once and `piece` many times; returns the name of the connection's error."""
+    reader, writer = await dial(target, first, realtime=realtime)
     heard = bytearray()
 
     async def listen() -> None:
@@ -82,6 +105,8 @@ async def flood(
         for _ in range(times):
             writer.write(piece)
             await writer.drain()
+            if target.slow:
+                await asyncio.sleep(_PAUSE)
 
     tasks = [asyncio.create_task(send())]
     if reads:
@@ -107,91 +132,122 @@ def _hello(role: str, **fields: object) -> bytes:
     return event("hello", role=role, **fields)
 
 
-async def pings_of_a_stranger(port: int) -> str:
+async def pings_of_a_stranger(target: Target) -> str:
     """Websocket pings before any hello."""
-    return await flood(port, 1000 * frame(_PING), 1300)
+    return await flood(target, 1000 * frame(_PING), 1300)
 
 
-async def pings_in_a_session(port: int) -> str:
+async def pings_in_a_session(target: Target) -> str:
     """The same after it."""
-    return await flood(port, 1000 * frame(_PING), 1300, first=_hello("loopback"))
+    return await flood(target, 1000 * frame(_PING), 1300, first=_hello("loopback"))
 
 
-async def pings_unread(port: int) -> str:
+async def pings_unread(target: Target) -> str:
     """The same, and nothing is read."""
-    return await flood(port, 1000 * frame(_PING), 1300, first=_hello("loopback"), reads=False)
+    return await flood(target, 1000 * frame(_PING), 1300, first=_hello("loopback"), reads=False)
 
 
-async def json_pings(port: int) -> str:
+async def json_pings(target: Target) -> str:
     """The protocol's own pings."""
-    return await flood(port, 500 * event("ping", time=1), 400, first=_hello("loopback"))
+    return await flood(target, 500 * event("ping", time=1), 400, first=_hello("loopback"))
 
 
-async def clears(port: int) -> str:
+async def clears(target: Target) -> str:
     """Interruptions."""
-    return await flood(port, 500 * event("clear"), 400, first=_hello("user"))
+    return await flood(target, 500 * event("clear"), 400, first=_hello("user"))
 
 
-async def unknown_messages(port: int) -> str:
+async def unknown_messages(target: Target) -> str:
     """Messages that are ignored."""
-    return await flood(port, 500 * event("nothing"), 400, first=_hello("loopback"))
+    return await flood(target, 500 * event("nothing"), 400, first=_hello("loopback"))
 
 
-async def single_samples(port: int) -> str:
+async def single_samples(target: Target) -> str:
     """Media of one sample."""
     pieces = b"".join(media(seq, bytes(2)) for seq in range(100_000))
-    return await flood(port, pieces, 1, first=_hello("encode", resumable=True))
+    return await flood(target, pieces, 1, first=_hello("encode", resumable=True))
 
 
-async def empty_codes(port: int) -> str:
+async def empty_codes(target: Target) -> str:
     """Media of no frames."""
     pieces = b"".join(media(seq, b"", 2) for seq in range(100_000))
-    return await flood(port, pieces, 1, first=_hello("decode", resumable=True))
+    return await flood(target, pieces, 1, first=_hello("decode", resumable=True))
 
 
-async def fragments(port: int) -> str:
-    """A message that never ends."""
-    opening = frame(_BINARY, final=False)
+async def acks(target: Target) -> str:
+    """Acknowledgements of what was never sent."""
     return await flood(
-        port, 1000 * frame(0, final=False), 100, before=opening, first=_hello("loopback")
+        target, 500 * event("ack", received=0), 400, first=_hello("encode", resumable=True)
     )
 
 
-async def large_messages(port: int) -> str:
+async def no_messages(target: Target) -> str:
+    """Text that is no JSON, media without a header."""
+    piece = 250 * (frame(_TEXT, b"{") + frame(_BINARY, b"x"))
+    return await flood(target, piece, 400, first=_hello("loopback"))
+
+
+async def fragments(target: Target) -> str:
+    """A message that never ends."""
+    opening = frame(_BINARY, final=False)
+    return await flood(
+        target, 1000 * frame(0, final=False), 100, before=opening, first=_hello("loopback")
+    )
+
+
+async def large_messages(target: Target) -> str:
     """Messages as large as may be, of sound that waits."""
     pieces = b"".join(media(seq, bytes(262_000)) for seq in range(100))
-    return await flood(port, pieces, 1, first=_hello("mic", room=f"attack{port}"))
+    return await flood(target, pieces, 1, first=_hello("mic", room=f"attack{target.address}"))
 
 
-async def appends_of_one_byte(port: int) -> str:
+async def appends_of_one_byte(target: Target) -> str:
     """Realtime sound in the smallest pieces, turn by turn, and then live."""
     manual = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
     opening = event("session.update", session=manual)
     piece = 500 * event("input_audio_buffer.append", audio="AAA=")
-    return await flood(port, piece, 300, before=opening, realtime=True)
+    return await flood(target, piece, 300, before=opening, realtime=True)
 
 
-async def items_of_sound(port: int) -> str:
+async def events_of_many_kinds(target: Target) -> str:
+    """Realtime events that change, ask, cancel and are wrong."""
+    item = {"type": "message", "role": "user", "content": []}
+    piece = b"".join(
+        (
+            event("session.update", session={"type": "realtime"}),
+            event("conversation.item.create", item=item),
+            event("conversation.item.retrieve", item_id="none"),
+            event("response.create"),
+            event("response.cancel"),
+            event("input_audio_buffer.commit"),
+            event("nothing"),
+            frame(_TEXT, b"{"),
+        )
+    )
+    return await flood(target, 50 * piece, 400, realtime=True)
+
+
+async def items_of_sound(target: Target) -> str:
     """Realtime items, each with half a minute of sound."""
     part = {"type": "input_audio", "audio": base64.b64encode(bytes(1_400_000)).decode()}
     item = {"type": "message", "role": "user", "content": [part]}
-    return await flood(port, event("conversation.item.create", item=item), 60, realtime=True)
+    return await flood(target, event("conversation.item.create", item=item), 60, realtime=True)
 
 
-async def long_ids(port: int) -> str:
+async def long_ids(target: Target) -> str:
     """Realtime items with ids of megabytes, and nothing is read."""
     item = {"type": "message", "role": "user", "id": 1_900_000 * "x", "content": []}
     piece = event("conversation.item.create", item=item)
-    return await flood(port, piece, 60, realtime=True, reads=False)
+    return await flood(target, piece, 60, realtime=True, reads=False)
 
 
-async def models_that_leave(port: int) -> str:
+async def models_that_leave(target: Target) -> str:
     """A model sends into a room without a user and is gone, again and again."""
     names = set()
     for number in range(24):
         pieces = b"".join(media(seq, bytes(10), 2) for seq in range(8))
         hello = _hello("model", room=f"left{number % 4}")
-        reader, writer = await dial(port, hello)
+        reader, writer = await dial(target, hello)
         writer.write(pieces)
         names.add(_name_in(await reader.read(4096)))
         writer.transport.abort()
@@ -199,9 +255,23 @@ async def models_that_leave(port: int) -> str:
     return ", ".join(sorted(names - {"held back"})) or "let go"
 
 
-async def silent_connections(port: int) -> str:
+async def sessions_that_leave(target: Target) -> str:
+    """Sessions that are opened, send half a second of sound and are gone."""
+    names, roles = set(), ("loopback", "encode", "user")
+    for number in range(60):
+        hello = _hello(roles[number % 3], resumable=number % 2 == 0)
+        reader, writer = await dial(target, hello)
+        writer.write(media(0, bytes(16_000)))
+        names.add(_name_in(await reader.read(4096)))
+        writer.transport.abort()
+        if target.slow:
+            await asyncio.sleep(_PAUSE)
+    return ", ".join(sorted(names - {"held back"})) or "let go"
+
+
+async def silent_connections(target: Target) -> str:
     """Connections that say nothing."""
-    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(85)]
+    opened = [await target.connect() for _ in range(85)]
     ended = [asyncio.create_task(reader.read()) for reader, _ in opened]
     done, _ = await asyncio.wait(ended, timeout=1.0)
     for _, writer in opened:
@@ -219,23 +289,33 @@ ATTACKS: tuple[Attack, ...] = (
     unknown_messages,
     single_samples,
     empty_codes,
+    acks,
+    no_messages,
     fragments,
     large_messages,
     appends_of_one_byte,
+    events_of_many_kinds,
     items_of_sound,
     long_ids,
     models_that_leave,
+    sessions_that_leave,
     silent_connections,
 )
 
 
-async def run(attack: Attack, port: int, times: int) -> str:
-    """Runs an attack on several connections at once; tells the ways in which they ended."""
+async def run(attack: Attack, port: int, times: int, *, slow: bool = False) -> str:
+    """Runs an attack from several addresses at once; returns the ways in which they ended.
+
+    Elsewhere than on Linux a machine has one loopback address, from which all come.
+    """
     results = set()
+    several = sys.platform == "linux"
+    targets = [
+        Target(port, f"127.0.0.{1 + number if several else 1}", slow) for number in range(times)
+    ]
     with suppress(asyncio.TimeoutError):
         each = await asyncio.wait_for(
-            asyncio.gather(*(attack(port) for _ in range(times)), return_exceptions=True),
-            3 * _SECONDS,
+            asyncio.gather(*map(attack, targets), return_exceptions=True), 3 * _SECONDS
         )
         results = {"cut off" if isinstance(one, BaseException) else one for one in each}
     return ", ".join(sorted(results)) or "held back"

@@ -122,8 +122,12 @@ def bench_soak(
 def bench_attack(
     seconds: Annotated[float, typer.Option(min=2, help="Seconds that the neighbour speaks.")] = 8,
     connections: Annotated[
-        int, typer.Option(min=1, max=8, help="Connections of each attack at once.")
+        int, typer.Option(min=1, max=8, help="Addresses that each attack comes from.")
     ] = 1,
+    slow: Annotated[bool, typer.Option("--slow", help="Pause between an attack's pieces.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Name of an attack to run; may be repeated.")
+    ] = None,
     speech: Speech = None,
     model: Loaded = None,
     json_file: Json = None,
@@ -132,13 +136,21 @@ def bench_attack(
     import numpy as np
 
     from xyt_stream.audio import INPUT_RATE
-    from xyt_stream.bench.attack import flat, measure, table
+    from xyt_stream.bench.attack import flat, measure, name_of, table
+    from xyt_stream.bench.attacks import ATTACKS
     from xyt_stream.bench.speech import speech_or_noise
 
+    names = [name_of(attack) for attack in ATTACKS]
+    if unknown := set(only or []) - set(names):
+        raise typer.BadParameter(
+            f"there is no attack {unknown.pop()!r}: choose from {', '.join(names)}"
+        )
     costs = measure(
         model,
         np.resize(speech_or_noise(speech), round(seconds * INPUT_RATE)),
         connections=connections,
+        slow=slow,
+        only=only or [],
         on_cost=lambda cost: say(f"{cost.attack}: p99 {cost.p99_ms:.0f} ms, {cost.result}"),
     )
     console.print(table(costs))

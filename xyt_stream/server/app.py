@@ -36,6 +36,7 @@ from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.admission.turns import Turns
 from xyt_stream.server.duplex.models import Factory, load
 from xyt_stream.server.engine.slot_engine import SlotEngine
+from xyt_stream.server.reclaim import freeze
 from xyt_stream.server.service import CLOSE_TIMEOUT, Service
 
 if TYPE_CHECKING:
@@ -186,6 +187,8 @@ async def running(
         async with server:
             port = server.sockets[0].getsockname()[1]
             name = "codes" if codec is None else codec.name
+            if gc.get_freeze_count():
+                freeze()
             yield Running(host, port, service, name, secure=tls is not None)
             await service.drain()
     finally:
@@ -269,13 +272,11 @@ def run_fast(main: Coroutine[Any, Any, None]) -> None:
 
     It uses uvloop where that is installed: uvloop is faster and reuses one read buffer, while
     asyncio allocates 256 KiB for every read, which fragments memory. It takes all current objects
-    out of garbage collection: a full collection would stop all sound for a fifth of a second. It
-    shortens the GIL switch interval from 5 ms: the engine thread re-acquires the GIL hundreds of
-    times a step.
+    out of garbage collection, and `running` those of the server. It shortens the GIL switch
+    interval from 5 ms: the engine thread re-acquires the GIL hundreds of times a step.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
-    gc.collect()
-    gc.freeze()
+    freeze()
     try:
         import uvloop
     except ImportError:  # not on every platform

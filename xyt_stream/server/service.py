@@ -33,6 +33,7 @@ from xyt_stream.server.engine.relay import RelayEngine
 from xyt_stream.server.engine.silence import silence_of
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.metrics import Metrics
+from xyt_stream.server.reclaim import Reclaim
 from xyt_stream.server.sessions.resources import AnySession, Resources, model_of
 from xyt_stream.server.sessions.rooms import Rooms
 from xyt_stream.server.sessions.session import Session
@@ -125,6 +126,7 @@ class Service:
         )
         self._proxies = proxies
         self._sessions: dict[str, AnySession] = {}  # by key, oldest first
+        self._reclaim = Reclaim(time.monotonic())
         self._draining = False
         self._closing = 0  # connections that are sent the reason why they close
         self._all_closed = Signal()
@@ -221,6 +223,7 @@ class Service:
 
     def _on_closed(self, session: AnySession, reason: str) -> None:
         if self._sessions.pop(session.key, None) is not None:
+            self._reclaim.session_closed()
             self.metrics.sessions.dec()
             seconds = round(time.monotonic() - session.began, 3)
             log.event("session closed", session=session.id, reason=reason, seconds=seconds)
@@ -254,6 +257,11 @@ class Service:
             return True
         relayed = any(name in headers for name in ("X-Forwarded-For", "Forwarded"))
         return is_loopback(self.address(socket)) and not relayed
+
+    @property
+    def session_count(self) -> int:
+        """Number of sessions, suspended ones included."""
+        return len(self._sessions)
 
     @property
     def load(self) -> float:
@@ -311,6 +319,7 @@ class Service:
             self.metrics.queue.observe(session.queued)
         self.metrics.suspended.set(sum(each.suspended for each in self._sessions.values()))
         self._shedding.check(list(self._sessions.values()))
+        self._reclaim.check(now)
 
     async def drain(self) -> None:
         """Ends all sessions: sends what is left within the limit's time, then `going_away`."""

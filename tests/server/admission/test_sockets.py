@@ -27,6 +27,12 @@ async def server(codec):
         yield server
 
 
+async def opened(reader):
+    """Reads `ready` to its end."""
+    await reader.readuntil(b'"resume":null')
+    await reader.readuntil(b"}")
+
+
 async def closed_with(reader):
     """The name in the server's last message and its close code."""
     data = await asyncio.wait_for(reader.read(), 120)
@@ -59,7 +65,7 @@ async def test_a_flood_of_pings_is_ended_by_its_name(server, dial, hello):
     reader, writer = await dial(server.port)
     if hello:
         writer.write(text(HELLO))
-        await reader.readuntil(b'"resume":null')
+        await opened(reader)
     assert await flood(reader, writer, 5_000 * PING, 200 if hello else 1) == "too_many_messages"
 
 
@@ -72,7 +78,7 @@ async def test_a_flood_of_pings_is_ended_by_its_name(server, dial, hello):
 async def test_a_flood_of_messages_is_ended_by_its_name(server, dial, message):
     reader, writer = await dial(server.port)
     writer.write(text(HELLO))
-    await reader.readuntil(b'"resume":null')
+    await opened(reader)
     if message == FRAGMENT:
         writer.write(bytes([0x02, 0x80]) + bytes(4))
         writer.write(1000 * FRAGMENT)
@@ -96,7 +102,7 @@ async def test_a_flood_of_bytes_is_ended_by_its_name(codec, dial):
 async def test_work_beyond_the_budget_is_ended_by_its_name(server, dial, until):
     reader, writer = await dial(server.port)
     writer.write(text(HELLO))
-    await reader.readuntil(b'"resume":null')
+    await opened(reader)
     (socket,) = [
         each
         for each in server.service.handshakes._open
@@ -149,7 +155,7 @@ async def test_endless_fragments_end_the_connection(codec, dial):
     async with running(codec, max_sessions=1, limits=limits) as server:
         reader, writer = await dial(server.port)
         writer.write(text(HELLO))
-        await reader.readuntil(b'"resume":null')
+        await opened(reader)
         writer.write(bytes([0x02, 0x80]) + bytes(4) + 4_200 * FRAGMENT)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(reader.readexactly(1), 120)
@@ -169,7 +175,7 @@ async def test_all_that_arrives_at_once_is_read_in_order(server, dial):
     """More frames than the library queues, and one frame in many slices."""
     reader, writer = await dial(server.port)
     writer.write(text(b'{"type":"hello","role":"encode"}'))
-    await reader.readuntil(b'"resume":null')
+    await opened(reader)
     media = b""
     for seq in range(300):
         size = 12 + 2 * (seq % 50)

@@ -72,6 +72,11 @@ class Handshakes:
         if key in self._open:
             self._open.remove(key)
 
+    @property
+    def connections(self) -> int:
+        """Number of connections, those of sessions included."""
+        return len(self._open)
+
     def __len__(self) -> int:
         """Number of connections that wait for a session."""
         return len(self._waiting)

@@ -1,0 +1,99 @@
+"""Runs the server that `bench attack` attacks, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.process import BaseProcess
+
+import torch
+
+from xyt_stream.bench.load import process_of
+from xyt_stream.errors import ServeError
+from xyt_stream.server.admission.limits import Limits
+from xyt_stream.server.app import Running, run_fast, running
+from xyt_stream.server.duplex.parrot import Parrot
+from xyt_stream.streaming.codec import Codec
+
+_START_SECONDS = 120  # s until the server must have started
+_SLOTS = 16
+
+
+@dataclass(frozen=True)
+class AttackedServer:
+    """A server in another process.
+
+    Attributes:
+        port: that it listens on.
+    """
+
+    port: int
+    _process: BaseProcess
+    _pipe: Pipe
+
+    @property
+    def memory_mib(self) -> float:
+        """Memory of its process, MiB."""
+        assert self._process.pid is not None
+        return float(process_of(self._process.pid).memory_info().rss) / 2**20
+
+    @property
+    def held(self) -> int:
+        """Sessions, connections, slots and bytes that it holds, added up: 0 without clients."""
+        self._pipe.send("held")
+        count: int = self._pipe.recv()
+        return count
+
+
+@contextmanager
+def attacked_server(model: str | None) -> Iterator[AttackedServer]:
+    """Starts a server and ends it on exit.
+
+    Args:
+        model: as for `Codec.load`.
+
+    Raises:
+        ServeError: the server did not start.
+    """
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, model), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(_START_SECONDS):
+            raise ServeError("the server did not start: see its messages above")
+        yield AttackedServer(ours.recv(), process, ours)
+        ours.send("stop")
+        process.join(30)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _serve(pipe: Pipe, model: str | None) -> None:
+    """Sends the server's port through the pipe and answers until it is told to stop."""
+    torch.set_num_threads(1)
+    run_fast(_serving(pipe, Codec.load(model)))
+
+
+async def _serving(pipe: Pipe, codec: Codec) -> None:
+    limits = Limits(load=0)  # whatever the machine does beside: no session is shed for it
+    async with running(codec, max_sessions=_SLOTS, duplex=Parrot, limits=limits) as server:
+        pipe.send(server.port)
+        while await asyncio.to_thread(pipe.recv) != "stop":
+            pipe.send(_held(server))
+
+
+def _held(server: Running) -> int:
+    service, engine = server.service, server.engine
+    return (
+        service.session_count
+        + service.handshakes.connections
+        + (engine.slots - engine.free_slots)
+        + service.memory.used
+    )
