@@ -32,11 +32,11 @@ from xyt_stream.server.admission.address import check_address, hosts_of, why_not
 from xyt_stream.server.admission.budget import Budget
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
+from xyt_stream.server.admission.reclaim import freeze
 from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.admission.turns import Turns
 from xyt_stream.server.duplex.models import Factory, load
 from xyt_stream.server.engine.slot_engine import SlotEngine
-from xyt_stream.server.reclaim import freeze
 from xyt_stream.server.service import CLOSE_TIMEOUT, Service
 
 if TYPE_CHECKING:

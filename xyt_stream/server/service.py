@@ -24,6 +24,7 @@ from xyt_stream.server.admission.handshakes import Handshakes
 from xyt_stream.server.admission.limits import Gate, Limits
 from xyt_stream.server.admission.memory import MEGABYTE, Memory
 from xyt_stream.server.admission.proxies import Proxies
+from xyt_stream.server.admission.reclaim import Reclaim
 from xyt_stream.server.admission.relayed import Relayed
 from xyt_stream.server.duplex.models import Factory
 from xyt_stream.server.duplex.runner import DuplexRunner
@@ -33,7 +34,6 @@ from xyt_stream.server.engine.relay import RelayEngine
 from xyt_stream.server.engine.silence import silence_of
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.metrics import Metrics
-from xyt_stream.server.reclaim import Reclaim
 from xyt_stream.server.sessions.resources import AnySession, Resources, model_of
 from xyt_stream.server.sessions.rooms import Rooms
 from xyt_stream.server.sessions.session import Session
