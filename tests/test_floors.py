@@ -33,19 +33,21 @@ FLOORS = {
 SERVER_FLOORS = {
     "admission": 0,
     "cluster": 1,
-    "engine": 0,
+    "engine": 1,
     "log": 0,
+    "saved": 0,
     "page_codec": 0,
-    "duplex": 1,
-    "metrics": 1,
-    "parrot": 2,
-    "sessions": 2,
-    "realtime": 3,
-    "shedding": 3,
-    "service": 4,
-    "connection": 5,
-    "pages": 5,
-    "app": 6,
+    "duplex": 2,
+    "metrics": 2,
+    "parrot": 3,
+    "sessions": 3,
+    "realtime": 4,
+    "shedding": 4,
+    "service": 5,
+    "handover": 6,
+    "connection": 7,
+    "pages": 8,
+    "app": 9,
 }
 MAY_NOT_USE = {  # beyond what floors forbid
     "client": {"model", "streaming"},
@@ -58,7 +60,7 @@ MAY_NOT_USE = {  # beyond what floors forbid
 TOP_LEVEL = {
     *("xyt_stream", "client", "demos", "tests", "docs", "server.py", "pyproject.toml"),
     *("README.md", "Makefile", "constraints.txt", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *("SECURITY.md", "CITATION.cff", "mkdocs.yml"),
+    *("SECURITY.md", "CITATION.cff"),
 }
 
 

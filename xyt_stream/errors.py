@@ -133,5 +133,9 @@ class ConnectionFailedError(XYTError, ConnectionError):
     """The server cannot be reached, refuses the session or goes away."""
 
 
+class HandoverError(XYTError, RuntimeError):
+    """A live session cannot move from one server to another."""
+
+
 class ServeError(XYTError, RuntimeError):
     """The server cannot start."""

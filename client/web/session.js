@@ -24,6 +24,7 @@ const MAX_OUTAGE = 300; // s after which a lost connection is no longer retried
 const FIRST_WAIT = 0.2; // s before the second attempt; each later one waits twice as long
 const LONGEST_WAIT = 5; // s
 const KINDS = { [PCM]: 'pcm', [CODES]: 'codes', [SEALED]: 'sealed' }; // as in `hello`
+const MOVING = 1001; // close code of a node whose sessions move to another
 const ABANDONED = 4000; // close code for a connection that is abandoned while the session goes on
 
 /**
@@ -276,7 +277,9 @@ export class Session {
       );
       return;
     }
-    this.#lost(null, this.#wait * (0.5 + Math.random() / 2), true);
+    // A node that goes away gives the session up to the one that the client comes to now.
+    const wait = code === MOVING ? 0 : this.#wait * (0.5 + Math.random() / 2);
+    this.#lost(null, wait, true);
     this.#wait = Math.min(2 * this.#wait, LONGEST_WAIT);
   }
 

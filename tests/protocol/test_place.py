@@ -40,6 +40,7 @@ def test_all_else_in_the_url_stays():
     assert placed("wss://u@host/xyt/?a=1&b=%20", "r") == "wss://u@host/xyt/?a=1&b=%20&room=r"
     assert placed("ws://host:8765", None) == "ws://host:8765"
     assert placed("ws://[", "r") == "ws://["
+    assert placed("nowhere", "r") == "nowhere"
 
 
 def test_a_room_and_a_node_are_replaced_and_taken_away():

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from xyt_stream.audio.clips import SUFFIXES, find_clips
-from xyt_stream.audio.resampling import FileResampler, StreamResampler, resample
+from xyt_stream.audio.resampling import FileResampler, ResamplerState, StreamResampler, resample
 from xyt_stream.audio.samples import (
     FILE_RATES,
     FRAME_SAMPLES,
@@ -38,6 +38,7 @@ __all__ = [
     "SUFFIXES",
     "FileResampler",
     "Pcm16",
+    "ResamplerState",
     "Samples",
     "SoundInfo",
     "SoundReader",

@@ -12,7 +12,16 @@ from xyt_stream.errors import ServeError
 
 app = typer.Typer()
 
-_OWN = ("--host", "--port", "--node", "--proxy", "--tls-cert", "--tls-key")  # set by this command
+_OWN = (
+    "--host",
+    "--port",
+    "--node",
+    "--proxy",
+    "--peers",
+    "--peer-secret",
+    "--tls-cert",
+    "--tls-key",
+)  # set by this command
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -60,6 +60,16 @@ def serve(
             "can then try another. Default: it is alone, and has the machine's name."
         ),
     ] = None,
+    peers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The other nodes, to which live sessions move when this one goes away: "
+            "NAME=http://HOST:PORT, or http://{node}.DOMAIN:PORT for all. Needs --node."
+        ),
+    ] = None,
+    peer_secret: Annotated[
+        Path | None, typer.Option(help="File with the secret that all nodes share.")
+    ] = None,
     tls_cert: Annotated[
         Path | None, typer.Option(help="Certificate in PEM: serve wss:// and https://.")
     ] = None,
@@ -112,6 +122,13 @@ def serve(
     else:
         check_bind(host, access, public=allow_anyone)
     check_address(host, port)
+    others = None
+    if peers:
+        from xyt_stream.server.handover.peers import Peers
+
+        if node is None or peer_secret is None:
+            raise typer.BadParameter("--peers needs --node and --peer-secret")
+        others = Peers.read(peers, peer_secret)
     model.check()
     Proxies(proxy or ())
     if duplex is not None:
@@ -140,6 +157,7 @@ def serve(
         allow_anyone=allow_anyone,
         proxies=proxy or (),
         node=node,
+        peers=others,
         tls=tls,
         limits=limits,
         duplex=duplex,

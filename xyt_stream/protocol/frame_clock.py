@@ -29,6 +29,11 @@ class FrameClock:
             for frame in range(first, self._samples // self._frame_samples):
                 self._full_at[frame] = now
 
+    @property
+    def samples(self) -> int:
+        """Samples that were counted."""
+        return self._samples
+
     def done(self, frame: int) -> float | None:
         """Seconds since the frame became full; None if it was not timed, or was done before."""
         full_at = self._full_at.pop(frame, None)

@@ -120,6 +120,11 @@ class _Machine:
         """Whether the other end has sent `end`."""
         return self._receiving_over
 
+    def restore(self, *, sent: int, received: int, receiving_over: bool) -> None:
+        """Goes on as another machine that has sent and received so many binary messages."""
+        self._sent, self._received = sent, received
+        self._receiving_over = receiving_over
+
     def disconnected(self) -> None:
         """Returns to WAITING after the websocket was lost; a new hello and ready reopen it."""
         self.state = State.WAITING

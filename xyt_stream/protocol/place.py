@@ -54,6 +54,8 @@ def placed(url: str, room: str | None, node: str | None = None) -> str:
         parts = urlsplit(url)
     except ValueError:  # brackets that do not close: opening the URL reports it
         return url
+    if not parts.netloc:  # no address: so does it there
+        return url
     others = [each for each in parts.query.split("&") if each and not _is_ours(each)]
     ours = [
         f"{name}={quote(value, safe='')}"

@@ -48,6 +48,12 @@ class ReplayBuffer:
         """The messages that are kept, oldest first."""
         return [data for _, data in self._messages]
 
+    def restore(self, kept: list[bytes], sent: int) -> None:
+        """Holds the last messages of another buffer, of which `sent` were added in all."""
+        self._next = sent - len(kept)
+        for data in kept:
+            self.add(data)
+
     @property
     def first(self) -> int | None:
         """Sequence number of the oldest message that is kept; None if none is."""
@@ -69,22 +75,26 @@ class ReplayBuffer:
 
 
 class AckPolicy:
-    """Decides when the receiver acknowledges: after 16 messages or 64 KiB."""
+    """Decides when the receiver acknowledges: after 16 messages or 64 KiB.
+
+    Attributes:
+        messages, bytes: that were counted since the last acknowledgement.
+    """
 
     def __init__(self) -> None:
-        self._messages = 0
-        self._bytes = 0
+        self.messages = 0
+        self.bytes = 0
 
     def count(self, size: int) -> None:
         """Counts one processed message of `size` bytes."""
-        self._messages += 1
-        self._bytes += size
+        self.messages += 1
+        self.bytes += size
 
     @property
     def due(self) -> bool:
         """Whether an acknowledgement is due."""
-        return self._messages >= _ACK_MESSAGES or self._bytes >= _ACK_BYTES
+        return self.messages >= _ACK_MESSAGES or self.bytes >= _ACK_BYTES
 
     def reset(self) -> None:
         """Starts counting anew; call it when an acknowledgement is sent."""
-        self._messages = self._bytes = 0
+        self.messages = self.bytes = 0

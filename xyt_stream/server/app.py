@@ -37,6 +37,8 @@ from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.admission.turns import Turns
 from xyt_stream.server.duplex.models import Factory, load
 from xyt_stream.server.engine.slot_engine import SlotEngine
+from xyt_stream.server.handover.drain import Handover
+from xyt_stream.server.handover.peers import Peers
 from xyt_stream.server.service import CLOSE_TIMEOUT, Service
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class Running:
         service: its sessions.
         name: of its model; "codes" for a relay.
         secure: whether it serves TLS.
+        handover: moves sessions to other nodes and from them; None: it is alone.
     """
 
     host: str
@@ -66,6 +69,7 @@ class Running:
     service: Service
     name: str
     secure: bool = False
+    handover: Handover | None = None
 
     @property
     def engine(self) -> SlotEngine:
@@ -94,6 +98,7 @@ async def running(
     proxies: Sequence[str] = (),
     duplex: Factory | None = None,
     node: str | None = None,
+    peers: Peers | None = None,
 ) -> AsyncIterator[Running]:
     """Serves while the block runs; afterwards drains the sessions, see Limits.drain_time.
 
@@ -111,6 +116,7 @@ async def running(
         proxies: addresses and networks of proxies whose X-Forwarded-For header is believed.
         duplex: makes speech models that users talk with, see duplex/models.py.
         node: name of this server among those behind a proxy; None: it is alone.
+        peers: the other nodes, with which live sessions are exchanged; None: sessions stay.
 
     Raises:
         ServeError: an address cannot be used, the duplex model cannot be made, or the name has
@@ -137,7 +143,7 @@ async def running(
 
     async def handle(socket: ServerConnection) -> None:
         assert isinstance(socket, Socket)
-        await connection.handle(service, socket)
+        await connection.handle(service, socket, handover)
 
     async def page(socket: ServerConnection, request: Request) -> Response | None:
         if connection.is_realtime(request):
@@ -178,6 +184,9 @@ async def running(
             node=node,
         )
         service.engine.warm_up()
+        handover = None if peers is None else Handover(service, peers)
+        if handover is not None:
+            service.start_drain = handover.begin_drain
     except BaseException:
         server.close()
         raise
@@ -189,8 +198,8 @@ async def running(
             name = "codes" if codec is None else codec.name
             if gc.get_freeze_count():
                 freeze()
-            yield Running(host, port, service, name, secure=tls is not None)
-            await service.drain()
+            yield Running(host, port, service, name, tls is not None, handover)
+            await (service if handover is None else handover).drain()
     finally:
         checks.cancel()
         service.stop()
@@ -212,13 +221,15 @@ def serve(
     proxies: Sequence[str] = (),
     duplex: str | None = None,
     node: str | None = None,
+    peers: Peers | None = None,
     log_level: str = "info",
     on_ready: Callable[[Running], None] | None = None,
 ) -> None:
     """Serves until SIGINT, SIGTERM or SIGHUP.
 
     Args:
-        codec, host, port, max_sessions, lookahead, tls, limits, proxies, node: see `running`.
+        codec, host, port, max_sessions, lookahead, tls, limits, proxies: see `running`.
+        node, peers: see there, too.
         token: opens every role; `token_file` and the environment's XYT_TOKENS may hold more.
         token_file: holds one token a line, see access.py.
         origins: of web pages that may connect, beside this host's own; "*" for all.
@@ -235,11 +246,17 @@ def serve(
     log.to_stderr(log_level)
 
     async def main() -> None:
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stop: asyncio.Future[int] = loop.create_future()  # the signal's number
+
+        def stop_by(number: int) -> None:
+            if not stop.done():
+                stop.set_result(number)
+
         # Under nohup, SIGHUP is ignored and stays so.
         signals = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
         for number in signals:
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop_by, number)
         async with running(
             codec,
             host=host,
@@ -253,9 +270,13 @@ def serve(
             proxies=proxies,
             duplex=factory,
             node=node,
+            peers=peers,
         ) as server:
             (on_ready or _announce)(server)
-            await stop.wait()
+            # Ctrl-C means this server and all beside it: there is no other place for its sessions.
+            stays = await stop == signal.SIGINT
+            if server.handover is not None:
+                server.handover.stays = stays
             for number in signals:
                 loop.remove_signal_handler(number)  # a second signal ends the process
 

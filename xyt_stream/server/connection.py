@@ -17,9 +17,12 @@ from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ServerMachine
 from xyt_stream.protocol.messages import Hello
-from xyt_stream.protocol.place import place_in
+from xyt_stream.protocol.place import place_in, split_token
 from xyt_stream.server.admission.budget import metered
 from xyt_stream.server.admission.sockets import Socket
+from xyt_stream.server.handover.channel import SUBPROTOCOL as HANDOVER_SUBPROTOCOL
+from xyt_stream.server.handover.drain import Handover
+from xyt_stream.server.handover.peers import PATH as HANDOVER_PATH
 from xyt_stream.server.service import CLOSE_TIMEOUT, Service
 from xyt_stream.server.sessions.resources import AnySession
 from xyt_stream.server.sessions.session import Session
@@ -32,6 +35,7 @@ _REALTIME_SUBPROTOCOL = "realtime"
 _TOKEN_PREFIX = "openai-insecure-api-key."  # of a browser's token, among the subprotocols
 _REALTIME_ROLE = "user"  # tokens that open this role open the Realtime protocol
 _LAST_READ = 1.0  # seconds to read what has arrived from a client that has gone
+_MOVING = 1001  # close code for a client that is to come back at another node, for its session
 _LEFT = (1000, 1001)  # close codes of a client that ends its session on purpose
 
 _log = logging.getLogger(__name__)
@@ -42,17 +46,35 @@ def is_realtime(request: Request | None) -> bool:
     return request is not None and request.path.partition("?")[0].rstrip("/") == _REALTIME_PATH
 
 
+def is_handover(request: Request | None) -> bool:
+    """Whether another node asks for a session."""
+    return request is not None and request.path.partition("?")[0] == HANDOVER_PATH
+
+
 def subprotocol_for(request: Request | None) -> str:
     """The subprotocol of the protocol that a handshake asks for."""
+    if is_handover(request):
+        return HANDOVER_SUBPROTOCOL
     return _REALTIME_SUBPROTOCOL if is_realtime(request) else messages.SUBPROTOCOL
 
 
-async def handle(service: Service, socket: Socket) -> None:
-    """Serves a websocket until it is closed."""
+async def handle(service: Service, socket: Socket, handover: Handover | None = None) -> None:
+    """Serves a websocket until it is closed.
+
+    Args:
+        handover: moves sessions between this server and other nodes; None: it is alone.
+    """
+    if is_handover(socket.request):
+        if handover is not None:
+            await handover.giver.serve(socket)
+        return
     realtime = is_realtime(socket.request)
     session: AnySession | None = None
     try:
-        session = await (_open_realtime if realtime else _open)(service, socket)
+        if realtime:
+            session = await _open_realtime(service, socket)
+        else:
+            session = await _open(service, socket, handover)
         service.handshakes.accept(socket)
         await _serve(session, socket)
     except ConnectionClosed as closed:
@@ -62,6 +84,11 @@ async def handle(service: Service, socket: Socket) -> None:
             session.close("left")
         else:
             session.disconnected()
+    except _MovingError:
+        assert session is not None
+        session.disconnected()
+        with service.closing_connection():
+            await close(socket, _MOVING, "moving")
     except ProtocolError as error:
         await _refuse(service, session, socket, error)
     except asyncio.CancelledError:
@@ -73,7 +100,11 @@ async def handle(service: Service, socket: Socket) -> None:
         await _refuse(service, session, socket, protocol_error("internal"))
 
 
-async def _open(service: Service, socket: Socket) -> Session:
+class _MovingError(Exception):
+    """The client is to come back for its session at another node."""
+
+
+async def _open(service: Service, socket: Socket, handover: Handover | None) -> Session:
     """Reads a client's hello, and opens or resumes its session."""
     assert socket.request is not None
     address = service.address(socket)
@@ -87,6 +118,9 @@ async def _open(service: Service, socket: Socket) -> Session:
     socket.budget.accept()
     if hello.resume is None:
         return service.open(hello, address)
+    node, key = split_token(hello.resume.token)
+    if handover is not None and node and service.find(key) is None:
+        await handover.take(node, key, hello.room)
     session = service.resume(hello.resume, hello.token, socket.request.headers)
     try:
         await session.supersede()
@@ -168,6 +202,8 @@ async def _serve(session: AnySession, socket: Socket) -> None:
             for task in (*tasks, left):
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
+        if superseded.done() and session.moving:
+            raise _MovingError
         if superseded.done():
             raise protocol_error("superseded")
         if socket.exceeded.done():

@@ -33,6 +33,12 @@ class Metrics:
         self.resumed = Counter(
             "xyt_sessions_resumed", "Sessions that were resumed", registry=registry
         )
+        self.handovers = Counter(
+            "xyt_handovers",
+            "Sessions given up to other nodes or taken over, and moves that failed",
+            ["result"],
+            registry=registry,
+        )
         self.errors = Counter(
             "xyt_errors", "Sessions and connections refused or ended", ["name"], registry=registry
         )

@@ -18,6 +18,7 @@ from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.protocol.place import place_in
 from xyt_stream.server import page_codec
 from xyt_stream.server.admission.sockets import Socket
+from xyt_stream.server.connection import is_handover
 from xyt_stream.server.engine.engine import BUSY_RETRY
 from xyt_stream.server.service import Service
 
@@ -74,6 +75,8 @@ async def answer(service: Service, socket: Socket, request: Request) -> Response
 
 def _answer(service: Service, socket: Socket, request: Request) -> Response | None:
     if _wants_websocket(request):
+        if is_handover(request):
+            return None  # its own protocol authenticates it
         if not service.access.trusts(request.headers):
             return _text(HTTPStatus.FORBIDDEN, "This page may not connect: see --origin.")
         reason = service.turns_away(place_in(request.path))
@@ -93,6 +96,8 @@ def _answer(service: Service, socket: Socket, request: Request) -> Response | No
         if reason is None:
             return _text(HTTPStatus.OK, "ready")
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+    if path == "/drain":
+        return _drain(service, socket)
     if path in ("/metrics", "/info") and not service.may_observe(socket):
         refused = _text(HTTPStatus.UNAUTHORIZED, "Give a token: Authorization: Bearer TOKEN.")
         refused.headers["WWW-Authenticate"] = "Bearer"
@@ -113,6 +118,18 @@ def _answer(service: Service, socket: Socket, request: Request) -> Response | No
 
 def _wants_websocket(request: Request) -> bool:
     return "websocket" in request.headers.get("Upgrade", "").lower()
+
+
+def _drain(service: Service, socket: Socket) -> Response:
+    """Begins to send all sessions to other nodes; the process goes on until it is stopped."""
+    if not socket.posts:
+        refused = _text(HTTPStatus.METHOD_NOT_ALLOWED, "POST it.")
+        refused.headers["Allow"] = "POST"
+        return refused
+    if not service.may_drain(socket):
+        return _text(HTTPStatus.FORBIDDEN, "Ask from this machine, or with a token for all roles.")
+    service.start_drain()
+    return _text(HTTPStatus.ACCEPTED, f"draining {len(service.sessions())} sessions")
 
 
 def _info(service: Service) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class Service:
         node: name of this server.
         resources: the parts that sessions share.
         handshakes: connections that have no session yet.
+        start_drain: begins to empty the server; sets where its sessions go.
         engine, limits, metrics, gate, rooms, runner: see Resources.
 
     Raises:
@@ -128,6 +129,7 @@ class Service:
         self._sessions: dict[str, AnySession] = {}  # by key, oldest first
         self._reclaim = Reclaim(time.monotonic())
         self._draining = False
+        self.start_drain: Callable[[], object] = self.begin_drain
         self._closing = 0  # connections that are sent the reason why they close
         self._all_closed = Signal()
         self.metrics.gauge(
@@ -184,7 +186,9 @@ class Service:
         Raises:
             ProtocolError: busy, room_has_mic and others.
         """
-        return self.admit(lambda: Session(self.resources, hello, address), hello.role)
+        session = self.admit(lambda: Session(self.resources, hello, address), hello.role)
+        session.start()
+        return session
 
     def admit(self, make: Callable[[], _S], role: str) -> _S:
         """Makes a session and adds it, if the server is ready.
@@ -212,14 +216,39 @@ class Service:
             ProtocolError: cannot_resume; forbidden: the token does not open the session's role.
         """
         _, key = split_token(resume.token)
-        session = self._sessions.get(key)
-        if not isinstance(session, Session) or not session.resumable:
+        session = self.find(key)
+        if session is None or not session.resumable:
             raise protocol_error("cannot_resume")
+        if session.moving:
+            raise protocol_error("busy", "The session moves to another node.", retry_after=0.2)
         self.access.check(session.role, token, headers)
         session.rewind(resume.received)
         self.metrics.resumed.inc()
         log.event("session resumed", session=session.id)
         return session
+
+    def find(self, key: str) -> Session | None:
+        """The session of xyt.v1 with this key; None: there is none."""
+        session = self._sessions.get(key)
+        return session if isinstance(session, Session) else None
+
+    def sessions(self) -> list[Session]:
+        """All sessions of xyt.v1, oldest first."""
+        return [each for each in self._sessions.values() if isinstance(each, Session)]
+
+    def members(self, room: str) -> list[Session]:
+        """The sessions in a room, oldest first."""
+        return [session for session in self.sessions() if session.room == room]
+
+    def why_not_adopt(self) -> str | None:
+        """The reason why no session of another node is taken over; None: it is."""
+        return "this node goes away, too" if self._draining else self.what_has_stopped()
+
+    def adopt(self, session: Session) -> None:
+        """Adds a session that another node has given up, and has it go on."""
+        self._sessions[session.key] = session
+        self.metrics.sessions.inc()
+        session.start()
 
     def _on_closed(self, session: AnySession, reason: str) -> None:
         if self._sessions.pop(session.key, None) is not None:
@@ -256,6 +285,15 @@ class Service:
         if self.access.is_open or self.access.knows(headers):
             return True
         relayed = any(name in headers for name in ("X-Forwarded-For", "Forwarded"))
+        return is_loopback(self.address(socket)) and not relayed
+
+    def may_drain(self, socket: ServerConnection) -> bool:
+        """Whether a client may empty the server: a program here, or one with a token for all."""
+        assert socket.request is not None
+        headers = socket.request.headers
+        if self.access.opens_all(headers):
+            return True
+        relayed = any(name in headers for name in ("X-Forwarded-For", "Forwarded", "Origin"))
         return is_loopback(self.address(socket)) and not relayed
 
     @property
@@ -320,6 +358,26 @@ class Service:
         self.metrics.suspended.set(sum(each.suspended for each in self._sessions.values()))
         self._shedding.check(list(self._sessions.values()))
         self._reclaim.check(now)
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server goes away, and admits no new clients."""
+        return self._draining
+
+    def begin_drain(self) -> None:
+        """Admits no new clients any more."""
+        self._draining = True
+
+    def drain_staying(self) -> None:
+        """Ends the sessions that cannot move to another node: sends what is left first."""
+        error = protocol_error("going_away", retry_after=BUSY_RETRY)
+        for session in list(self._sessions.values()):
+            if not isinstance(session, Session) or not session.may_move:
+                session.drain(error)
+
+    async def all_closed(self) -> None:
+        """Waits until no session is left."""
+        await asyncio.gather(*(each.closed.wait() for each in list(self._sessions.values())))
 
     async def drain(self) -> None:
         """Ends all sessions: sends what is left within the limit's time, then `going_away`."""

@@ -184,6 +184,23 @@ class StreamCoder:
         if self.lanes:
             self.lanes.move(source, target)
 
+    def slot_tensors(self, slot: int) -> dict[str, Tensor]:
+        """All that the stream of a slot remembers, by name, as views that may be written to.
+
+        The names and shapes are those of every coder of this kind, model and lookahead.
+        """
+        names = {
+            layer: f"{number}.{name}"
+            for number, module in enumerate(self._modules)
+            for name, layer in module.named_modules()
+        }
+        found = self.stream.all.slot(slot, names)
+        if self.history:
+            found["history"] = self.history.held[slot]
+        if self.lanes:
+            found |= {f"lanes.{name}": each for name, each in self.lanes.slot(slot).items()}
+        return found
+
     def reset(self, mask: Tensor | None = None) -> None:
         """Start fresh streams in the slots of `mask` (bool [slots]), or in all."""
         mask = self.all_slots if mask is None else mask

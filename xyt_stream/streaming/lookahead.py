@@ -157,6 +157,11 @@ class Lanes:
         for tensor in (self.given, self.ends, self.last_lane):
             tensor[target].copy_(tensor[source])
 
+    def slot(self, slot: int) -> dict[str, Tensor]:
+        """One slot's counts by name, as views."""
+        counts = {"given": self.given, "ends": self.ends, "last_lane": self.last_lane}
+        return {name: tensor[slot] for name, tensor in counts.items()}
+
     def reset(self, mask: Tensor) -> None:
         """Set the slots of `mask` to the start of a stream."""
         self.given.masked_fill_(mask, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -87,10 +87,30 @@ class StreamState:
 
     def move(self, source: int, target: int) -> None:
         """Copy the state of one slot into another."""
-        slots = len(self.frames) // self.lanes
         for tensor in self.tensors():
-            by_slot = tensor.view(slots, len(tensor) // slots, *tensor.shape[1:])
+            by_slot = self._by_slot(tensor)
             by_slot[target].copy_(by_slot[source])
+
+    def slot(self, slot: int, names: dict[nn.Module, str]) -> dict[str, Tensor]:
+        """Every tensor of one slot's state by name, as views.
+
+        Args:
+            names: of the layers.
+        """
+        found = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                found[field.name] = self._by_slot(value)[slot]
+            elif isinstance(value, dict):
+                for layer, tensor in value.items():
+                    found[f"{field.name}.{names[layer]}"] = self._by_slot(tensor)[slot]
+        return found
+
+    def _by_slot(self, tensor: Tensor) -> Tensor:
+        """[rows or slots, ...] as [slots, rows of a slot, ...]."""
+        slots = len(self.frames) // self.lanes
+        return tensor.view(slots, len(tensor) // slots, *tensor.shape[1:])
 
     def tensors(self) -> list[Tensor]:
         """Every tensor of the state."""

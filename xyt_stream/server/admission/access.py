@@ -153,6 +153,10 @@ class Access:
         """Whether the Authorization header has a token, whatever roles that opens."""
         return bool(self._matches(_bearer(headers)))
 
+    def opens_all(self, headers: Headers) -> bool:
+        """Whether the Authorization header has a token that opens every role."""
+        return any(not roles for roles in self._matches(_bearer(headers)))
+
     def _matches(self, token: str) -> list[frozenset[str]]:
         """The roles of the tokens that this one equals."""
         given = _digest(token)

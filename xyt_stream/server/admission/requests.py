@@ -8,6 +8,7 @@ from http import HTTPStatus
 END = b"\r\n\r\n"  # of a request's head
 
 _METHODS = ("GET", "HEAD")
+_POSTED = ("POST", "/drain")  # all that is posted
 _SINGLE = (  # headers whose meaning is unclear if there are two
     "authorization",
     "content-length",
@@ -32,7 +33,8 @@ def refusal(head: bytes) -> bytes | None:
         head: the request's first line and headers.
     """
     first, *lines = head.decode("latin-1").split("\r\n")
-    if first.split(" ")[0] not in _METHODS:
+    method, _, path = first.partition(" ")
+    if method not in _METHODS and (method, path.partition(" ")[0]) != _POSTED:
         allow = f"Allow: {', '.join(_METHODS)}\r\n"
         return _answer(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are served.", allow)
     pairs = [line.partition(":") for line in lines if line]

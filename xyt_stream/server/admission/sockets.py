@@ -47,6 +47,7 @@ class Socket(ServerConnection):
     Attributes:
         budget: of the connection.
         wants_body: whether an HTTP answer is to have its body.
+        posts: whether the request is a POST, which the websockets library takes for a GET.
         exceeded: done, with the reason, when the client has sent too much: the connection must end.
     """
 
@@ -70,6 +71,7 @@ class Socket(ServerConnection):
         self._begun = 0  # bytes of the message that has begun
         self._fragments = 0  # of the same
         self.wants_body = True
+        self.posts = False
         self._head_seen = False  # whether the request's head was looked at
         self._in_turns = False
         self._paused = False  # whether the transport is
@@ -158,6 +160,9 @@ class Socket(ServerConnection):
             return False
         if self._pending.startswith(b"HEAD "):
             self.wants_body = False
+            self._pending[:4] = b"GET"
+        if self._pending.startswith(b"POST "):
+            self.posts = True
             self._pending[:4] = b"GET"
         return True
 

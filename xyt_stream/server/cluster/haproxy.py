@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from xyt_stream.errors import ServeError
 
 _TEMPLATE = """\
-defaults
+{head}defaults
     mode http
     timeout connect 1s
     timeout http-request 10s
@@ -29,8 +29,9 @@ frontend clients
     bind {bind}
     # Real addresses for the nodes' limits. Each node believes them from this proxy only: --proxy.
     http-request set-header X-Forwarded-For %[src]
-    # Without a token a node shows these to its own machine, which this proxy may be on.
-    http-request deny if {{ path /metrics /info /drain }}
+    # Without a token a node shows these to its own machine, which this proxy may be on; and the
+    # last is between nodes.
+    http-request deny if {{ path /metrics /info /drain /v1/handover }}
     use_backend rooms if {{ url_param(room) -m found }}
     default_backend sessions
 
@@ -58,12 +59,13 @@ backend sessions
 """
 
 
-def config(bind: str, nodes: Mapping[str, str], *, options: str = "") -> str:
+def config(bind: str, nodes: Mapping[str, str], *, head: str = "", options: str = "") -> str:
     """The text of haproxy.cfg.
 
     Args:
         bind: address and options of the port for clients, as after HAProxy's `bind`.
         nodes: host:port of each node, by its name.
+        head: sections before all others.
         options: of each server, beside those of its health check.
     """
     pins = "\n".join(
@@ -73,7 +75,7 @@ def config(bind: str, nodes: Mapping[str, str], *, options: str = "") -> str:
     servers = "\n".join(
         f"    server {name} {address} {check} {options}".rstrip() for name, address in nodes.items()
     )
-    return _TEMPLATE.format(bind=bind, pins=pins, servers=servers)
+    return _TEMPLATE.format(head=head, bind=bind, pins=pins, servers=servers)
 
 
 def program() -> str:

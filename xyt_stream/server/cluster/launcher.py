@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -19,7 +20,8 @@ from xyt_stream.server.cluster.process import Process
 _HOST = "127.0.0.1"  # of nodes
 _RESTART_WAIT = 0.5  # seconds before a node that has ended is started again
 _POLL = 0.05  # seconds between looks at whether HAProxy accepts
-_STOP_TIMEOUT = 30.0  # seconds that a program has to end; nodes drain
+_DRAIN_TIME = "20"  # seconds, as an option of a node; the nodes' options may say another
+_STOP_TIMEOUT = 60.0  # seconds that a program has to end; nodes drain
 
 
 class Cluster:
@@ -53,6 +55,10 @@ class Cluster:
         self._config.write_text(
             config(bind, {name: f"{_HOST}:{port}" for name, port in ports.items()})
         )
+        secret = folder / "secret"
+        secret.touch(0o600)
+        secret.write_text(secrets.token_hex(32))
+        peers = [f"--peers={name}=http://{_HOST}:{port}" for name, port in ports.items()]
         env = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         self.nodes = {
             name: Process(
@@ -60,6 +66,7 @@ class Cluster:
                 [
                     *(sys.executable, "-m", "xyt_stream.cli", "serve"),
                     *("--host", _HOST, "--port", str(port), "--node", name, "--proxy", _HOST),
+                    *(*peers, "--peer-secret", str(secret), "--drain-time", _DRAIN_TIME),
                     *options,
                 ],
                 env,
@@ -110,8 +117,10 @@ class Cluster:
             await asyncio.gather(*watched, return_exceptions=True)
 
     async def stop(self) -> None:
-        """Drains all nodes, then ends HAProxy."""
-        await asyncio.gather(*(node.stop(_STOP_TIMEOUT) for node in self.nodes.values()))
+        """Drains all nodes, none of which takes another's sessions, then ends HAProxy."""
+        await asyncio.gather(
+            *(node.stop(_STOP_TIMEOUT, signal.SIGINT) for node in self.nodes.values())
+        )
         await self._proxy.stop(_STOP_TIMEOUT)
 
     async def _keep(self, node: Process) -> None:

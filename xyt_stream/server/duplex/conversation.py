@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
 
+import msgspec
 import numpy as np
 
 from xyt_stream.audio import Samples
@@ -15,7 +16,7 @@ from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.duplex.interruption import Interruption, PendingInterruptions
 from xyt_stream.server.duplex.runner import DuplexHandle, DuplexRunner
-from xyt_stream.server.engine.code_stream import CodeStream
+from xyt_stream.server.engine.code_stream import CodeStream, load_stream
 from xyt_stream.server.engine.fanout import InterruptibleListener
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.engine.slot_stream import (
@@ -26,6 +27,12 @@ from xyt_stream.server.engine.slot_stream import (
     SlotStream,
 )
 from xyt_stream.server.engine.slots import RING
+from xyt_stream.server.saved import (
+    SavedConversation,
+    SavedInterruption,
+    array,
+    codes_of,
+)
 
 _REMEMBERED = 128  # frames; more than any client buffers
 
@@ -129,17 +136,18 @@ class Conversation:
         """Adds the user's next frame, float32 [frame_samples_in]; waits while too many wait."""
         assert isinstance(self._user, SlotStream)
         await self._begin_frame()
-        await self._user.push(frame)
+        self._user.push_nowait(frame)
 
     async def push_codes(self, frame: CodeArray) -> None:
         """Adds the next frame of a user that sends codes, int64 [codebooks]; waits likewise."""
         assert isinstance(self._user, CodeStream)
         await self._begin_frame()
-        await self._user.push_codes(frame)
+        self._user.push_nowait(frame)
 
     async def _begin_frame(self) -> None:
-        """Counts a frame of the user's; waits while the model's decoder is too far behind."""
+        """Counts a frame of the user's; waits while the rings of user and model are full."""
         await self._moved.wait_for(lambda: self._unstepped < RING or self._closed)
+        await self._user.drain()
         self._pushed += 1
 
     def skip(self, index: int, frames: int) -> None:
@@ -238,6 +246,54 @@ class Conversation:
         self._interruptions.report(frames)
 
     # Both streams.
+
+    async def settled(self) -> None:
+        """Waits until all that was pushed is encoded, and all that is decided is decoded."""
+        await self._user.settled()
+        await self._moved.wait_for(lambda: not self._undecoded or self._closed)
+        await self._model.settled()
+
+    async def save(self) -> SavedConversation:
+        """The state of a settled conversation with a remote model, for another server."""
+        none = np.zeros((0, len(self._silence)), np.int64)
+        remote = np.stack(list(self._remote)) if self._remote else none
+        return SavedConversation(
+            pushed=self._pushed,
+            encoded=self._encoded,
+            decided=self._decided,
+            heard=self._heard,
+            played=self.played,
+            remote=array(remote),
+            speaking_frames=sorted(self._speaking_frames),
+            heard_frames=list(self._heard_frames),
+            speaking=self._speaking,
+            muted_until=self._muted_until,
+            user_ended=self._user_ended,
+            model_ended=self._model_ended,
+            interruptions=[SavedInterruption(**vars(each)) for each in self._interruptions.waiting],
+            user=await self._user.save(),
+            model=await self._model.save(),
+        )
+
+    async def load(self, saved: SavedConversation) -> None:
+        """Goes on as the conversation of another server, before any frame was pushed.
+
+        Raises:
+            HandoverError: it does not fit.
+        """
+        await load_stream(self._user, saved.user)
+        await self._model.load(saved.model)
+        self._pushed, self._encoded, self._decided = saved.pushed, saved.encoded, saved.decided
+        self._heard, self.played = saved.heard, saved.played
+        self._remote.extend(codes_of(saved.remote, None, None))
+        self._speaking_frames = set(saved.speaking_frames)
+        self._heard_frames.extend(saved.heard_frames)
+        self._speaking, self._muted_until = saved.speaking, saved.muted_until
+        self._user_ended, self._model_ended = saved.user_ended, saved.model_ended
+        for each in saved.interruptions:
+            interruption = Interruption(**msgspec.structs.asdict(each))
+            self._interruptions.add(interruption, self._send_to_model)
+        self._moved.notify()
 
     def update_decoding(self) -> None:
         """Decodes what the listeners want now; see SlotStream."""

@@ -50,6 +50,11 @@ class PendingInterruptions:
         """The newest one; None if none waits."""
         return self._waiting[-1][0] if self._waiting else None
 
+    @property
+    def waiting(self) -> list[Interruption]:
+        """All of them, oldest first."""
+        return [interruption for interruption, _ in self._waiting]
+
     def add(self, interruption: Interruption, send: Callable[[Cleared], None]) -> None:
         """Calls `send` with the result at the client's report, or after REPORT_TIMEOUT."""
         entry = (interruption, send)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from xyt_stream.audio import Samples
+from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.engine.slot_engine import SlotEngine
@@ -19,6 +20,7 @@ from xyt_stream.server.engine.slot_stream import (
     SlotStream,
 )
 from xyt_stream.server.engine.slots import RING
+from xyt_stream.server.saved import SavedCodeStream, SavedLength, SavedSlotStream
 
 
 def _nothing() -> None:
@@ -80,9 +82,48 @@ class CodeStream:
             if self._length is not None:
                 self._end()
 
+    async def settled(self) -> None:
+        """Waits until the decoder has passed all that was pushed, after the end its tail, too."""
+        if self._decoder is not None:
+            await self._decoder.settled()
+
+    async def save(self) -> SavedCodeStream:
+        """The state of a settled stream, for another server."""
+        length = self._length
+        return SavedCodeStream(
+            pushed=self._pushed,
+            taken=self._taken,
+            origin=self._origin,
+            length=None if length is None else SavedLength(**vars(length)),
+            closed=self._closed,
+            decoder=None if self._decoder is None else await self._decoder.save(),
+        )
+
+    async def load(self, saved: SavedCodeStream) -> None:
+        """Goes on as the stream of another server, before any frame was pushed.
+
+        Raises:
+            HandoverError: it is of another model or setting, or its listener wants other media.
+        """
+        if saved.closed:
+            self.close()
+        if saved.decoder is not None and self._decoder is None:
+            raise HandoverError("a stream of codes is decoded there and not here")
+        self._pushed, self._taken, self._origin = saved.pushed, saved.taken, saved.origin
+        if saved.decoder is None:
+            self._taken = self._origin = saved.pushed  # somebody here may want sound from now on
+        elif self._decoder is not None:
+            await self._decoder.load(saved.decoder)
+        if saved.length is not None:
+            self._length = Length(saved.length.samples, saved.length.rate)
+
+    async def drain(self) -> None:
+        """Waits until few enough frames wait for the decoder."""
+        await self._moved.wait_for(lambda: self.waiting < RING)
+
     async def push_codes(self, frame: CodeArray) -> None:
         """Adds a frame, int64 [codebooks]; waits while too many wait for the decoder."""
-        await self._moved.wait_for(lambda: self.waiting < RING)
+        await self.drain()
         self.push_nowait(frame)
 
     def push_nowait(self, frame: CodeArray) -> None:
@@ -155,3 +196,19 @@ class CodeStream:
         self._closed = True
         self._moved.notify()
         self._listener.on_error()
+
+
+async def load_stream(
+    stream: SlotStream | CodeStream, saved: SavedSlotStream | SavedCodeStream
+) -> None:
+    """Has a stream go on as that of another server, before any frame was pushed.
+
+    Raises:
+        HandoverError: it is of another kind, model or setting.
+    """
+    if isinstance(stream, SlotStream) and isinstance(saved, SavedSlotStream):
+        await stream.load(saved)
+        return
+    if not isinstance(stream, CodeStream) or not isinstance(saved, SavedCodeStream):
+        raise HandoverError("a client sends other media there than here")
+    await stream.load(saved)

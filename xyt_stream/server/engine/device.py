@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xyt_stream.audio import Samples
+from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine.slots import Ints, Mask, Work
 from xyt_stream.streaming.codec import Codec
@@ -86,9 +87,7 @@ class Device:
 
         `lead`, float32 [rows, lead_samples], primes the fresh encoders.
         """
-        for source, target in work.moves:
-            self.encoder.move(source, target)
-            self.decoder.move(source, target)
+        self.move(work.moves)
         codes = self.codes[: len(work.slots)]
         began = time.monotonic()
         if work.encoded.any():
@@ -102,6 +101,41 @@ class Device:
         if work.ended.any():
             tail = self.decoder.tail().cpu().numpy()
         return StepResults(codes.numpy().copy(), sound, tail, times)
+
+    def move(self, moves: list[tuple[int, int]]) -> None:
+        """Moves rows to other places, (from, to)."""
+        for source, target in moves:
+            self.encoder.move(source, target)
+            self.decoder.move(source, target)
+
+    def save(self, slot: int, row: int) -> dict[str, Tensor]:
+        """A copy, on the host, of all that the slot's encoder and decoder remember, by name."""
+        tensors = self._tensors(slot, row)
+        return {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
+
+    def load(self, slot: int, row: int, tensors: dict[str, Tensor]) -> None:
+        """Sets all that the slot's encoder and decoder remember.
+
+        Raises:
+            HandoverError: the names, kinds and shapes are not those of this model; nothing is set.
+        """
+        mine = self._tensors(slot, row)
+        if mine.keys() != tensors.keys() or any(
+            (tensor.shape, tensor.dtype) != (tensors[name].shape, tensors[name].dtype)
+            for name, tensor in mine.items()
+        ):
+            raise HandoverError("the state of a stream is that of another model or setting")
+        for name, tensor in mine.items():
+            tensor.copy_(tensors[name])
+
+    def _tensors(self, slot: int, row: int) -> dict[str, Tensor]:
+        halves = {"encoder": self.encoder, "decoder": self.decoder}
+        found = {
+            f"{half}.{name}": tensor
+            for half, coder in halves.items()
+            for name, tensor in coder.slot_tensors(row).items()
+        }
+        return {**found, "lead_codes": self._lead_codes[slot]}
 
     def _encode(self, work: Work, codes: Tensor, lead: Samples | None) -> None:
         """Encodes the rows with sound; writes their codes into `codes`, int64 [rows, codebooks]."""

@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xyt_stream.audio import FRAME_SECONDS, Samples
+from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.server.engine.jobs import Jobs
+from xyt_stream.server.engine.saved_slot import loaded_slot, saved_slot
 from xyt_stream.server.engine.slot_engine import SlotOwner
 from xyt_stream.server.engine.slots import Mask, Slots, Work
 from xyt_stream.server.engine.timings import Timings
 from xyt_stream.server.engine.worker import Worker
+from xyt_stream.server.saved import SavedSlot
 
 if TYPE_CHECKING:
     from xyt_stream.server.engine.device import StepResults
@@ -85,6 +89,7 @@ class Engine:
         self._owners: list[SlotOwner | None] = [None] * slots
         self._worker = Worker("xyt-engine", self._run, self._fail_all)
         self._wake = self._worker.wake  # guards `_waiting`
+        self._jobs = Jobs(self._worker)
         self._waiting = Slots(
             slots,
             frame_samples=codec.frame_samples_in,
@@ -177,8 +182,47 @@ class Engine:
             self._waiting.end(slot, left, last, time.monotonic())
             self._wake.notify()
 
+    async def save_slot(self, slot: int) -> SavedSlot:
+        """The state of a slot in which no frame waits; see Slots."""
+
+        def save() -> SavedSlot:
+            with self._wake:
+                flags = self._waiting.save(slot)
+            return saved_slot(flags, self._device.save(slot, self._settled_row(slot)))
+
+        return await self._jobs.run(save)
+
+    async def load_slot(self, slot: int, saved: SavedSlot) -> None:
+        """Gives an open slot, into which no frame was pushed, the state of another server's.
+
+        Raises:
+            HandoverError: the state is that of another model or setting.
+        """
+
+        def load() -> None:
+            flags, tensors = loaded_slot(saved, self.lead_samples)
+            self._device.load(slot, self._settled_row(slot), tensors)
+            with self._wake:
+                self._waiting.load(slot, flags)
+
+        await self._jobs.run(load)
+
+    def _settled_row(self, slot: int) -> int:
+        """The row of a slot, after all rows have moved to their places. For the engine's thread."""
+        with self._wake:
+            moves = self._waiting.assign_rows()
+            row = self._waiting.row_of(slot)
+        self._device.move(moves)
+        if row is None:
+            raise HandoverError("the stream has ended")
+        return row
+
     def _run(self) -> None:
         while self._wait_for_work():
+            self._jobs.do()
+            with self._wake:
+                if not self._waiting.waiting:
+                    continue
             work, lead = self._gather()
             started = time.monotonic()
             try:
@@ -193,7 +237,11 @@ class Engine:
     def _wait_for_work(self) -> bool:
         """Waits until a step is worth taking; False: the thread must end."""
         with self._wake:
-            self._wake.wait_for(lambda: self._worker.closing or self._waiting.waiting)
+            self._wake.wait_for(
+                lambda: self._worker.closing or self._waiting.waiting or self._jobs.waiting
+            )
+            if self._jobs.waiting:
+                return not self._worker.closing
             # A slot's frames come every 80 ms, so the ones that are about to come are known.
             wait = min(LONGEST_WAIT, WAIT_SHARE * self.timings.last_step)
             deadline = time.monotonic() + wait

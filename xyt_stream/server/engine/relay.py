@@ -13,6 +13,7 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine.slot_engine import SlotOwner
 from xyt_stream.server.engine.timings import Timings
+from xyt_stream.server.saved import SavedSlot
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,14 @@ class RelayEngine:
         raise AssertionError(slot)
 
     def push(self, slot: int, frame: Samples | CodeArray) -> NoReturn:
+        """There is no slot."""
+        raise AssertionError(slot)
+
+    async def save_slot(self, slot: int) -> NoReturn:
+        """There is no slot."""
+        raise AssertionError(slot)
+
+    async def load_slot(self, slot: int, saved: SavedSlot) -> NoReturn:
         """There is no slot."""
         raise AssertionError(slot)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine.timings import Timings
+from xyt_stream.server.saved import SavedSlot
 
 
 class CodecShape(Protocol):
@@ -132,6 +133,16 @@ class SlotEngine(Protocol):
 
     def push(self, slot: int, frame: Samples | CodeArray) -> None:
         """Adds a frame to a slot's ring; see Slots."""
+
+    async def save_slot(self, slot: int) -> SavedSlot:
+        """The state of a slot in which no frame waits, for another server."""
+
+    async def load_slot(self, slot: int, saved: SavedSlot) -> None:
+        """Gives an open slot, into which no frame was pushed, the state of another server's.
+
+        Raises:
+            HandoverError: the state is that of another model or setting.
+        """
 
     def end(self, slot: int, left: int = 0, last: Samples | None = None) -> None:
         """Ends a slot's input; see Slots."""

@@ -15,6 +15,7 @@ from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.engine.slots import RING
+from xyt_stream.server.saved import SavedLength, SavedSlotStream
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class SlotStream:
 
     async def push(self, frame: Samples | CodeArray) -> None:
         """Adds a frame, float32 [frame_samples_in] or int64 [codebooks]; waits for a free place."""
-        await self._drain()
+        await self.drain()
         self.push_nowait(frame)
 
     def push_nowait(self, frame: Samples | CodeArray) -> None:
@@ -160,7 +161,7 @@ class SlotStream:
             left: frames that the encoder gives out beyond those pushed.
             last: the first of them, float32 [frame_samples_in], padded; None if it is silence.
         """
-        await self._drain()
+        await self.drain()
         self.end_nowait(length, left, last)
 
     def end_nowait(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
@@ -199,6 +200,7 @@ class SlotStream:
     def on_end(self, tail: Samples) -> None:
         """Gives the slot back and passes on the decoder's tail; see SlotOwner."""
         self.close()
+        self._stepped_on.notify()
         assert self._length is not None
         self._listener.on_end(self._align(self._decoded, tail)[0], self._length)
 
@@ -209,7 +211,42 @@ class SlotStream:
         self._stepped_on.notify()
         self._listener.on_error()
 
-    async def _drain(self) -> None:
+    async def settled(self) -> None:
+        """Waits until all that was pushed has come out, after the end its tail, too."""
+        await self._stepped_on.wait_for(
+            lambda: self._slot is None or (self._length is None and self._pushed == self._stepped)
+        )
+
+    async def save(self) -> SavedSlotStream:
+        """The state of a settled stream, for another server."""
+        slot = None if self._slot is None else await self._engine.save_slot(self._slot)
+        length = self._length
+        return SavedSlotStream(
+            pushed=self._pushed,
+            decoded=self._decoded,
+            origin=self._origin,
+            primed=self._primed,
+            length=None if length is None else SavedLength(**vars(length)),
+            slot=slot,
+        )
+
+    async def load(self, saved: SavedSlotStream) -> None:
+        """Goes on as the stream of another server, before any frame was pushed.
+
+        Raises:
+            HandoverError: it is of another model or setting.
+        """
+        if saved.slot is None:
+            self.close()
+        elif self._slot is not None:
+            await self._engine.load_slot(self._slot, saved.slot)
+        self._pushed = self._stepped = saved.pushed
+        self._decoded, self._origin, self._primed = saved.decoded, saved.origin, saved.primed
+        if saved.length is not None:
+            self._length = Length(saved.length.samples, saved.length.rate)
+        self.update_decoding()  # somebody here may want sound, too
+
+    async def drain(self) -> None:
         """Waits until the slot's ring has a free place."""
         await self._stepped_on.wait_for(lambda: self._pushed - self._stepped < RING)
 

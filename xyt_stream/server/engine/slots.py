@@ -68,6 +68,27 @@ class Work:
     ended: Mask
 
 
+@dataclass(frozen=True)
+class SlotFlags:
+    """The state of a slot in which nothing waits; see Slots.
+
+    Attributes:
+        from_codes: whether it is fed with codes.
+        fresh: whether its encoder must be reset before its next frame.
+        decoding: whether its next frames are decoded.
+        starts: whether its decoder must be reset before.
+        fed: frames into the decoder since its start, as far as they are counted.
+        lead: primes the encoder, float32 [lead_samples].
+    """
+
+    from_codes: bool
+    fresh: bool
+    decoding: bool
+    starts: bool
+    fed: int
+    lead: Samples
+
+
 class Slots:
     """The rings and the streaming state of all slots. Not thread-safe: the engine holds a lock.
 
@@ -169,6 +190,31 @@ class Slots:
         self._left[slot] = left
         self._ending[slot] = True
 
+    def save(self, slot: int) -> SlotFlags:
+        """The state of a slot in which no frame waits, and whose input has not ended."""
+        assert self._written[slot] == self._taken[slot]
+        assert not self._ending[slot]
+        return SlotFlags(
+            from_codes=bool(self._from_codes[slot]),
+            fresh=bool(self._fresh[slot]),
+            decoding=bool(self._decoding[slot]),
+            starts=bool(self._starts[slot]),
+            fed=int(self._fed[slot]),
+            lead=self.lead[slot].copy(),
+        )
+
+    def load(self, slot: int, flags: SlotFlags) -> None:
+        """Gives a slot, open and fresh, the state of another."""
+        self._from_codes[slot], self._fresh[slot] = flags.from_codes, flags.fresh
+        self._decoding[slot], self._starts[slot] = flags.decoding, flags.starts
+        self._fed[slot] = min(flags.fed, self._decoder_lead + 1)
+        self.lead[slot] = flags.lead
+
+    def row_of(self, slot: int) -> int | None:
+        """The row of a slot; None: it has none until `assign_rows`."""
+        found = np.flatnonzero(self._rows[: self._used] == slot)
+        return int(found[0]) if len(found) else None
+
     @property
     def waiting(self) -> bool:
         """Whether any slot has something for a step to do."""
@@ -191,7 +237,7 @@ class Slots:
             codes: receives the frames of codes, int64 [count, codebooks], by rows.
             now: seconds of the caller's clock.
         """
-        moves = self._assign_rows()
+        moves = self.assign_rows()
         slots = self._rows[: self._used].copy()
         taken = self._taken[slots]
         ready = self._written[slots] > taken
@@ -263,7 +309,7 @@ class Slots:
         lately = self._last_push > now - 2 * FRAME_SECONDS
         return bool((self._open & ~self._ending & lately & (self._due <= now + AHEAD)).any())
 
-    def _assign_rows(self) -> list[tuple[int, int]]:
+    def assign_rows(self) -> list[tuple[int, int]]:
         """Fills the rows of freed slots from behind and appends new slots; returns the moves."""
         moves = []
         rows = self._rows

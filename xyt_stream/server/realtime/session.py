@@ -63,6 +63,7 @@ class RealtimeSession:
     sends = True
 
     def __init__(self, resources: Resources, address: str) -> None:
+        self.moving = False
         self.began = self._received_at = time.monotonic()
         self.closed = asyncio.Event()
         self.failure: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import collections
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from xyt_stream.audio import FRAME_SECONDS, Samples, StreamResampler, fit_length, to_float32
+from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Cleared
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine.slot_stream import Length
+from xyt_stream.server.saved import SavedFramer, array, codes_of, values_of
+from xyt_stream.server.sessions.moving import load_resampler, save_resampler
 from xyt_stream.server.sessions.rooms import Room
 from xyt_stream.server.sessions.send_queue import SendQueue
 
@@ -69,7 +73,8 @@ class SoundFramer:
         self.pushed = 0
         self._resampler = StreamResampler(rate, codec_rate)
         self._taken = 0  # samples, at the client's rate
-        self._rest = np.zeros(0, np.float32)  # less than a frame, or than the lead
+        self._rest = np.zeros(0, np.float32)  # what the sink has not taken
+        self._flushed = False
 
     async def take(self, media: Pcm | Codes) -> None:
         """Takes a message of sound; waits while the sink does."""
@@ -87,11 +92,12 @@ class SoundFramer:
         if not self._primed:
             self._rest = samples
             return
-        whole = len(samples) // self._frame_samples * self._frame_samples
-        for frame in samples[:whole].reshape(-1, self._frame_samples):
-            await self._sink.push(frame)
+        # What the sink has not taken stays in `_rest`: the stream may move to another server.
+        self._rest = samples
+        while len(self._rest) >= self._frame_samples:
+            await self._sink.push(self._rest[: self._frame_samples])
+            self._rest = self._rest[self._frame_samples :]
             self.pushed += 1
-        self._rest = samples[whole:]
 
     def drop(self, media: Pcm | Codes) -> int:
         """Leaves a message out, up to its last whole frame; returns the number of frames."""
@@ -105,7 +111,10 @@ class SoundFramer:
 
     async def finish(self) -> None:
         """Pads the last frame and ends the stream."""
-        await self.push(self._resampler.flush())
+        if not self._flushed:
+            self._flushed = True
+            self._rest = np.concatenate([self._rest, self._resampler.flush()])
+        await self.push(np.zeros(0, np.float32))
         rest, lead = self._rest, self._lead
         left = -(-(len(rest) + (lead if self._primed else 0)) // self._frame_samples)
         if not self._primed:
@@ -113,6 +122,34 @@ class SoundFramer:
             rest = rest[:0]
         last = fit_length(rest, self._frame_samples) if len(rest) else None
         await self._sink.end(Length(self._taken, self._rate), left, last)
+
+    async def go_on(self) -> None:
+        """Pushes what the sink has not taken before the stream moved here."""
+        await self.push(np.zeros(0, np.float32))
+
+    def save(self) -> SavedFramer:
+        """What another server needs to go on; `take` may have been cancelled."""
+        return SavedFramer(
+            pushed=self.pushed,
+            taken=self._taken,
+            rest=array(self._rest),
+            primed=self._primed,
+            flushed=self._flushed,
+            resampler=save_resampler(self._resampler),
+        )
+
+    def load(self, saved: SavedFramer) -> None:
+        """Goes on as the framer of another server.
+
+        Raises:
+            HandoverError: it does not fit.
+        """
+        if saved.rest is None or saved.resampler is None:
+            raise HandoverError("the state of sound is missing")
+        self._rest = values_of(saved.rest, "float32", (None,))
+        load_resampler(self._resampler, saved.resampler)
+        self.pushed, self._taken = saved.pushed, saved.taken
+        self._primed, self._flushed = saved.primed, saved.flushed
 
 
 class CodeFramer:
@@ -131,14 +168,36 @@ class CodeFramer:
         self._sink = sink
         self._rate = codec_rate
         self._frame_samples = frame_samples
+        self._rest: collections.deque[CodeArray] = collections.deque()  # not taken by the sink
         self.pushed = 0
 
     async def take(self, media: Pcm | Codes) -> None:
         """Takes a message of codes; waits while the sink does."""
         assert isinstance(media, Codes)
-        for frame in media.codes.T:
-            await self._sink.push_codes(frame)
+        self._rest.extend(media.codes.T)
+        await self.go_on()
+
+    async def go_on(self) -> None:
+        """Pushes what the sink has not taken, here or before the stream moved here."""
+        while self._rest:
+            await self._sink.push_codes(self._rest[0])
+            self._rest.popleft()
             self.pushed += 1
+
+    def save(self) -> SavedFramer:
+        """What another server needs to go on; `take` may have been cancelled."""
+        rest = array(np.array(self._rest)) if self._rest else None
+        return SavedFramer(pushed=self.pushed, rest=rest)
+
+    def load(self, saved: SavedFramer) -> None:
+        """Goes on as the framer of another server.
+
+        Raises:
+            HandoverError: it does not fit.
+        """
+        self.pushed = saved.pushed
+        if saved.rest is not None:
+            self._rest.extend(codes_of(saved.rest, None, None))
 
     def drop(self, media: Pcm | Codes) -> int:
         """Leaves a message out; returns the number of its frames."""
@@ -177,6 +236,16 @@ class AnswerFramer:
         await conversation.drain(self._limit)
         if interruptions == self._interruptions:
             conversation.add_model_frames(media.codes)
+
+    async def go_on(self) -> None:
+        """Nothing is ever taken in part."""
+
+    def save(self) -> SavedFramer:
+        """There is nothing to save: the conversation holds all that was taken."""
+        return SavedFramer()
+
+    def load(self, saved: SavedFramer) -> None:
+        """There is nothing to load."""
 
     async def finish(self) -> None:
         """Ends the model's session."""

@@ -27,11 +27,11 @@ class Lateness:
         self.clock = clock
         self._held = 0.0  # seconds in which the server waited for the client
         self._held_since: float | None = None
-        self._next_due = self._now
+        self._next_due = self.now
         self._dropping = False
 
     @property
-    def _now(self) -> float:
+    def now(self) -> float:
         """The clock, without the time in which the server waited for the client."""
         now = self.clock() if self._held_since is None else self._held_since
         return now - self._held
@@ -53,12 +53,12 @@ class Lateness:
             seconds: of the media.
             first: whether no other media wait.
         """
-        due = self._now if first else max(self._next_due, self._now)
+        due = self.now if first else max(self._next_due, self.now)
         self._next_due = due + seconds
         return due
 
     def is_too_late(self, due: float) -> bool:
         """Whether the media that are taken in next are too late to be heard."""
-        late = self._now - due
+        late = self.now - due
         self._dropping = late > (_ENOUGH if self._dropping else MAX_LATE)
         return self._dropping

@@ -10,7 +10,10 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
+import msgspec
+
 from xyt_stream.audio import FRAME_SECONDS
+from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Ack, End, Notice
@@ -18,8 +21,10 @@ from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, MESSAGE_OVERHE
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import OBJECT
+from xyt_stream.server.saved import SavedReceiveQueue
 from xyt_stream.server.sessions.framing import AnswerFramer, Framer
 from xyt_stream.server.sessions.lateness import MAX_LATE, Lateness
+from xyt_stream.server.sessions.moving import load_message, save_message
 from xyt_stream.server.sessions.send_queue import SendQueue
 
 _TOO_SLOW = Notice(
@@ -83,6 +88,9 @@ class ReceiveQueue:
         self._told_at = -math.inf  # when the client was told that it loses media
         self._taken: int | None = None  # sequence number of the last message taken in
         self._ack_policy = AckPolicy()
+        self._charged = False  # whether the first message's seconds were spent
+        self._moved = False  # whether `run` goes on where another one was cancelled
+        self._held = False  # whether the framer holds the first message, in part at least
 
     def __len__(self) -> int:
         """Number of queued messages."""
@@ -146,9 +154,11 @@ class ReceiveQueue:
 
     async def run(self) -> None:
         """Takes messages in until the client's end. Run it in one task."""
+        if self._framer is not None and self._moved:
+            await self._framer.go_on()
         while True:
             await self._changed.wait_for(lambda: bool(self._queue))
-            message, size, seq, due = self._queue[0]
+            message, _, _, due = self._queue[0]
             if isinstance(message, End):
                 if self._framer is None:
                     self._send_queue.end()
@@ -156,24 +166,80 @@ class ReceiveQueue:
                     await self._framer.finish()
                 return
             if self._framer is not None:
-                if not isinstance(self._framer, AnswerFramer):  # that one keeps its user's pace
+                # A model keeps its user's pace.
+                if not isinstance(self._framer, AnswerFramer) and not self._charged:
+                    self._charged = True
                     await self._pace.spend(self._seconds(message))
                 await self._wait_for_client()
                 message = self._queue[0][0]  # again: an interruption may have emptied it
                 assert not isinstance(message, End)
                 if self._lateness is None or not self._lateness.is_too_late(due):
+                    self._held = not isinstance(self._framer, AnswerFramer)
                     await self._framer.take(message)
                 else:
                     self._drop(message)
-            message = self._queue.popleft()[0]
-            self._emptied = max(0, self._emptied - 1)
-            self._count(-_size_of(message))
-            self._waiting -= self._seconds(message)
-            self._bytes -= size + MESSAGE_OVERHEAD
-            self._taken = seq
-            self._ack_policy.count(size)
-            self._changed.notify()
+            self._pop()
             await asyncio.sleep(0)  # other sessions must not wait for a long queue
+
+    def _pop(self) -> None:
+        """Counts the first message as taken in."""
+        message, size, seq, _ = self._queue.popleft()
+        self._charged = self._held = False
+        self._emptied = max(0, self._emptied - 1)
+        self._count(-_size_of(message))
+        self._waiting -= self._seconds(message)
+        self._bytes -= size + MESSAGE_OVERHEAD
+        self._taken = seq
+        self._ack_policy.count(size)
+        self._changed.notify()
+
+    def save(self, *, over: bool) -> SavedReceiveQueue:
+        """What another server needs to go on, after `run` was cancelled or is over."""
+        if self._held:
+            self._pop()
+        self._moved = True
+        now = 0.0 if self._lateness is None else self._lateness.now
+        waiting = [] if over else self._queue
+        return SavedReceiveQueue(
+            messages=[
+                msgspec.structs.replace(
+                    save_message(message), size=size, received=seq, due=due - now
+                )
+                for message, size, seq, due in waiting
+            ],
+            emptied=self._emptied,
+            charged=self._charged,
+            ahead=self._pace.ahead,
+            taken=self._taken,
+            ack_messages=self._ack_policy.messages,
+            ack_bytes=self._ack_policy.bytes,
+            over=over,
+            framer=None if self._framer is None else self._framer.save(),
+        )
+
+    def load(self, saved: SavedReceiveQueue) -> None:
+        """Goes on as the queue of another server, before `run`.
+
+        Raises:
+            HandoverError: it does not fit.
+        """
+        if (saved.framer is None) != (self._framer is None):
+            raise HandoverError("a session's role does not fit what it sends")
+        self._moved = True
+        now = 0.0 if self._lateness is None else self._lateness.now
+        for each in saved.messages:
+            message = load_message(each)
+            if not isinstance(message, Pcm | Codes | End):
+                raise HandoverError("a client's message is of no kind that waits")
+            self.put(message, max(0, each.size), each.received)
+            self._queue[-1] = (*self._queue[-1][:3], now + each.due)
+        self._emptied, self._charged = min(saved.emptied, len(self._queue)), saved.charged
+        self._pace.charge(max(0.0, saved.ahead))
+        self._taken = saved.taken
+        self._ack_policy.messages = saved.ack_messages
+        self._ack_policy.bytes = saved.ack_bytes
+        if self._framer is not None and saved.framer is not None:
+            self._framer.load(saved.framer)
 
     def _count(self, grown: int) -> None:
         self._memory += grown

@@ -28,6 +28,7 @@ class AnySession(Protocol):
         id: for logs and for support.
         key: unique; a client that knows it may resume the session.
         began: seconds of the monotonic clock.
+        moving: whether it goes to another server, where its client is to come back.
         sends: whether the client sends media, which take steps; speakers do not.
         closed: set when the session has given everything back.
         failure: done, with the reason, when the session must end.
@@ -36,6 +37,7 @@ class AnySession(Protocol):
     id: str
     key: str
     began: float
+    moving: bool
     sends: bool
     closed: asyncio.Event
     failure: asyncio.Future[ProtocolError]

@@ -30,15 +30,22 @@ class RoleStreams:
     Attributes:
         framer: takes the client's media; None if the client only listens.
         conversation: of a user; None for other roles.
+        stream: of a mic, a loopback, an encoder or a decoder; None for other roles.
     """
 
     framer: Framer | None = None
     conversation: Conversation | None = None
+    stream: SlotStream | CodeStream | None = None
 
 
 @contextmanager
 def open_streams(
-    resources: Resources, ready: Ready, voice: str | None, send_queue: SendQueue
+    resources: Resources,
+    ready: Ready,
+    voice: str | None,
+    send_queue: SendQueue,
+    *,
+    moved: bool = False,
 ) -> Iterator[RoleStreams]:
     """Opens the streams of a session's role while the block runs.
 
@@ -47,6 +54,7 @@ def open_streams(
         ready: the server's answer to the client.
         voice: which stream a speaker asks for, see Rooms.
         send_queue: receives what the client hears.
+        moved: whether the session began on another server.
 
     Raises:
         ProtocolError: busy, room_has_mic, room_full and others.
@@ -70,7 +78,8 @@ def open_streams(
     elif ready.role == "mic":
         assert ready.room is not None
         with rooms.add_mic(ready.room, send_queue, from_codes=from_codes) as mic:
-            yield RoleStreams(codes(mic) if isinstance(mic, CodeStream) else sound(mic))
+            framed = codes(mic) if isinstance(mic, CodeStream) else sound(mic)
+            yield RoleStreams(framed, stream=mic)
     elif ready.role == "user":
         with rooms.add_user(
             ready.room,
@@ -78,6 +87,7 @@ def open_streams(
             ready.session,
             from_codes=from_codes,
             sealed=ready.send == "sealed",
+            remote=moved,
         ) as conversation:
             conversation.send_to_user = send_queue.put_control
             framer = codes(conversation) if from_codes else sound(conversation)
@@ -89,7 +99,7 @@ def open_streams(
             yield RoleStreams(AnswerFramer(room, send_queue, limit))
     elif from_codes:
         with closing(CodeStream(engine, send_queue)) as code_stream:
-            yield RoleStreams(codes(code_stream))
+            yield RoleStreams(codes(code_stream), stream=code_stream)
     else:
         with closing(SlotStream(engine, send_queue, from_codes=False)) as stream:
-            yield RoleStreams(sound(stream))
+            yield RoleStreams(sound(stream), stream=stream)

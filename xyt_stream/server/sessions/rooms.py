@@ -31,6 +31,7 @@ class Room:
         model: send queue of a remote model in the room, if there is one.
         user_fanout: passes on the mic or the user.
         model_fanout: passes on the model.
+        has_sender: whether the mic's or the user's session is in the room.
         default_fanout: passes on the mic or, in a conversation, the model.
     """
 
@@ -44,6 +45,7 @@ class Room:
         self.user_fanout = Fanout(on_change=self._update_decoding)
         self.model_fanout = Fanout(on_change=self._update_decoding)
         self.default_fanout = Fanout(on_change=self._update_decoding)
+        self.has_sender = False
         self._user_came = Signal()
 
     async def wait_for_user(self) -> Conversation:
@@ -51,6 +53,11 @@ class Room:
         while self.conversation is None:
             await self._user_came.wait()
         return self.conversation
+
+    @property
+    def has_stream(self) -> bool:
+        """Whether a mic or a user is heard, or its rest."""
+        return self.mic is not None or self.conversation is not None
 
     def check_unused(self) -> None:
         """Raises ProtocolError, room_has_mic or room_has_user, if a mic or a user is there."""
@@ -133,6 +140,15 @@ class Rooms:
         self._runner = runner
         self._rooms: dict[str, Room] = {}
 
+    def get(self, name: str | None) -> Room | None:
+        """The room of that name; None: there is none."""
+        return None if name is None else self._rooms.get(name)
+
+    def has_orphan(self, name: str | None) -> bool:
+        """Whether a stream in a room goes on after its sender has left; it ends in a moment."""
+        room = self.get(name)
+        return room is not None and not room.has_sender and room.has_stream
+
     def model_in(self, name: str | None) -> Model | None:
         """The model of the codes in a room; None: there is no such room yet."""
         room = None if name is None else self._rooms.get(name)
@@ -214,9 +230,11 @@ class Rooms:
             if room.model is not None:
                 raise protocol_error("room_has_model")
             mic = room.open_mic(self._engine, from_codes=from_codes)
+            room.has_sender = True
             try:
                 yield mic
             finally:
+                room.has_sender = False
                 mic.end_early()
 
     @contextmanager
@@ -228,6 +246,7 @@ class Rooms:
         *,
         from_codes: bool = False,
         sealed: bool = False,
+        remote: bool = False,
     ) -> Iterator[Conversation]:
         """Adds a user and opens its conversation while the block runs.
 
@@ -237,6 +256,7 @@ class Rooms:
             session: for logs.
             from_codes: whether the user sends codes.
             sealed: whether no model of this process can read them.
+            remote: whether it has a remote model, which may have left.
 
         Raises:
             ProtocolError: room_has_mic, room_has_user, room_full, busy, not_allowed.
@@ -245,13 +265,15 @@ class Rooms:
             raise protocol_error("not_allowed", "This server has no model: name a room with one.")
         with self.enter(name) as room, room.model_fanout.join(listener):
             room.check_unused()
-            runner = self._runner if room.model is None and not sealed else None
+            runner = None if room.model is not None or sealed or remote else self._runner
             conversation = room.open_conversation(
                 self._engine, self._silence, runner, session, from_codes=from_codes
             )
+            room.has_sender = True
             try:
                 yield conversation
             finally:
+                room.has_sender = False
                 if room.members > 1:  # others listen to it
                     conversation.end_early()
                 else:

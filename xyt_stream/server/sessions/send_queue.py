@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from xyt_stream.audio import FRAME_SECONDS, Samples, StreamResampler, fit_length, to_int16
-from xyt_stream.errors import ProtocolError
+from xyt_stream.errors import HandoverError, ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Clear, Control, End, Notice
@@ -17,6 +17,13 @@ from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.memory import OBJECT
 from xyt_stream.server.engine.slot_stream import DecodedFrame, Length
+from xyt_stream.server.saved import SavedMessage, SavedSendQueue
+from xyt_stream.server.sessions.moving import (
+    load_message,
+    load_resampler,
+    save_message,
+    save_resampler,
+)
 
 _SKIPS = 64  # more than fit between what is pushed into a stream and what comes out of it
 
@@ -181,6 +188,50 @@ class SendQueue:
     async def drain(self) -> None:
         """Waits until the client has read enough to be sent more; not at all if it is live."""
         await self._changed.wait_for(lambda: self._live or len(self._queue) < self._limit)
+
+    def save(self) -> SavedSendQueue:
+        """What another server needs to go on.
+
+        Raises:
+            HandoverError: the device has failed.
+        """
+        if isinstance(self._last, ProtocolError):
+            raise HandoverError("the session has failed")
+        return SavedSendQueue(
+            messages=[save_message(each) for each in self._queue],
+            resampler=save_resampler(self._resampler),
+            origin=self._origin,
+            samples=self._samples,
+            frames=self._frames,
+            index=self._index,
+            skips=list(self._skips),
+            skipped=self._skipped,
+            skipped_before=(self._skipped_before[Pcm], self._skipped_before[Codes]),
+            gap=self._gap,
+            cleared=self._cleared,
+            end=None if self._last is None else save_message(self._last).text,
+        )
+
+    def load(self, saved: SavedSendQueue) -> None:
+        """Goes on as the queue of another server, before anything was queued here.
+
+        Raises:
+            HandoverError: it does not fit.
+        """
+        load_resampler(self._resampler, saved.resampler)
+        self._queue = collections.deque(map(load_message, saved.messages))
+        self._count(sum(map(_size_of, self._queue)) - self._bytes)
+        self._origin, self._samples, self._frames = saved.origin, saved.samples, saved.frames
+        self._index, self._skipped = saved.index, saved.skipped
+        self._skips = collections.deque(saved.skips)
+        self._skipped_before = dict(zip((Pcm, Codes), saved.skipped_before, strict=True))
+        self._gap, self._cleared = saved.gap, saved.cleared
+        if saved.end is not None:
+            end = load_message(SavedMessage(text=saved.end))
+            if not isinstance(end, End):
+                raise HandoverError("the end of a session is none")
+            self._last = end
+        self._changed.notify()
 
     def _missing(self, length: Length) -> int:
         """Samples still to be queued of a stream of this length."""

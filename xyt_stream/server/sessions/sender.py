@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from xyt_stream.errors import ProtocolError
+from xyt_stream.errors import HandoverError, ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
 from xyt_stream.protocol.messages import Ack, End, Notice, Pong
 from xyt_stream.protocol.replay_buffer import ReplayBuffer
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.engine.timings import Timings
+from xyt_stream.server.saved import SavedSender
 from xyt_stream.server.sessions.send_queue import SendQueue
 
 _MAX_PONGS = 16  # pongs waiting to be sent from which on the client is not read
@@ -84,6 +85,30 @@ class Sender:
         if not least <= (-1 if received is None else received) <= most:
             raise protocol_error("cannot_resume")
         self._replay_buffer.acknowledge(received)
+
+    def save(self) -> SavedSender:
+        """What another server needs to go on."""
+        machine = self._machine
+        return SavedSender(
+            sent=0 if machine.sent is None else machine.sent + 1,
+            received=0 if machine.received is None else machine.received + 1,
+            receiving_over=machine.receiving_over,
+            kept=self._replay_buffer.unacknowledged(),
+        )
+
+    def load(self, saved: SavedSender) -> None:
+        """Goes on as the sender of another server.
+
+        Raises:
+            HandoverError: it does not fit.
+        """
+        if not len(saved.kept) <= saved.sent or saved.received < 0:
+            raise HandoverError("the numbers of a session's messages do not fit")
+        self._machine.restore(
+            sent=saved.sent, received=saved.received, receiving_over=saved.receiving_over
+        )
+        self._replay_buffer.restore(saved.kept, saved.sent)
+        self._on_size(self._replay_buffer.size)
 
     def acknowledge(self, received: int) -> None:
         """The client has all media up to this sequence number."""

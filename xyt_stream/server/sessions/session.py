@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
-from xyt_stream.errors import ProtocolError
+from xyt_stream.errors import HandoverError, ProtocolError
+from xyt_stream.protocol import messages
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.frame_clock import FrameClock
 from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
@@ -31,6 +32,8 @@ from xyt_stream.protocol.roles import ROLES
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import Account
+from xyt_stream.server.engine.code_stream import load_stream
+from xyt_stream.server.saved import SavedSession
 from xyt_stream.server.sessions.answer import answer, is_relayed, is_sealed
 from xyt_stream.server.sessions.framing import AnswerFramer
 from xyt_stream.server.sessions.lateness import Lateness
@@ -53,19 +56,30 @@ class Session:
         resources: of the server.
         hello: the client's.
         address: of the client.
+        saved: of the server where the session began; None: it begins here.
 
     Attributes:
         resumable: whether the session survives a lost connection.
+        moving: whether it goes to another server, and accepts no connection.
 
     Raises:
         ProtocolError: busy, room_has_mic, room_full, too_many and others.
     """
 
-    def __init__(self, resources: Resources, hello: Hello, address: str) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        hello: Hello,
+        address: str,
+        saved: SavedSession | None = None,
+    ) -> None:
         limits = resources.limits
-        self.id = secrets.token_hex(4)
-        self.key = secrets.token_urlsafe(24)
+        self.id = secrets.token_hex(4) if saved is None else saved.id
+        self.key = secrets.token_urlsafe(24) if saved is None else saved.key
         self.began = self._received_at = time.monotonic()
+        self.moving = False
+        self._hello = msgspec.structs.replace(hello, token=None, resume=None)
+        self._address = address
         self.resumable = hello.resumable and limits.resume_time > 0
         self.closed = asyncio.Event()
         self.failure: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
@@ -102,7 +116,13 @@ class Session:
             if self._relayed:
                 stack.enter_context(resources.relayed.session())
             self._streams = stack.enter_context(
-                open_streams(resources, self._ready, hello.voice, self._send_queue)
+                open_streams(
+                    resources,
+                    self._ready,
+                    hello.voice,
+                    self._send_queue,
+                    moved=saved is not None,
+                )
             )
             resources.rooms.agree(hello.room, self._ready.model, sealed=is_sealed(self._ready))
             self._held = stack.pop_all()
@@ -128,7 +148,18 @@ class Session:
             on_written=self._on_written,
             on_size=lambda size: self._account.set("replay", size),
         )
-        self._taking_in = asyncio.create_task(self._take_in())
+        self._taking_in: asyncio.Task[None] | None = None
+        self._taken_in = False  # whether all up to the client's end was taken in
+
+    def start(self) -> None:
+        """Begins, or goes on, to take in what the client has sent."""
+        if not self._taken_in and not self.closed.is_set():
+            self._taking_in = asyncio.create_task(self._take_in())
+
+    @property
+    def room(self) -> str | None:
+        """Name of its room; None without one."""
+        return self._ready.room
 
     @property
     def role(self) -> str:
@@ -225,6 +256,84 @@ class Session:
                 self._resources.metrics.answer.observe(seconds)
                 self._resources.engine.timings.record_answer(seconds)
 
+    # To another server.
+
+    @property
+    def may_move(self) -> bool:
+        """Whether it can go on at another server: not with a model of this one."""
+        conversation = self._streams.conversation
+        local = conversation is not None and conversation.has_local_model
+        return self.resumable and not local and not self.failure.done()
+
+    async def detach(self) -> None:
+        """Ends the current connection, if there is one: the client is to come back elsewhere."""
+        self.moving = True
+        await self.supersede()
+
+    async def detach_early(self) -> None:
+        """Ends the current connection, if there is one; the session goes on until it is taken."""
+        if self._superseded is not None:
+            self.moving = True
+            try:
+                await self.supersede()
+            finally:
+                self.moving = False
+
+    async def freeze(self) -> None:
+        """Takes nothing more in, and waits until all that was taken in has come out."""
+        if self._taking_in is not None:
+            self._taking_in.cancel()
+            await asyncio.gather(self._taking_in, return_exceptions=True)
+        for stream in (self._streams.stream, self._streams.conversation):
+            if stream is not None:
+                await stream.settled()
+
+    async def save(self) -> SavedSession:
+        """All of a frozen session that another server needs.
+
+        Raises:
+            HandoverError: it has failed.
+        """
+        stream, conversation = self._streams.stream, self._streams.conversation
+        hello = messages.encode(self._hello)
+        assert isinstance(hello, str)
+        return SavedSession(
+            id=self.id,
+            key=self.key,
+            address=self._address,
+            hello=hello,
+            age=time.monotonic() - self.began,
+            clock=self._frames.samples,
+            sender=self._sender.save(),
+            receive_queue=self._receive_queue.save(over=self._taken_in),
+            send_queue=self._send_queue.save(),
+            stream=None if stream is None else await stream.save(),
+            conversation=None if conversation is None else await conversation.save(),
+        )
+
+    async def load(self, saved: SavedSession) -> None:
+        """Goes on as the session of another server, before `start`; it waits for its client.
+
+        Raises:
+            HandoverError: it does not fit.
+        """
+        stream, conversation = self._streams.stream, self._streams.conversation
+        if stream is not None and saved.stream is not None:
+            await load_stream(stream, saved.stream)
+        elif stream is not None or saved.stream is not None:
+            raise HandoverError("a session's stream does not fit its role")
+        if conversation is not None and saved.conversation is not None:
+            await conversation.load(saved.conversation)
+        elif conversation is not None or saved.conversation is not None:
+            raise HandoverError("a session's conversation does not fit its role")
+        self._send_queue.load(saved.send_queue)
+        self._receive_queue.load(saved.receive_queue)
+        self._sender.load(saved.sender)
+        self._frames.fill(max(0, saved.clock), timed=False)
+        self._taken_in = saved.receive_queue.over
+        self.began = time.monotonic() - max(0.0, saved.age)
+        self._suspended_at = time.monotonic()
+
     # Its end.
 
     @property
@@ -274,7 +383,8 @@ class Session:
         """Gives everything back; see AnySession."""
         if not self.closed.is_set():
             self.closed.set()
-            self._taking_in.cancel()
+            if self._taking_in is not None:
+                self._taking_in.cancel()
             self._held.close()
             self._account.close()
             self._resources.on_closed(self, reason)
@@ -282,6 +392,7 @@ class Session:
     async def _take_in(self) -> None:
         try:
             await self._receive_queue.run()
+            self._taken_in = True
         except Exception:
             _log.exception("a session failed")
             self.abort(protocol_error("internal"))

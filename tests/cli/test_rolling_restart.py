@@ -1,0 +1,152 @@
+"""Three nodes are restarted, one after another, under live sessions of all roles."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import AsyncExitStack
+
+import numpy as np
+import pytest
+
+from xyt_stream.audio import to_float32
+from xyt_stream.client import connect
+from xyt_stream.protocol.machine import Codes, Pcm
+from xyt_stream.protocol.messages import End
+
+from ..cluster_process import cluster_process
+
+_FRAME = 1280  # samples
+
+
+class Member:
+    """A client, all codes that it was sent, and the longest time without any media."""
+
+    def __init__(self, name, connection):
+        self.name, self.connection = name, connection
+        self.frames = []
+        self.numbers = []
+        self.gap = 0.0
+        self.notices = []
+        self.sent = 0
+
+    async def hear(self):
+        last = None
+        async for event in self.connection:
+            if isinstance(event, Pcm | Codes):
+                now = time.monotonic()
+                if last is not None:
+                    self.gap = max(self.gap, now - last)
+                last = now
+                assert not event.gap, self.name
+            if isinstance(event, Codes):
+                self.frames.append(event.codes)
+                self.numbers.append(event.frame)
+            elif not isinstance(event, Pcm | End):
+                self.notices.append(getattr(event, "name", None))
+
+    @property
+    def codes(self):
+        return np.concatenate([np.zeros((8, 0), np.int64), *self.frames], axis=1)
+
+
+async def speak(member, pcm, done):
+    """Sends frame after frame in real time, until `done`."""
+    started = time.monotonic()
+    while not done.is_set():
+        places = np.arange(member.sent * _FRAME, (member.sent + 1) * _FRAME)
+        await member.connection.send_pcm(np.take(pcm, places, mode="wrap"))
+        member.sent += 1
+        await asyncio.sleep(max(0.0, started + member.sent * 0.08 - time.monotonic()))
+    await member.connection.end()
+
+
+async def send_codes(member, codes, done, *, ends=True):
+    started = time.monotonic()
+    while not done.is_set():
+        place = member.sent % codes.shape[1]
+        await member.connection.send_codes(codes[:, place : place + 1])
+        member.sent += 1
+        await asyncio.sleep(max(0.0, started + member.sent * 0.08 - time.monotonic()))
+    if ends:
+        await member.connection.end()
+
+
+@pytest.mark.slow
+async def test_no_session_is_cut_and_no_code_changes(codec, clip, direct, until):
+    with cluster_process("--nodes", "3", "--max-sessions", "16", "--max-load", "0") as cluster:
+        members, speakers, done = {}, [], asyncio.Event()
+        async with AsyncExitStack() as stack:
+
+            async def join(name, role, **options):
+                connection = await stack.enter_async_context(connect(cluster.url, role, **options))
+                members[name] = Member(name, connection)
+                return members[name]
+
+            for number in range(4):
+                await join(f"encode {number}", "encode")
+            for number in range(2):
+                await join(f"loopback {number}", "loopback", receive=("pcm", "codes"))
+                await join(f"decode {number}", "decode")
+            for room in ("a", "b", "c"):
+                await join(f"speaker of sound, {room}", "speaker", room=room)
+                await join(f"speaker, {room}", "speaker", room=room, receive=("codes",))
+                sends = "codes" if room == "c" else "pcm"
+                await join(f"mic {room}", "mic", room=room, send=sends)
+            await join("speaker of the user", "speaker", room="d", voice="user", receive=("codes",))
+            for room in ("d", "e"):
+                await join(f"model {room}", "model", room=room)
+                await join(f"user {room}", "user", room=room, receive=("pcm", "codes"))
+            await join("late speaker", "speaker", room="a", receive=("codes",))
+            await join("another", "encode")
+            assert len(members) == 24
+            hearing = [asyncio.create_task(each.hear()) for each in members.values()]
+            for name, each in members.items():
+                if name.split()[0] in ("encode", "loopback", "user", "another") or name in (
+                    "mic a",
+                    "mic b",
+                ):
+                    speakers.append(asyncio.create_task(speak(each, clip, done)))
+                elif name.split()[0] in ("decode", "mic", "model"):
+                    model = name.startswith("model")
+                    sending = send_codes(each, direct.codes, done, ends=not model)
+                    speakers.append(asyncio.create_task(sending))
+            for node in ("node-1", "node-2", "node-3"):
+                before = cluster.pids[node]
+                await asyncio.sleep(3)
+                cluster.send(node, signal.SIGTERM)
+                await until(lambda node=node, before=before: cluster.pids[node] != before)
+            await asyncio.sleep(3)
+            done.set()
+            await asyncio.wait_for(asyncio.gather(*speakers), 120)
+            await asyncio.wait_for(asyncio.gather(*hearing), 120)
+        longest = max(each.sent for each in members.values())
+        pcm = np.take(clip, np.arange(longest * _FRAME), mode="wrap")
+        expected = codec.stream_encoder().push(to_float32(pcm)).numpy()
+        said = np.take(direct.codes, np.arange(longest), axis=1, mode="wrap")
+
+        def check(name, codes, sent, frames=True):
+            np.testing.assert_array_equal(members[name].codes, codes[:, :sent], name)
+            if frames:
+                assert members[name].numbers == list(range(sent)), name
+
+        for name, each in members.items():
+            if name.split()[0] in ("encode", "loopback", "another"):
+                check(name, expected, each.sent)
+        for room, codes in (("a", expected), ("b", expected), ("c", said)):
+            check(f"speaker, {room}", codes, members[f"mic {room}"].sent)
+        check("late speaker", expected, members["mic a"].sent)
+        check("speaker of the user", expected, members["user d"].sent)
+        for room in ("d", "e"):
+            check(f"model {room}", expected, members[f"user {room}"].sent)
+            heard = members[f"user {room}"].codes
+            np.testing.assert_array_equal(heard, said[:, : heard.shape[1]])
+            assert heard.shape[1] > 0.9 * members[f"user {room}"].sent
+        moved = sum("resumed" in each.notices for each in members.values())
+        assert moved == 24
+        gaps = sorted((each.gap, name) for name, each in members.items() if each.gap)
+        print(
+            f"longest gap {gaps[-1][0] * 1e3:.0f} ms ({gaps[-1][1]}), "
+            f"median of members {gaps[len(gaps) // 2][0] * 1e3:.0f} ms; {cluster.url}"
+        )

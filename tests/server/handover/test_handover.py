@@ -1,0 +1,254 @@
+"""Live sessions move from one server to another: what clients hear is the same to the bit."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from xyt_stream.client import connect
+from xyt_stream.errors import ProtocolError
+from xyt_stream.server.admission.access import Access, Token
+from xyt_stream.server.admission.limits import Limits
+from xyt_stream.server.app import running
+from xyt_stream.server.handover.peers import Peers
+
+from ..proxy import Proxy
+
+SECRET = b"a secret of at least 16 bytes"
+
+
+class Nodes:
+    """Two servers and a proxy before them, which sends clients to the first until it is told.
+
+    Attributes:
+        a, b: the servers.
+        proxy: of the clients.
+    """
+
+    def __init__(self, a, b, proxy):
+        self.a, self.b, self.proxy = a, b, proxy
+
+    @property
+    def url(self):
+        return self.proxy.url
+
+    def move(self):
+        """Sends the first server's clients to the second."""
+        self.proxy.target = self.b.port
+        return self.a.handover.begin_drain()
+
+
+@pytest.fixture
+async def nodes(codec):
+    ports = {}
+    urls = Peers([], SECRET)
+    limits = Limits(load=0)
+    async with (
+        running(codec, max_sessions=6, limits=limits, node="a", peers=urls) as a,
+        running(codec, max_sessions=6, limits=limits, node="b", peers=urls) as b,
+        Proxy(a.port) as proxy,
+    ):
+        ports.update(a=a.port, b=b.port)
+        urls._urls.update({name: f"http://127.0.0.1:{port}" for name, port in ports.items()})
+        yield Nodes(a, b, proxy)
+
+
+async def speak(connection, pcm, size=400):
+    """Sends sound in small pieces, as fast as it is taken."""
+    for start in range(0, len(pcm), size):
+        await connection.send_pcm(pcm[start : start + size])
+        await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize("rate", [None, 48_000, 44_100])
+async def test_a_loopback_moves_in_the_middle_to_the_bit(nodes, clip, hear, rate, until):
+    async def run(url, moves):
+        async with connect(
+            url, "loopback", receive=("pcm", "codes"), send_rate=rate, receive_rate=rate
+        ) as connection:
+            hearing = asyncio.create_task(hear(connection))
+            await speak(connection, clip[:13_000])
+            if moves:
+                await asyncio.wait_for(nodes.move(), 60)
+            await speak(connection, clip[13_000:])
+            await connection.end()
+            return await hearing
+
+    alone = await run(nodes.b.url, False)
+    moved = await run(nodes.url, True)
+    np.testing.assert_array_equal(moved.codes, alone.codes)
+    assert moved.code_frames == alone.code_frames
+    np.testing.assert_array_equal(moved.sound, alone.sound)
+    assert moved.notices == ["interrupted", "resumed"]
+    await until(lambda: nodes.a.engine.free_slots == nodes.b.engine.free_slots == 6)
+
+
+@pytest.mark.parametrize("size", [400, 40_000])
+async def test_what_waits_moves_along(nodes, clip, direct, hear, size):
+    """With large messages one is taken in half when the session moves."""
+    async with connect(nodes.url, "encode") as connection:
+        speaking = asyncio.create_task(speak(connection, clip, size))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(nodes.move(), 60)
+        await speaking
+        await connection.end()
+        heard = await hear(connection)
+    np.testing.assert_array_equal(heard.codes, direct.codes)
+    assert heard.code_frames == list(range(direct.codes.shape[1]))
+    assert connection.ready.node == "a"
+
+
+async def test_a_decoder_moves_to_the_bit(nodes, direct, hear):
+    async def run(url, moves):
+        async with connect(url, "decode") as connection:
+            for frame in range(direct.codes.shape[1]):
+                await connection.send_codes(direct.codes[:, frame : frame + 1])
+                if moves and frame == 11:
+                    await asyncio.wait_for(nodes.move(), 60)
+            await connection.end()
+            return await hear(connection)
+
+    alone, moved = await run(nodes.b.url, False), await run(nodes.url, True)
+    np.testing.assert_array_equal(moved.sound, alone.sound)
+
+
+@pytest.mark.parametrize("sends", ["pcm", "codes"])
+async def test_a_room_moves_whole(nodes, clip, direct, hear, until, sends):
+    async with (
+        connect(nodes.url, "speaker", room="r", receive=("codes",)) as reads,
+        connect(nodes.url, "speaker", room="r", receive=("pcm", "codes")) as listens,
+        connect(nodes.url, "mic", room="r", send=sends) as mic,
+    ):
+        hearing = [asyncio.create_task(hear(each)) for each in (reads, listens)]
+        if sends == "pcm":
+            await speak(mic, clip[:15_000])
+            await asyncio.wait_for(nodes.move(), 60)
+            await speak(mic, clip[15_000:])
+        else:
+            for frame in range(direct.codes.shape[1]):
+                await mic.send_codes(direct.codes[:, frame : frame + 1])
+                if frame == 10:
+                    await asyncio.wait_for(nodes.move(), 60)
+        await mic.end()
+        for heard in await asyncio.gather(*hearing):
+            np.testing.assert_array_equal(heard.codes, direct.codes)
+            assert heard.code_frames == list(range(direct.codes.shape[1]))
+        heard = await hearing[1]
+        if sends == "pcm":
+            assert len(heard.sound) == len(clip)
+            assert np.abs(heard.sound.astype(int) - direct.sound).max() <= 2
+    await until(lambda: not nodes.b.service.sessions())
+    assert nodes.a.engine.free_slots == nodes.b.engine.free_slots == 6
+    assert not nodes.a.service.sessions()
+
+
+async def test_a_conversation_moves_with_its_model(nodes, clip, direct, hear):
+    async with (
+        connect(nodes.url, "model", room="r") as model,
+        connect(nodes.url, "user", room="r", receive=("pcm", "codes")) as user,
+    ):
+        heard_by_model, heard_by_user = (asyncio.create_task(hear(each)) for each in (model, user))
+        half = direct.codes.shape[1] // 2
+        await model.send_codes(direct.codes[:, :half])
+        await speak(user, clip[:15_000])
+        await asyncio.wait_for(nodes.move(), 60)
+        await model.send_codes(direct.codes[:, half:])
+        await speak(user, clip[15_000:])
+        await user.end()
+        np.testing.assert_array_equal((await heard_by_model).codes, direct.codes)
+        heard = await heard_by_user
+    np.testing.assert_array_equal(heard.codes, direct.codes)
+    assert len(heard.sound) % 1280 == 0
+
+
+async def test_a_session_that_waits_for_its_client_is_found_at_its_node(
+    nodes, clip, direct, hear, until
+):
+    async with connect(nodes.url, "encode") as connection:
+        await connection.send_pcm(clip[:9000])
+        nodes.proxy.refuses = True
+        nodes.proxy.cut()
+        await until(lambda: any(each.suspended for each in nodes.a.service.sessions()))
+        nodes.move()
+        nodes.proxy.refuses = False
+        await connection.send_pcm(clip[9000:])
+        await connection.end()
+        np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
+
+
+async def test_a_session_moves_though_its_node_stays(nodes, clip, direct, hear):
+    """A proxy may send a client elsewhere for its own reasons."""
+    async with connect(nodes.url, "encode") as connection:
+        for start in range(0, len(clip), 4000):
+            nodes.proxy.target = (nodes.b if start % 8000 else nodes.a).port
+            nodes.proxy.cut()
+            await connection.send_pcm(clip[start : start + 4000])
+            await asyncio.sleep(0.05)
+        await connection.end()
+        np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
+
+
+async def test_sessions_that_cannot_move_end_as_without_other_nodes(nodes, clip, direct, hear):
+    async with connect(nodes.url, "encode", resume=0) as connection:
+        await connection.send_pcm(clip)
+        moving = nodes.move()
+        with pytest.raises(ProtocolError) as caught:
+            async for _ in connection:
+                pass
+        assert caught.value.name == "going_away"
+        await asyncio.wait_for(moving, 60)
+
+
+async def test_another_model_refuses_the_session_and_the_client_begins_anew(
+    nodes, other_model, clip
+):
+    from xyt_stream import Codec
+
+    urls = Peers([f"a=http://127.0.0.1:{nodes.a.port}"], SECRET)
+    async with running(Codec.load(other_model), max_sessions=2, node="c", peers=urls) as other:
+        async with connect(nodes.url, "encode") as connection:
+            await connection.send_pcm(clip[:9000])
+            nodes.proxy.target = other.port
+            nodes.proxy.cut()
+            with pytest.raises(ProtocolError) as caught:
+                async for _ in connection:
+                    pass
+        assert caught.value.name == "cannot_resume"
+        assert other.engine.free_slots == 2
+
+
+async def post(port, *headers):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = ["POST /drain HTTP/1.1", "Host: localhost", "Content-Length: 0", *headers, "", ""]
+    writer.write("\r\n".join(lines).encode())
+    answer = await asyncio.wait_for(reader.read(), 60)
+    writer.close()
+    return int(answer.split()[1])
+
+
+async def test_a_posted_drain_moves_sessions_and_the_server_stays(nodes, clip, direct, hear, until):
+    async with connect(nodes.url, "encode") as connection:
+        await speak(connection, clip[:9000])
+        nodes.proxy.target = nodes.b.port
+        assert await post(nodes.a.port) == 202
+        await until(lambda: not nodes.a.service.sessions())
+        assert nodes.a.service.why_not_ready() == "The server goes away"
+        await speak(connection, clip[9000:])
+        await connection.end()
+        np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
+
+
+async def test_pages_proxies_and_lesser_tokens_cannot_drain(codec):
+    access = Access([Token("all"), Token("some", frozenset({"mic"}))])
+    proxies = ["127.0.0.1"]
+    async with running(codec, max_sessions=1, access=access, proxies=proxies) as server:
+        assert await post(server.port, "Origin: http://evil.example") == 403
+        assert await post(server.port, "X-Forwarded-For: 127.0.0.1") == 403
+        lesser = ("X-Forwarded-For: 192.0.2.1", "Authorization: Bearer some")
+        assert await post(server.port, *lesser) == 403
+        assert server.service.why_not_ready() is None
+        allowed = ("X-Forwarded-For: 192.0.2.1", "Authorization: Bearer all")
+        assert await post(server.port, *allowed) == 202
+        assert server.service.why_not_ready() is not None

@@ -1,0 +1,137 @@
+"""Takes sessions over from the node that their client has left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidHandshake
+from websockets.typing import Subprotocol
+
+from xyt_stream.errors import HandoverError
+from xyt_stream.server import log
+from xyt_stream.server.handover import message, units
+from xyt_stream.server.handover.channel import (
+    MAX_FRAME,
+    SUBPROTOCOL,
+    Channel,
+    Commit,
+    Done,
+    Refused,
+    Take,
+    Unit,
+    open_taker,
+)
+from xyt_stream.server.handover.peers import Peers
+from xyt_stream.server.service import Service
+
+_CONNECT = 2.0  # seconds for a websocket to another node to open
+_ANSWER = 8.0  # seconds that the other node has for each message
+_MOST_HOPS = 3  # nodes that are asked, one after another
+_MOST_AT_ONCE = 4  # units that are taken over at once
+
+
+class Taker:
+    """The taking end. For the event loop's thread.
+
+    Args:
+        service: to which the sessions move.
+        peers: that have them.
+    """
+
+    def __init__(self, service: Service, peers: Peers) -> None:
+        self._service = service
+        self._peers = peers
+        self._taking: dict[str, asyncio.Lock] = {}  # by room, or by key without one
+        self._places = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def take(self, node: str, key: str, room: str | None) -> None:
+        """Has the session here, if any node that is known has it and gives it up.
+
+        Args:
+            node: that had it, as the client's token says.
+            key: of the session.
+            room: of the client's hello.
+        """
+        place = f"room {room}" if room is not None else f"key {key}"
+        lock = self._taking.setdefault(place, asyncio.Lock())
+        try:
+            async with lock, self._places:
+                await self._follow(node, key)
+        finally:
+            if not lock.locked():
+                self._taking.pop(place, None)
+
+    async def _follow(self, node: str, key: str) -> None:
+        """Asks the node, and then the one that it names."""
+        try:
+            for _ in range(_MOST_HOPS):
+                if self._service.find(key) is not None or node == self._service.node:
+                    return
+                other = await self._ask(node, key)
+                if other is None or other == node:
+                    return
+                node = other
+        except HandoverError as error:
+            self._service.metrics.handovers.labels("failed").inc()
+            log.event("handover failed", level=logging.WARNING, node=node, reason=str(error))
+
+    async def _ask(self, node: str, key: str) -> str | None:
+        """Takes the session over, or returns the node that has it; None: nothing more to ask.
+
+        Raises:
+            HandoverError: the node cannot be reached, or the session does not fit here.
+        """
+        if reason := self._service.why_not_adopt():
+            raise HandoverError(reason)
+        url, tls = self._peers.url(node), self._peers.tls(node)
+        try:
+            async with connect(
+                url,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                compression=None,
+                max_size=MAX_FRAME,
+                open_timeout=_CONNECT,
+                close_timeout=_CONNECT,
+                ping_interval=None,
+                ssl=tls,
+                proxy=None,
+            ) as websocket:
+                name = self._service.node
+                channel = await open_taker(websocket, self._peers.secret, name, _ANSWER)
+                if channel.node != node:
+                    raise HandoverError(f"{channel.node} answers for {node}")
+                return await self._take_from(channel, key)
+        except (OSError, InvalidHandshake, asyncio.TimeoutError) as error:
+            raise HandoverError(f"the node cannot be reached: {error}") from None
+
+    async def _take_from(self, channel: Channel, key: str) -> str | None:
+        await channel.send(Take(key))
+        answer = await channel.receive(_ANSWER)
+        if isinstance(answer, Refused):
+            return answer.node
+        if not isinstance(answer, Unit):
+            raise HandoverError("the other node answers something else")
+        service = self._service
+        try:
+            saved = await asyncio.to_thread(message.unpack, answer.data)
+            sessions = await units.restore(service, saved)
+        except HandoverError as error:
+            with suppress(HandoverError):
+                await channel.send(Refused(str(error)))
+            raise
+        try:
+            await channel.send(Commit())
+            if not isinstance(await channel.receive(_ANSWER), Done):
+                raise HandoverError("the other node does not give the session up")
+        except BaseException:
+            for session in reversed(sessions):
+                session.close("handover failed")
+            raise
+        for session in sessions:
+            service.adopt(session)
+            service.metrics.handovers.labels("taken").inc()
+            log.event("session taken over", session=session.id, node=channel.node)
+        return None

@@ -1,0 +1,293 @@
+"""Defines the message that carries live sessions from one server to another.
+
+Everything in it is data: numbers, text, and arrays as raw bytes. A server that takes it checks each
+array against the one that it replaces.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from xyt_stream.errors import HandoverError
+
+_KINDS = {
+    "float32": 4,
+    "float64": 8,
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "int32": 4,
+    "int16": 2,
+    "bool": 1,
+}
+_MOST_AXES = 8
+
+
+class Array(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An array: its kind, its shape, and its bytes, little-endian and in C order."""
+
+    kind: str
+    shape: tuple[int, ...]
+    data: bytes
+
+    def check(self) -> None:
+        """Raises HandoverError unless the bytes are those of an array of this kind and shape."""
+        size = _KINDS.get(self.kind)
+        if size is None or len(self.shape) > _MOST_AXES or any(axis < 0 for axis in self.shape):
+            raise HandoverError("an array is of no kind that is known")
+        for axis in self.shape:
+            size *= axis
+        if size != len(self.data):
+            raise HandoverError("an array has other bytes than its shape says")
+
+
+def array(values: npt.NDArray[Any]) -> Array:
+    """Makes an Array of a numpy array."""
+    return Array(str(values.dtype), values.shape, np.ascontiguousarray(values).tobytes())
+
+
+def values_of(
+    saved: Array, kind: str, shape: tuple[int | None, ...], most: int = 1 << 24
+) -> npt.NDArray[Any]:
+    """The numpy array, which may be written to.
+
+    Args:
+        kind: that it must have.
+        shape: that it must have; None: any length.
+        most: values in all.
+
+    Raises:
+        HandoverError: it is another.
+    """
+    saved.check()
+    fits = len(saved.shape) == len(shape) and all(
+        wanted is None or axis == wanted for axis, wanted in zip(saved.shape, shape, strict=False)
+    )
+    if saved.kind != kind or not fits or len(saved.data) > most * _KINDS[kind]:
+        raise HandoverError(f"an array is {saved.kind} {list(saved.shape)}, which does not fit")
+    values: npt.NDArray[Any] = np.frombuffer(saved.data, kind).reshape(saved.shape).copy()
+    return values
+
+
+def codes_of(saved: Array, rows: int | None, columns: int | None) -> npt.NDArray[Any]:
+    """Codes, int64 [rows, columns].
+
+    Raises:
+        HandoverError: it is another array.
+    """
+    return values_of(saved, "int64", (rows, columns))
+
+
+class _Saved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base class of the parts."""
+
+
+class SavedSlot(_Saved, frozen=True):
+    """A slot of the engine without waiting frames.
+
+    Attributes:
+        from_codes, fresh, decoding, starts, fed: see Slots.
+        lead: primes the encoder, float32 [lead_samples].
+        tensors: of the encoder and the decoder, by name.
+    """
+
+    from_codes: bool
+    fresh: bool
+    decoding: bool
+    starts: bool
+    fed: int
+    lead: Array
+    tensors: dict[str, Array]
+
+
+class SavedLength(_Saved, frozen=True):
+    """A stream's length; see Length."""
+
+    samples: int
+    rate: int
+
+
+class SavedSlotStream(_Saved, frozen=True, tag="slot"):
+    """A SlotStream; `slot` is None once it has ended."""
+
+    pushed: int
+    decoded: int
+    origin: int
+    primed: bool
+    length: SavedLength | None
+    slot: SavedSlot | None
+
+
+class SavedCodeStream(_Saved, frozen=True, tag="codes"):
+    """A CodeStream; `decoder` is None where nobody wants sound."""
+
+    pushed: int
+    taken: int
+    origin: int
+    length: SavedLength | None
+    closed: bool
+    decoder: SavedSlotStream | None
+
+
+class SavedResampler(_Saved, frozen=True):
+    """A StreamResampler; see ResamplerState."""
+
+    taken: int
+    given: int
+    history: Array
+
+
+class SavedFramer(_Saved, frozen=True):
+    """A SoundFramer, a CodeFramer or an AnswerFramer.
+
+    Attributes:
+        pushed: frames that the sink has taken.
+        taken: samples, at the client's rate.
+        rest: sound that the sink has not taken, float32 [n], or codes, int64 [frames, codebooks].
+        primed, flushed, resampler: of a SoundFramer.
+    """
+
+    pushed: int = 0
+    taken: int = 0
+    rest: Array | None = None
+    primed: bool = False
+    flushed: bool = False
+    resampler: SavedResampler | None = None
+
+
+class SavedMessage(_Saved, frozen=True):
+    """A message that waits: sound, codes, or control as text.
+
+    Attributes:
+        frame, gap: of media.
+        media: int16 [samples] or int64 [codebooks, frames].
+        text: of a control message.
+        size, received, due: of a received one, see ReceiveQueue; due is relative to now.
+    """
+
+    frame: int = 0
+    gap: bool = False
+    media: Array | None = None
+    text: str | None = None
+    size: int = 0
+    received: int | None = None
+    due: float = 0.0
+
+
+class SavedReceiveQueue(_Saved, frozen=True):
+    """A ReceiveQueue and its framer."""
+
+    messages: list[SavedMessage]
+    emptied: int
+    charged: bool
+    ahead: float
+    taken: int | None
+    ack_messages: int
+    ack_bytes: int
+    over: bool
+    framer: SavedFramer | None
+
+
+class SavedSendQueue(_Saved, frozen=True):
+    """A SendQueue."""
+
+    messages: list[SavedMessage]
+    resampler: SavedResampler
+    origin: int | None
+    samples: int
+    frames: int
+    index: int
+    skips: list[tuple[int, int]]
+    skipped: int
+    skipped_before: tuple[int, int]
+    gap: bool
+    cleared: int
+    end: str | None
+
+
+class SavedSender(_Saved, frozen=True):
+    """A protocol machine and the media that the client may not have.
+
+    Attributes:
+        sent, received: media messages so far.
+        receiving_over: whether the client's `end` has arrived.
+        kept: the last of those sent.
+    """
+
+    sent: int
+    received: int
+    receiving_over: bool
+    kept: list[bytes]
+
+
+class SavedInterruption(_Saved, frozen=True):
+    """An Interruption whose playback position is not reported yet."""
+
+    frame: int
+    played: int
+    dropped: int
+    heard: int
+    speaking: tuple[int, ...]
+
+
+class SavedConversation(_Saved, frozen=True):
+    """A Conversation with a remote model."""
+
+    pushed: int
+    encoded: int
+    decided: int
+    heard: int
+    played: int
+    remote: Array
+    speaking_frames: list[int]
+    heard_frames: list[int]
+    speaking: bool
+    muted_until: int
+    user_ended: bool
+    model_ended: bool
+    interruptions: list[SavedInterruption]
+    user: SavedSlotStream | SavedCodeStream
+    model: SavedCodeStream
+
+
+class SavedSession(_Saved, frozen=True):
+    """A session, without its streams where these are its room's.
+
+    Attributes:
+        id, key, address: see Session.
+        hello: the client's, as text.
+        age: seconds since it began.
+        clock: samples that its FrameClock has counted.
+        stream: of a mic, a loopback, an encoder or a decoder.
+        conversation: of a user.
+    """
+
+    id: str
+    key: str
+    address: str
+    hello: str
+    age: float
+    clock: int
+    sender: SavedSender
+    receive_queue: SavedReceiveQueue
+    send_queue: SavedSendQueue
+    stream: SavedSlotStream | SavedCodeStream | None = None
+    conversation: SavedConversation | None = None
+
+
+class SavedUnit(_Saved, frozen=True):
+    """A session, or all sessions of a room: what moves at once.
+
+    Attributes:
+        model_hash: of the model that the server runs.
+        room: its name; None: the one session has none.
+        sessions: in the order in which they entered.
+    """
+
+    model_hash: str
+    room: str | None
+    sessions: list[SavedSession]
