@@ -4,6 +4,7 @@ import numpy as np
 
 from xyt_stream.client.jitter import JitterBuffer
 from xyt_stream.client.meters import Meters, level_bar
+from xyt_stream.client.traffic import Traffic
 
 
 def test_level_bar_rises_with_the_level():
@@ -17,9 +18,37 @@ def test_level_bar_rises_with_the_level():
     assert level_bar(np.zeros(0, np.int16)) == " "
 
 
+def test_the_line_says_state_bits_and_latency():
+    now = 0.0
+    meters = Meters("speaker", None, idle="nobody speaks", clock=lambda: now)
+    assert "nobody speaks" in meters.line
+    traffic = Traffic()
+    for _ in range(20):  # 125 bytes a second come, 25 go
+        meters.sound(np.zeros(320, np.int16), 16_000)
+        meters.traffic(traffic)
+        now += 0.4
+        traffic.received += 50
+        traffic.sent += 10
+    meters.traffic(traffic)
+    meters.network(0.0123)
+    meters.latency(JitterBuffer(16_000), None)
+    assert "live" in meters.line
+    assert "kbit/s 0.2 out, 1.0 in" in meters.line
+    assert "ping 12 ms" in meters.line
+    assert "buffer 0 ms" in meters.line
+    meters.latency(JitterBuffer(16_000), 0.12)
+    assert "latency 120 ms" in meters.line
+    meters.interrupted(True)
+    assert "reconnecting" in meters.line
+    meters.interrupted(False)
+    now += 2
+    meters.traffic(traffic)
+    assert "nobody speaks" in meters.line
+
+
 def test_notices_are_printed(capsys):
     with Meters("speaker", None) as meters:
         meters.sound(np.zeros(320, np.int16), 16_000)
-        meters.jitter(JitterBuffer(16_000))
+        meters.latency(JitterBuffer(16_000), None)
         meters.notice("You read too slowly.")
     assert "You read too slowly." in capsys.readouterr().err

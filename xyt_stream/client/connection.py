@@ -183,6 +183,10 @@ class Connection:
         """
         await self._send_control(Ping(time=time))
 
+    async def round_trip(self) -> float | None:
+        """Seconds to the server and back, now; None: the connection was lost meanwhile."""
+        return await self._transport.round_trip()
+
     async def end(self) -> None:
         """Ends the input; the rest of the output still arrives, and then End.
 

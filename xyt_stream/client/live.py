@@ -118,6 +118,10 @@ class LiveConnection:
         with suppress(ConnectionFailedError, ProtocolError):
             await self._connection.end()
 
+    async def round_trip(self) -> float | None:
+        """Seconds to the server and back, now; None: the connection was lost meanwhile."""
+        return await self._connection.round_trip()
+
     async def cleared(self, unplayed: int) -> None:
         """Answers a Clear: `unplayed` samples, at `ready.receive_rate`, were dropped unheard."""
         with suppress(ConnectionFailedError, ProtocolError):

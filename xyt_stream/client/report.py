@@ -158,6 +158,12 @@ class Recorder:
         elif isinstance(event, End):
             self._step_ms = event.step_ms
 
+    @property
+    def before_buffer(self) -> float | None:
+        """Seconds from the microphone to the jitter buffer, of the latest frame; None: no frame."""
+        values, delays = self._latency.values, self._ready.delay_ms
+        return values[-1] + (delays.encode + delays.decode) / 1e3 if values else None
+
     def report(
         self, buffer: JitterBuffer, output: str, codec: str, wire: WireReport
     ) -> LoopbackReport:

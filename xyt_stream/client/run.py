@@ -13,12 +13,15 @@ from typing import Any, TypeAlias
 from xyt_stream.audio import INPUT_RATE
 from xyt_stream.client.devices import Loudspeaker, Microphone
 from xyt_stream.client.files import FileSink, FileSource
+from xyt_stream.client.live import RESTARTED
 from xyt_stream.client.meters import Meters
 from xyt_stream.client.report import LoopbackReport, Recorder, WireReport
 from xyt_stream.client.sound import Place, SoundConnection, open_sound
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import Clear, Notice
 
+_WATCH_INTERVAL = 0.5  # seconds between updates of the bit rate
+_PING_INTERVAL = 5.0  # seconds between measurements of the round trip
 GRACE = 10.0  # seconds from the first signal until the process ends anyway
 
 Source: TypeAlias = Microphone | FileSource
@@ -52,7 +55,9 @@ async def run_mic(
                 meters.note(connection.reason)
                 started = time.monotonic()
                 await _alongside(
-                    _receive_nothing(connection, meters), _send(connection, source, meters)
+                    _receive_nothing(connection, meters),
+                    _send(connection, source, meters),
+                    _watch(connection, meters),
                 )
                 return _wire(connection, started)
 
@@ -80,11 +85,15 @@ async def run_play(
             rate = connection.ready.receive_rate
             with (
                 closing(_sink(output_device, output_file, rate)) as sink,
-                Meters(f"speaker in {room}", None) as meters,
+                Meters(f"speaker in {room}", None, idle="nobody speaks") as meters,
             ):
                 meters.note(connection.reason)
                 started = time.monotonic()
-                await _alongside(_receive(connection, sink, meters), _end_on(stop, connection))
+                await _alongside(
+                    _receive(connection, sink, meters),
+                    _end_on(stop, connection),
+                    _watch(connection, meters),
+                )
                 return _wire(connection, started)
 
 
@@ -119,6 +128,7 @@ async def run_loopback(
                 await _alongside(
                     _receive(connection, sink, meters, recorder),
                     _send(connection, source, meters, recorder),
+                    _watch(connection, meters),
                 )
                 output = str(output_file or output_device or "the default loudspeaker")
                 wire = _wire(connection, started)
@@ -158,7 +168,9 @@ async def run_talk(
                 meters.note(connection.reason)
                 started = time.monotonic()
                 await _alongside(
-                    _receive(connection, sink, meters), _send(connection, source, meters)
+                    _receive(connection, sink, meters),
+                    _send(connection, source, meters),
+                    _watch(connection, meters),
                 )
                 return _wire(connection, started)
 
@@ -189,7 +201,8 @@ async def _receive(
             recorder.arrived(event, sink.buffer)
         if isinstance(event, Pcm):
             sink.write(event.samples, gap=event.gap)
-            meters.jitter(sink.buffer)
+            before = None if recorder is None else recorder.before_buffer
+            meters.latency(sink.buffer, before)
             if recorder is None:
                 meters.sound(event.samples, connection.ready.receive_rate)
         elif isinstance(event, Clear):
@@ -197,7 +210,7 @@ async def _receive(
             if connection.ready.role == "user":
                 await connection.cleared(unplayed)
         elif isinstance(event, Notice):
-            meters.notice(event.message)
+            _show(event, meters)
     await sink.drain()
 
 
@@ -205,7 +218,35 @@ async def _receive_nothing(connection: SoundConnection, meters: Meters) -> None:
     """Waits for the end of a session that receives no media."""
     async for event in connection:
         if isinstance(event, Notice):
-            meters.notice(event.message)
+            _show(event, meters)
+
+
+def _show(notice: Notice, meters: Meters) -> None:
+    meters.notice(notice.message)
+    if notice.name in ("interrupted", "resumed", RESTARTED):
+        meters.interrupted(notice.name == "interrupted")
+
+
+async def _watch(connection: SoundConnection, meters: Meters) -> None:
+    """Shows the traffic, and now and then the round trip: a ping costs 26 bytes."""
+
+    async def measure() -> None:
+        while True:
+            seconds = await connection.round_trip()
+            if seconds is not None:
+                meters.network(seconds)
+            await asyncio.sleep(_PING_INTERVAL)
+
+    if not meters.visible:
+        return
+    pings = asyncio.create_task(measure())
+    try:
+        while True:
+            meters.traffic(connection.traffic)
+            await asyncio.sleep(_WATCH_INTERVAL)
+    finally:
+        pings.cancel()
+        await asyncio.gather(pings, return_exceptions=True)
 
 
 async def _end_on(stop: asyncio.Event, connection: SoundConnection) -> None:
@@ -214,9 +255,10 @@ async def _end_on(stop: asyncio.Event, connection: SoundConnection) -> None:
     await connection.end()
 
 
-async def _alongside(main: Coroutine[Any, Any, None], helper: Coroutine[Any, Any, None]) -> None:
-    """Runs both until `main` is done or one of them fails."""
-    tasks = {asyncio.create_task(main): True, asyncio.create_task(helper): False}
+async def _alongside(main: Coroutine[Any, Any, None], *helpers: Coroutine[Any, Any, None]) -> None:
+    """Runs all until `main` is done or one of them fails."""
+    tasks = {asyncio.create_task(main): True}
+    tasks |= {asyncio.create_task(helper): False for helper in helpers}
     waiting = set(tasks)
     try:
         while waiting:

@@ -118,6 +118,10 @@ class SoundConnection:
         """Ends the input; the rest of the output still arrives, and then End."""
         await self._connection.end()
 
+    async def round_trip(self) -> float | None:
+        """Seconds to the server and back, now; None: the connection was lost meanwhile."""
+        return await self._connection.round_trip()
+
     async def cleared(self, unplayed: int) -> None:
         """Answers a Clear; see LiveConnection."""
         await self._connection.cleared(unplayed)

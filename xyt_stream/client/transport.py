@@ -115,6 +115,12 @@ class Transport:
         self.check()
         await self._try_to_send(self._websocket, make())
 
+    async def round_trip(self) -> float | None:
+        """Seconds until the answer to a websocket ping; None: the connection was lost meanwhile."""
+        with suppress(ConnectionClosed):
+            return await (await self._websocket.ping())
+        return None
+
     async def end(self) -> None:
         """Sends `end`, on the next websocket if this one is lost.
 

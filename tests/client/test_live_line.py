@@ -1,0 +1,17 @@
+"""The one line that the commands with sound show in a terminal while they run."""
+
+from __future__ import annotations
+
+import sys
+
+from ..terminal import in_terminal
+
+
+def test_mic_and_play_show_state_bits_and_latency(server_url, fixtures, tmp_path):
+    command = (sys.executable, "-m", "xyt_stream.cli")
+    room = ("--url", server_url, "--room", "live line")
+    with in_terminal(*command, "play", *room, "--output", str(tmp_path / "a.wav")) as play:
+        play.read_until("speaker in live line nobody speaks", "ping")
+        with in_terminal(*command, "mic", *room, "--input", str(fixtures / "speech.flac")) as mic:
+            mic.read_until("mic in live line live", "kbit/s", "ping", "bits a second sent")
+        play.read_until("speaker in live line live", "buffer", "sound written to")
