@@ -8,7 +8,7 @@ SOURCES := constraints.txt pyproject.toml
 
 RUNTIME := client/web/runtime/runtime.json
 
-.PHONY: demo web runtime test test-slow test-clients lint clean
+.PHONY: demo web runtime test test-slow test-clients lint docs clean
 
 demo: $(VENV)/base.stamp
 	$(BIN)/python demos/loopback.py
@@ -40,6 +40,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/mkdocs build
 
 clean:
 	rm -rf $(VENV) .clients client/web/runtime build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis out.wav

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 
 PATIENCE = 180.0  # seconds
 
+# A shell ignores SIGINT for what it runs in the background.
 CONTROLLED = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """

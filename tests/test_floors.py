@@ -60,7 +60,7 @@ MAY_NOT_USE = {  # beyond what floors forbid
 TOP_LEVEL = {
     *("xyt_stream", "client", "demos", "tests", "docs", "server.py", "pyproject.toml"),
     *("README.md", "Makefile", "constraints.txt", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *("SECURITY.md", "CITATION.cff"),
+    *("SECURITY.md", "CITATION.cff", "mkdocs.yml"),
 }
 
 
