@@ -66,10 +66,12 @@ def test_without_a_terminal_lines_are_plain_and_the_log_is_json() -> None:
     assert re.fullmatch(
         r"xyt-stream serves codes at wss://127\.0\.0\.1:\d+\n", server.stdout.readline()
     )
+    assert re.fullmatch(
+        r"SHA-256 of the certificate ([0-9A-F]{2}:){31}[0-9A-F]{2}\n", server.stdout.readline()
+    )
     server.send_signal(signal.SIGTERM)
-    out, err = server.communicate(timeout=PATIENCE)
+    _, err = server.communicate(timeout=PATIENCE)
     assert server.returncode == 0
-    assert re.fullmatch(r"SHA-256 of the certificate ([0-9A-F]{2}:){31}[0-9A-F]{2}\n", out)
     for line in err.splitlines():
         json.loads(line)
 
