@@ -20,8 +20,7 @@ from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 from xyt_stream.server.realtime.session import RealtimeSession
 
-N = 100  # messages, and four times as many
-MOST = 5  # times the work
+MOST = 5  # times the work, for four times as many messages
 APPEND = '{"type":"input_audio_buffer.append","audio":"AAA="}'
 TENTH = json.dumps({"type": "input_audio_buffer.append", "audio": "A" * 6400})
 CREATE = '{"type":"response.create"}'
@@ -71,11 +70,18 @@ LIMITS = Limits(
     client_messages=1e6,
     client_bytes=1e9,
     client_work=0,
-    session_memory=100,
+    session_memory=0,
+    server_memory=0,
     idle_time=0,
     address_sessions=0,
     address_joins=0,
 )
+
+
+@pytest.fixture(params=[100, pytest.param(25_000, marks=pytest.mark.slow)], ids=["short", "long"])
+def numbers(request):
+    """Of messages: so many, and four times as many."""
+    return request.param, 4 * request.param
 
 
 @pytest.fixture
@@ -141,7 +147,7 @@ XYT = {
 
 
 def more_than_linear(works):
-    """Those works, by kind for N and for 4 N messages, that grow faster than the messages."""
+    """Those works, by kind for both numbers, that grow faster than the messages."""
     return {kind: counts for kind, counts in works.items() if counts[1] >= MOST * counts[0]}
 
 
@@ -156,19 +162,19 @@ async def taken(session):
     await queue._changed.wait_for(lambda: session.role == "model" or not len(queue))
 
 
-async def test_messages_of_xyt_v1(hasty, until):
+async def test_messages_of_xyt_v1(hasty, until, numbers):
     works = {}
     for (kind, (role, messages)), resumable in itertools.product(XYT.items(), (False, True)):
-        if kind == "codes of a model" and not resumable:
-            continue  # it is read no further after four of them
-        for number in (N, 4 * N):
+        if kind == "codes of a model" and (not resumable or numbers[1] > 5_000):
+            continue  # it is read no further after four of them, or closed after some thousands
+        for number in numbers:
             session, said = opened(hasty, role, resumable), itertools.islice(messages(), number)
             works.setdefault((kind, resumable), []).append(await work(session, said, taken))
             await until(lambda: hasty.engine.free_slots == hasty.engine.slots)
     assert more_than_linear(works) == {}
 
 
-async def test_acknowledgements(hasty, until):
+async def test_acknowledgements(hasty, until, numbers):
     async def first(session):
         for message in itertools.islice(media(1, bytes(2560)), 8):
             await session.receive(message)
@@ -176,7 +182,7 @@ async def test_acknowledgements(hasty, until):
         await until(lambda: session._machine.sent is not None)
 
     works = []
-    for number in (N, 4 * N):
+    for number in numbers:
         said = ['{"type":"ack","received":0}'] * number
         works.append(await work(opened(hasty, "encode", True), said, taken, first=first))
     assert more_than_linear({"ack": works}) == {}
@@ -184,7 +190,7 @@ async def test_acknowledgements(hasty, until):
 
 async def test_interruptions_of_a_model_whose_codes_wait(server):
     works = []
-    for number in (N, 4 * N):
+    for number in (1_000, 4_000):  # it is closed when too many codes wait
         codes = itertools.islice(media(2, bytes(10)), number)
         said = itertools.chain.from_iterable((each, '{"type":"clear"}') for each in codes)
         works.append(await work(opened(server, "model", True), said, taken))
@@ -242,38 +248,39 @@ REALTIME = {
 }
 
 
-async def test_events_of_the_realtime_protocol(server, until):
+async def test_events_of_the_realtime_protocol(server, until, numbers):
     async def examined(session):
         buffer, events = session._buffer, session._events
         await buffer.changed.wait_for(lambda: not (events.settings.live and buffer.has_arrivals))
 
     service, works = server.service, {}
-    for (kind, events), number in itertools.product(REALTIME.items(), (N, 4 * N)):
+    for (kind, events), number in itertools.product(REALTIME.items(), numbers):
         session = service.admit(lambda: RealtimeSession(service.resources, "here"), "realtime")
         works.setdefault(kind, []).append(await work(session, events(number), examined))
         await until(lambda: server.engine.free_slots == server.engine.slots)
     assert more_than_linear(works) == {}
 
 
-async def test_fragments_of_one_byte_and_pings_between(server, dial):
-    """On a socket: the websockets library joins them."""
+async def test_fragments_of_one_byte_and_pings_between(server, dial, numbers):
+    """On a socket: the websockets library joins them, of one message no more than 4096."""
+    ping, per_message = bytes([0x89, 0x80]) + bytes(4), 100
+    text = (b'{"type":"ping","time":1' + b" " * per_message)[: per_message - 1] + b"}"
+    pieces = [
+        bytes([(0x01 if not i else 0) | (0x80 if i + 1 == per_message else 0), 0x81])
+        + bytes(4)
+        + text[i : i + 1]
+        for i in range(per_message)
+    ]
     works = []
-    for number in (N, 4 * N):
+    for number in numbers:
         reader, writer = await dial(server.port)
         hello = b'{"type":"hello","role":"loopback"}'
         writer.write(bytes([0x81, 0x80 | len(hello)]) + bytes(4) + hello)
         await reader.readuntil(b'"ready"')
-        text = b'{"type":"ping","time":1' + b" " * number + b"}"
-        ping = bytes([0x89, 0x80]) + bytes(4)
-        pieces = [
-            bytes([(0x01 if not i else 0) | (0x80 if i + 1 == len(text) else 0), 0x81])
-            + bytes(4)
-            + text[i : i + 1]
-            for i in range(len(text))
-        ]
         with Calls() as calls:
-            writer.write(ping.join(pieces))
-            await reader.readuntil(b'"pong"')
+            for _ in range(number // per_message):
+                writer.write(ping.join(pieces))
+                await reader.readuntil(b'"pong"')
         works.append(calls.count)
         writer.close()
     assert more_than_linear({"fragments": works}) == {}
