@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 _TEXT, _BINARY, _PING = 1, 2, 9  # opcodes
 _FINAL = 0x80
-_SECONDS = 3.0  # that one attack may last
+SECONDS = 3.0  # that one attack may last
 _PAUSE = 0.05  # seconds between the pieces of a slow attack
 
 
@@ -27,11 +27,13 @@ class Target:
         port: of the server, on this machine.
         address: of this machine that the attack comes from.
         slow: whether it pauses between its pieces, so that it lasts.
+        seconds: that a flood may last.
     """
 
     port: int
     address: str = "127.0.0.1"
     slow: bool = False
+    seconds: float = SECONDS
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Opens a TCP connection."""
@@ -111,7 +113,7 @@ async def flood(
     tasks = [asyncio.create_task(send())]
     if reads:
         tasks.append(asyncio.create_task(listen()))
-    await asyncio.wait(tasks, timeout=_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+    await asyncio.wait(tasks, timeout=target.seconds, return_when=asyncio.FIRST_EXCEPTION)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -303,19 +305,20 @@ ATTACKS: tuple[Attack, ...] = (
 )
 
 
-async def run(attack: Attack, port: int, times: int, *, slow: bool = False) -> str:
+async def run(
+    attack: Attack, port: int, times: int, *, slow: bool = False, seconds: float = SECONDS
+) -> str:
     """Runs an attack from several addresses at once; returns the ways in which they ended.
 
     Elsewhere than on Linux a machine has one loopback address, from which all come.
     """
     results = set()
     several = sys.platform == "linux"
-    targets = [
-        Target(port, f"127.0.0.{1 + number if several else 1}", slow) for number in range(times)
-    ]
+    addresses = [f"127.0.0.{1 + number if several else 1}" for number in range(times)]
+    targets = [Target(port, address, slow, seconds) for address in addresses]
     with suppress(asyncio.TimeoutError):
         each = await asyncio.wait_for(
-            asyncio.gather(*map(attack, targets), return_exceptions=True), 3 * _SECONDS
+            asyncio.gather(*map(attack, targets), return_exceptions=True), 3 * seconds
         )
         results = {"cut off" if isinstance(one, BaseException) else one for one in each}
     return ", ".join(sorted(results)) or "held back"
