@@ -35,7 +35,7 @@ class Cost:
     Attributes:
         attack: its name.
         p99_ms, max_ms: turnaround of the neighbour's frames.
-        lost: frames of its that did not come back.
+        lost: whole frames of its that did not come back.
         same_codes: whether its codes equal those of an unbroken run.
         memory_mib: of the server, at most ten seconds afterwards.
         left: sessions, connections, slots and bytes that the server then held for the attackers.
@@ -94,7 +94,7 @@ def measure(
                 attack="none" if attack is None else name_of(attack),
                 p99_ms=float(p99),
                 max_ms=float(most),
-                lost=codes.shape[1] - len(turnaround),
+                lost=len(pcm) // FRAME_SAMPLES - len(turnaround),
                 same_codes=np.array_equal(heard, codes),
                 memory_mib=memory,
                 left=left,

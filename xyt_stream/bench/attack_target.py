@@ -21,6 +21,7 @@ from xyt_stream.streaming.codec import Codec
 
 _START_SECONDS = 120  # s until the server must have started
 _SLOTS = 16
+_RESUME_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def _serve(pipe: Pipe, model: str | None) -> None:
 
 
 async def _serving(pipe: Pipe, codec: Codec) -> None:
-    limits = Limits(load=0)  # whatever the machine does beside: no session is shed for it
+    # Whatever the machine does beside, no session is shed for it. And what attackers leave to be
+    # resumed is gone before it is counted.
+    limits = Limits(load=0, resume_time=_RESUME_SECONDS)
     async with running(codec, max_sessions=_SLOTS, duplex=Parrot, limits=limits) as server:
         pipe.send(server.port)
         while await asyncio.to_thread(pipe.recv) != "stop":

@@ -157,12 +157,16 @@ def test_streams_in_real_time_come_before_those_ahead_of_it():
     assert stepped(slots, 10.0) == {0}
     slots.push(0, sound(1), 10.0 + FRAME_SECONDS)
     assert stepped(slots, 10.0 + FRAME_SECONDS) == {0}
+    assert slots.only_ahead(10.0 + FRAME_SECONDS)
     assert len(stepped(slots, 10.0 + FRAME_SECONDS)) == ROWS_AHEAD
+    slots.push(0, sound(1), 10.0 + 2 * FRAME_SECONDS)
+    assert not slots.only_ahead(10.0 + 2 * FRAME_SECONDS)
 
 
 def test_streams_ahead_share_all_steps_while_no_other_runs():
     slots = make()
     hasty(slots, (1, 2, 3), 10.0)
+    assert not slots.only_ahead(10.0)
     assert stepped(slots, 10.0) == {1, 2, 3}
     slots.open(0, from_codes=False)
     slots.push(0, sound(1), 10.0)

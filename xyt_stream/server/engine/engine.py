@@ -87,6 +87,7 @@ class Engine:
         self._device = Device(codec, slots, lookahead)
         self._free = list(range(slots))
         self._owners: list[SlotOwner | None] = [None] * slots
+        self._rest_until = 0.0  # before that, no step takes only frames ahead of real time
         self._worker = Worker("xyt-engine", self._run, self._fail_all)
         self._wake = self._worker.wake  # guards `_waiting`
         self._jobs = Jobs(self._worker)
@@ -223,7 +224,7 @@ class Engine:
             with self._wake:
                 if not self._waiting.waiting:
                     continue
-            work, lead = self._gather()
+            work, lead, ahead = self._gather()
             started = time.monotonic()
             try:
                 results = self._device.step(work, lead)
@@ -232,6 +233,8 @@ class Engine:
                 self._worker.post(self._fail, work)
             else:
                 seconds = time.monotonic() - started
+                if ahead:
+                    self._rest_until = started + 2 * seconds
                 self._worker.post(self._deliver, work, results, started, seconds)
 
     def _wait_for_work(self) -> bool:
@@ -240,6 +243,10 @@ class Engine:
             self._wake.wait_for(
                 lambda: self._worker.closing or self._waiting.waiting or self._jobs.waiting
             )
+            while not self._worker.closing and (now := time.monotonic()) < self._rest_until:
+                if self._jobs.waiting or not self._waiting.only_ahead(now):
+                    break
+                self._wake.wait(self._rest_until - now)
             if self._jobs.waiting:
                 return not self._worker.closing
             # A slot's frames come every 80 ms, so the ones that are about to come are known.
@@ -253,12 +260,18 @@ class Engine:
                 self._wake.wait(deadline - now)
             return not self._worker.closing
 
-    def _gather(self) -> tuple[Work, Samples | None]:
-        """The next step, and the lookahead of fresh encoders, float32 [rows, lead_samples]."""
+    def _gather(self) -> tuple[Work, Samples | None, bool]:
+        """Plans the next step.
+
+        Returns:
+            It, the lookahead of fresh encoders, float32 [rows, lead_samples], and whether it takes
+            only frames ahead of real time, beside streams in it.
+        """
         with self._wake:
-            pcm, codes = self._device.pcm.numpy(), self._device.codes.numpy()
-            work = self._waiting.take(pcm, codes, time.monotonic())
-            return work, self._waiting.lead[work.slots] if work.fresh.any() else None
+            pcm, codes, now = self._device.pcm.numpy(), self._device.codes.numpy(), time.monotonic()
+            ahead = self._waiting.only_ahead(now)
+            work = self._waiting.take(pcm, codes, now)
+            return work, self._waiting.lead[work.slots] if work.fresh.any() else None, ahead
 
     def _owners_of(self, work: Work, rows: Mask) -> Iterator[tuple[int, SlotOwner]]:
         """(row, owner) of some rows, without slots that have changed hands since the step."""

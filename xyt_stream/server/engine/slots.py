@@ -5,7 +5,8 @@ are always the first ones, so a step's cost grows with the slots in use. When a 
 last row moves into its place.
 
 Streams in real time come first: a stream that is ahead of real time, a file for example, waits
-while any of them has a frame, and otherwise shares its steps with few others.
+while any of them has a frame, and otherwise shares its steps with few others; the engine rests
+between those.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from xyt_stream.audio import FRAME_SECONDS, Samples
 from xyt_stream.protocol.packing import CodeArray
 
 RING = 8  # frames; the places in each slot's ring
-AHEAD = 0.2  # seconds that a stream in real time may be ahead: frames come in bursts
+AHEAD = FRAME_SECONDS  # that a stream in real time may be ahead: its first frame may come late
 BEHIND = 0.5  # seconds that a stream may catch up after its frames were held up
 ROWS_AHEAD = 2  # rows of a step of streams that are ahead, while others run in real time
 
@@ -224,6 +225,12 @@ class Slots:
         """Whether an idle slot is due for a frame: its last one came between these two times."""
         idle = (self._written == self._taken) & self._open & (self._written > 0) & ~self._ending
         return bool((idle & (self._last_push > after) & (self._last_push < before)).any())
+
+    def only_ahead(self, now: float) -> bool:
+        """Whether all frames that wait are ahead of real time, and other streams are in it."""
+        ready = self._open & (self._written > self._taken)
+        due = ready & (self._due <= now + AHEAD)
+        return not (due | self._ending).any() and self._runs_in_time(now)
 
     def generation(self, slot: int) -> int:
         """A number that changes whenever the slot's owner does."""
