@@ -18,7 +18,7 @@ web: $(RUNTIME)
 
 $(RUNTIME): client/web/package-lock.json client/web/vendor.mjs
 	@command -v npm >/dev/null || { echo "make web needs Node.js 20 or later with npm."; exit 1; }
-	npm ci --prefix client/web --ignore-scripts --no-audit --no-fund
+	npm ci --prefix client/web --ignore-scripts --no-audit --no-fund --fetch-retries=1 --fetch-timeout=60000
 	node client/web/vendor.mjs
 	rm -rf client/web/node_modules
 

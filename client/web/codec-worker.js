@@ -9,10 +9,12 @@ const MANY_CORES = 8; // from which on a second thread is free; with fewer, the 
 
 let encoder = null;
 let decoder = null;
+let threads = 1;
 
 /** @type {Record<string, (request: any) => Promise<any>>} */
 const ACTIONS = {
   load,
+  trial,
   async encode({ samples }) {
     return timed(() => encoder.push(samples));
   },
@@ -45,8 +47,8 @@ self.onmessage = ({ data: { id, action, ...request } }) => {
 };
 
 /**
- * Fetches the files, makes the two sessions and measures them.
- * @returns {Promise<{encode: number, decode: number, threads: number}>} median ms of a frame
+ * Fetches the files and makes the two sessions.
+ * @returns {ReturnType<typeof trial>} how fast they are
  */
 async function load({ listing, base }) {
   const { files, model, piece } = listing;
@@ -57,7 +59,7 @@ async function load({ listing, base }) {
     self.postMessage({ progress: { done, total } }),
   );
   const ort = await import(new URL(script.address, base).href);
-  const threads = self.crossOriginIsolated && navigator.hardwareConcurrency >= MANY_CORES ? 2 : 1;
+  threads = self.crossOriginIsolated && navigator.hardwareConcurrency >= MANY_CORES ? 2 : 1;
   Object.assign(ort.env.wasm, { wasmBinary: contents.wasm.buffer, numThreads: threads });
   const make = (graph) =>
     ort.InferenceSession.create(graph, {
@@ -66,13 +68,16 @@ async function load({ listing, base }) {
     });
   encoder = new StreamEncoder(ort, await make(contents.encoder), model);
   decoder = new StreamDecoder(ort, await make(contents.decoder), model);
-  return { ...(await trial(model)), threads };
+  return trial();
 }
 
-/** Codes a little noise; the median leaves out what other programs disturb. */
-async function trial(model) {
+/**
+ * Codes a little noise; the median leaves out what other programs disturb.
+ * @returns {Promise<{encode: number, decode: number, threads: number}>} ms of a frame
+ */
+async function trial() {
   const samples = Float32Array.from(
-    { length: model.frame_samples_in },
+    { length: encoder.frameSamples },
     () => 0.1 * Math.random() - 0.05,
   );
   const times = { encode: [], decode: [] };
@@ -85,7 +90,7 @@ async function trial(model) {
   encoder.reset();
   decoder.reset();
   const median = (values) => values.slice(WARM_UP).sort((a, b) => a - b)[4];
-  return { encode: median(times.encode), decode: median(times.decode) };
+  return { encode: median(times.encode), decode: median(times.decode), threads };
 }
 
 async function timed(work) {

@@ -37,14 +37,16 @@ export class CodecChoice {
     if (here) throw new CodecError(here);
     if (await this.#failed()) this.#codec = null;
     this.#codec ??= Codec.load(await this.#list(), this.server.href, this.onProgress);
-    const { trial } = await this.#codec;
-    const ms = (speaks ? trial.encode : 0) + (hears ? trial.decode : 0);
+    const codec = await this.#codec;
+    const frameMs = () => (speaks ? codec.trial.encode : 0) + (hears ? codec.trial.decode : 0);
+    if (frameMs() > BUDGET * FRAME) await codec.measure(); // something else may have run
+    const ms = frameMs();
     if (ms > BUDGET * FRAME) {
       throw new CodecError(
         `This device is too slow for the codec: ${Math.round(ms)} ms for each ${FRAME} ms of sound.`,
       );
     }
-    return this.#codec;
+    return codec;
   }
 
   async #failed() {
