@@ -6,6 +6,7 @@ import { OVERHEAD, Sealing } from './sealing.js';
 import { Session } from './session.js';
 
 const MAX_WAITING = 1.5; // s of sound that may wait for the codec; beyond it, sound is dropped
+const TELL_AGAIN = 30; // s after which the user is told again that sound is dropped
 
 /**
  * Offers what Session does to a call: sound in, sound out. `ready` and `pong` describe the codec
@@ -15,6 +16,7 @@ export class CodingSession {
   #epoch = 0; // counts sessions of the server's: what was coded for an earlier one is dropped
   #ready = null;
   #ending = false;
+  #tellAgainAt = 0; // seconds
   /** @type {Sealing | null} */
   #sealing = null;
   /** @type {AnswerClock | null} */
@@ -68,6 +70,7 @@ export class CodingSession {
    */
   sendPcm(samples) {
     const most = (MAX_WAITING * this.codec.model.input_rate) / samples.length;
+    if (this.codec.waiting > most) this.#tellTooSlow();
     if (!this.session.open || this.#ending || this.codec.waiting > most) {
       return this.session.drop();
     }
@@ -122,6 +125,14 @@ export class CodingSession {
       delay_ms: { encode: 1e3 * model.encoder.delay, decode: 1e3 * model.decoder.delay },
     };
     this.listener.ready(this.#ready, restarted);
+  }
+
+  #tellTooSlow() {
+    const now = performance.now() / 1e3;
+    if (now < this.#tellAgainAt) return;
+    this.#tellAgainAt = now + TELL_AGAIN;
+    const message = 'This device is too slow for the codec: sound is left out.';
+    this.listener.notice({ name: 'too_slow_here', message });
   }
 
   /** Sends frames when they are encoded, after those before. */
