@@ -101,6 +101,13 @@ def test_a_short_key_is_refused() -> None:
     assert make_key() != make_key()
 
 
+@pytest.mark.parametrize("role", ["encode", "decode"])
+def test_a_role_that_the_server_must_hear_is_refused(role: str) -> None:
+    with pytest.raises(ProtocolError, match="cannot be encrypted") as caught:
+        sealed_media(role)
+    assert caught.value.name == "not_allowed"
+
+
 def ready(role: str) -> Ready:
     send, receive = sealed_media(role)
     return Ready(

@@ -40,7 +40,15 @@ def make_key() -> str:
 
 
 def sealed_media(role: str) -> tuple[str | None, tuple[str, ...]]:
-    """The `send` and `receive` of a `hello` for sealed codes."""
+    """The `send` and `receive` of a `hello` for sealed codes.
+
+    Raises:
+        ProtocolError: not_allowed: the server must hear a client with this role.
+    """
+    if role not in _SEALS_AS and role != "speaker":
+        raise protocol_error(
+            "not_allowed", f"The role {role} cannot be encrypted: leave the key out."
+        )
     sends = "sealed" if role in _SEALS_AS else None
     hears = ("sealed",) if role in _HEARS or role == "speaker" else ()
     return sends, hears

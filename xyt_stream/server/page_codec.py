@@ -21,7 +21,7 @@ PIECE = 1 << 19  # bytes
 PREFIX = "/codec/"
 LISTING = "/codec.json"
 RUNTIME = Path(__file__).parents[1] / "web" / "runtime"  # `make web` fills it
-_LOCK = "runtime.json"  # written by `make web`: file names and their SHA-256
+_RUNTIME_LIST = "runtime.json"  # written by `make web`: file names and their SHA-256
 NO_RUNTIME = (
     "The codec does not run in this page: its WebAssembly runtime is missing on the server. "
     "Install Node.js with npm there, run `make web`, and start the server again."
@@ -126,10 +126,10 @@ def page_codec() -> PageCodec:
     files = {role: _shipped(DEFAULT / file.file, file.sha256) for role, file in stored.items()}
     model = json.loads((DEFAULT / MANIFEST).read_bytes())
     try:
-        runtime = json.loads((RUNTIME / _LOCK).read_bytes())
+        runtime = json.loads((RUNTIME / _RUNTIME_LIST).read_bytes())
         for role in ("script", "wasm"):
             files[role] = _shipped(RUNTIME / runtime[role]["file"], runtime[role]["sha256"])
-    except OSError:
+    except (OSError, ValueError, KeyError):  # it is not there, or not whole
         return PageCodec(model, {}, NO_RUNTIME)
     return PageCodec(model, files, None)
 
