@@ -89,3 +89,4 @@ def cluster_process(*options: str) -> Iterator[ClusterProcess]:
             cluster.stop()
         finally:
             cluster.process.kill()
+            print("".join(cluster.output[-400:]))  # shown where the test fails

@@ -99,12 +99,19 @@ class ProtocolError(XYTError, ValueError):
         message: one sentence for the person at the other end.
         close_code: the websocket close code that goes with the name (4000 to 4999).
         retry_after: seconds after which it makes sense to try again; None if it never does.
+        node: name of the server that has the session; None: this one, or none.
     """
 
     def __init__(
-        self, name: str, message: str, close_code: int, retry_after: float | None = None
+        self,
+        name: str,
+        message: str,
+        close_code: int,
+        retry_after: float | None = None,
+        node: str | None = None,
     ) -> None:
         super().__init__(message)
+        self.node = node
         self.name = name
         self.close_code = close_code
         self.retry_after = retry_after

@@ -125,6 +125,7 @@ const CONTROL = {
   error: object({
     name: [text],
     message: [text],
+    node: [nullable(text), null],
     code: [integer],
     retry_after: [nullable(number), null],
   }),

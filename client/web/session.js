@@ -263,9 +263,12 @@ export class Session {
    * The server has ended the session; begins a new one if the error allows it.
    * @param {any} message
    */
-  #refused({ name, message, retry_after }) {
+  #refused({ name, message, retry_after, node }) {
     const error = new ProtocolError(name, message, retry_after);
-    if (name === 'cannot_resume') this.#lost(null, 0, false);
+    if (name === 'moved' && node && this.#ready) {
+      this.#ready = { ...this.#ready, node };
+      this.#lost(null, retry_after ?? 0, true);
+    } else if (name === 'cannot_resume') this.#lost(null, 0, false);
     else if (retry_after !== null && this.#ready) this.#lost(error, retry_after, false);
     else this.#fail(error);
   }

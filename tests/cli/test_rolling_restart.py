@@ -146,6 +146,7 @@ async def test_no_session_is_cut_and_no_code_changes(codec, clip, direct, until)
         moved = sum("resumed" in each.notices for each in members.values())
         assert moved == 24
         gaps = sorted((each.gap, name) for name, each in members.items() if each.gap)
+        print([(round(gap * 1e3), name) for gap, name in gaps])
         print(
             f"longest gap {gaps[-1][0] * 1e3:.0f} ms ({gaps[-1][1]}), "
             f"median of members {gaps[len(gaps) // 2][0] * 1e3:.0f} ms; {cluster.url}"

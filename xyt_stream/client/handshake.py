@@ -152,7 +152,7 @@ def jittered(hint: float) -> float:
 
 def refusal(error: Error) -> ProtocolError:
     """The server's error message as an exception."""
-    return ProtocolError(error.name, error.message, error.code, error.retry_after)
+    return ProtocolError(error.name, error.message, error.code, error.retry_after, error.node)
 
 
 @contextmanager

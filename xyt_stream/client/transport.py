@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from xyt_stream.client.handshake import failures, open_session, refusal, retry
 from xyt_stream.client.traffic import Traffic
-from xyt_stream.errors import ConnectionFailedError
+from xyt_stream.errors import ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import ClientMachine, Event
@@ -210,7 +210,6 @@ class Transport:
         self._put(Notice(name="interrupted", message="The connection was lost: trying again."))
         await self._sending.acquire()
         try:
-            self._machine.disconnected()
             websocket, ready = await retry(self._reopen, self._resume_seconds)
         except BaseException:
             self._sending.release()
@@ -231,7 +230,13 @@ class Transport:
         resume = Resume(token=self._ready.resume.token, received=self._machine.received)
         hello = msgspec.structs.replace(self._hello, resume=resume)
         url = placed(self._url, hello.room, self._ready.node)
-        return await open_session(url, hello, self._machine, self._keepalive, self._traffic)
+        self._machine.disconnected()  # an error at the last attempt has closed it
+        try:
+            return await open_session(url, hello, self._machine, self._keepalive, self._traffic)
+        except ProtocolError as error:
+            if error.name == "moved" and error.node is not None:
+                self._ready = msgspec.structs.replace(self._ready, node=error.node)
+            raise
 
     async def _resend(self, websocket: ClientConnection, messages: list[bytes | str]) -> None:
         """Sends the unacknowledged messages again, then releases the lock of `_resume`."""

@@ -48,6 +48,7 @@ _ROWS = (
     ErrorRow("too_many_bytes", 4433, "You send more bytes a second than the server accepts."),
     ErrorRow("too_much_work", 4434, "What you send takes more work than the server accepts."),
     ErrorRow("too_much_memory", 4435, "Too much waits in this session: read, or send, less."),
+    ErrorRow("moved", 4436, "The session is at another node: resume it there."),
     ErrorRow("internal", 4500, "The server failed: it is not your fault."),
     ErrorRow("busy", 4503, "Every slot is taken: try again later."),
     ErrorRow("going_away", 1012, "The server is shutting down: try again in a moment."),
@@ -60,13 +61,18 @@ BY_CLOSE_CODE = {row.close_code: row for row in _ROWS}
 
 
 def protocol_error(
-    name: str, detail: str | None = None, *, retry_after: float | None = None
+    name: str,
+    detail: str | None = None,
+    *,
+    retry_after: float | None = None,
+    node: str | None = None,
 ) -> ProtocolError:
     """Makes the error of that name; `detail` replaces the table's sentence.
 
     Args:
         retry_after: seconds after which the client may try again; None: retrying is no use.
+        node: name of the server that has the session.
     """
 
     row = ERRORS[name]
-    return ProtocolError(name, detail or row.sentence, row.close_code, retry_after)
+    return ProtocolError(name, detail or row.sentence, row.close_code, retry_after, node)

@@ -262,6 +262,7 @@ class ServerMachine(_Machine):
                 message=str(error),
                 code=error.close_code,
                 retry_after=error.retry_after,
+                node=error.node,
             )
         )
 

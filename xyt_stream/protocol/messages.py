@@ -174,6 +174,7 @@ class Error(Control, frozen=True, tag="error"):
     message: str
     code: int
     retry_after: float | None = None  # seconds
+    node: str | None = None  # `moved`: name of the server that has the session
 
 
 class Kind(enum.IntEnum):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import numpy as np
 import pytest
+from websockets.asyncio.client import connect as raw_connect
 
 from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError
+from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.server.admission.access import Access, Token
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
@@ -252,3 +256,38 @@ async def test_pages_proxies_and_lesser_tokens_cannot_drain(codec):
         allowed = ("X-Forwarded-For: 192.0.2.1", "Authorization: Bearer all")
         assert await post(server.port, *allowed) == 202
         assert server.service.why_not_ready() is not None
+
+
+async def test_a_member_of_a_room_is_sent_to_the_node_where_the_others_are(nodes):
+    async with (
+        connect(nodes.a.url, "mic", room="r"),
+        connect(nodes.url, "speaker", room="r") as speaker,
+    ):
+        token = speaker.ready.resume.token
+        async with raw_connect(nodes.b.url, subprotocols=[SUBPROTOCOL]) as websocket:
+            hello = {"type": "hello", "role": "speaker", "room": "r", "resumable": True}
+            await websocket.send(json.dumps({**hello, "resume": {"token": token}}))
+            answer = json.loads(await asyncio.wait_for(websocket.recv(), 60))
+        assert (answer["name"], answer["node"]) == ("moved", "a")
+        assert len(nodes.a.service.sessions()) == 2
+        assert not nodes.b.service.sessions()
+
+
+async def test_an_error_at_one_attempt_to_resume_does_not_end_the_next(nodes, clip, direct, hear):
+    """The client is told to come later, and then its session is there."""
+    resume, refusals = nodes.a.service.resume, []
+
+    def refuse_once(*args):
+        if not refusals:
+            refusals.append(args)
+            raise protocol_error("busy", retry_after=0.01)
+        return resume(*args)
+
+    nodes.a.service.resume = refuse_once
+    async with connect(nodes.url, "encode") as connection:
+        await connection.send_pcm(clip[:9000])
+        nodes.proxy.cut()
+        await connection.send_pcm(clip[9000:])
+        await connection.end()
+        np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
+    assert refusals

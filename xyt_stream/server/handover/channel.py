@@ -45,10 +45,15 @@ class Take(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="take"):
 
 
 class Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="refused"):
-    """The session does not move; `node` has it, where that is known."""
+    """The session does not move from here; `node` has it, where that is known.
+
+    Attributes:
+        stays: whether the client is to come to that node; otherwise it may be asked, too.
+    """
 
     reason: str
     node: str | None = None
+    stays: bool = False
 
 
 class Unit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="unit"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.server.handover import units
 from xyt_stream.server.handover.giver import Giver
 from xyt_stream.server.handover.peers import Peers
@@ -11,6 +12,7 @@ from xyt_stream.server.handover.taker import Taker
 from xyt_stream.server.service import Service
 from xyt_stream.server.sessions.session import Session
 
+_MOVED_RETRY = 0.05  # seconds
 _AT_ONCE = 2  # units on their way: the other nodes must find the time beside their own sessions
 _EACH = 1.0  # seconds after which the next unit is sent, though the one before was not taken
 
@@ -34,10 +36,16 @@ class Handover:
         self._draining: asyncio.Task[None] | None = None
 
     async def take(self, node: str, key: str, room: str | None) -> None:
-        """Has a client's session here, if it can be; see Taker.take."""
-        await self.taker.take(self.giver.given.get(key, node), key, room)
+        """Has a client's session here, if it can be; see Taker.take.
+
+        Raises:
+            ProtocolError: moved: the client is to come to another node.
+        """
+        other = await self.taker.take(self.giver.given.get(key, node), key, room)
         if self._service.find(key) is not None:
             self.giver.given.pop(key, None)
+        elif other is not None:
+            raise protocol_error("moved", retry_after=_MOVED_RETRY, node=other)
 
     def begin_drain(self) -> asyncio.Task[None]:
         """Begins to send all sessions away, once; the task is done when none is left."""

@@ -44,6 +44,7 @@ class Giver:
 
     def __init__(self, service: Service, peers: Peers) -> None:
         self.given: collections.OrderedDict[str, str] = collections.OrderedDict()
+        self._going: dict[str, str] = {}  # node that each session is on its way to, by key
         self._service = service
         self._peers = peers
 
@@ -57,7 +58,9 @@ class Giver:
             self._service.handshakes.accept(websocket)
             if not isinstance(asked, Take):
                 raise HandoverError("the other node asks for nothing")
-            await self._give(channel, asked.key)
+            with self._service.closing_connection():  # a server that goes away waits for it
+                await self._give(channel, asked.key)
+                await websocket.wait_closed()
         except HandoverError as error:
             self._service.metrics.handovers.labels("failed").inc()
             log.event("handover failed", level=logging.WARNING, node=node, reason=str(error))
@@ -70,12 +73,15 @@ class Giver:
             return
         unit = units.unit_of(service, session)
         if session.moving or not session.may_move:
-            await channel.send(Refused("the session does not move now", service.node))
+            node = self._going.get(key, service.node)
+            await channel.send(Refused("the session does not move now", node, stays=True))
             return
         if not service.draining and any(not (each.suspended or each is session) for each in unit):
-            await channel.send(Refused("others of its room are here", service.node))
+            await channel.send(Refused("others of its room are here", service.node, stays=True))
             return
         frozen: list[Session] = unit
+        going = {each.key: channel.node for each in unit}
+        self._going.update(going)
         try:
             frozen = await asyncio.wait_for(units.freeze(service, session), _FREEZE)
             saved = await units.save(service, frozen)
@@ -91,6 +97,9 @@ class Giver:
         except BaseException:
             units.thaw(frozen)
             raise
+        finally:
+            for moving in going:
+                self._going.pop(moving, None)
         # From here on the other node owns them, whether it hears so or not.
         for each in frozen:
             self.given[each.key] = channel.node
@@ -98,6 +107,8 @@ class Giver:
             service.metrics.handovers.labels("given").inc()
         while len(self.given) > _REMEMBERED:
             self.given.popitem(last=False)
-        for each in reversed(frozen):
-            each.close("handed over")
-        await channel.send(Done())
+        try:
+            await channel.send(Done())
+        finally:
+            for each in reversed(frozen):
+                each.close("handed over")

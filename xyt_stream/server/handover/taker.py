@@ -47,8 +47,11 @@ class Taker:
         self._taking: dict[str, asyncio.Lock] = {}  # by room, or by key without one
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
 
-    async def take(self, node: str, key: str, room: str | None) -> None:
+    async def take(self, node: str, key: str, room: str | None) -> str | None:
         """Has the session here, if any node that is known has it and gives it up.
+
+        Returns:
+            The node that the client is to come to; None: this one, or there is no session.
 
         Args:
             node: that had it, as the client's token says.
@@ -59,27 +62,30 @@ class Taker:
         lock = self._taking.setdefault(place, asyncio.Lock())
         try:
             async with lock, self._places:
-                await self._follow(node, key)
+                return await self._follow(node, key)
         finally:
             if not lock.locked():
                 self._taking.pop(place, None)
 
-    async def _follow(self, node: str, key: str) -> None:
-        """Asks the node, and then the one that it names."""
+    async def _follow(self, node: str, key: str) -> str | None:
+        """Asks the node, and then the one that it names; see `take`."""
         try:
             for _ in range(_MOST_HOPS):
                 if self._service.find(key) is not None or node == self._service.node:
-                    return
-                other = await self._ask(node, key)
-                if other is None or other == node:
-                    return
-                node = other
+                    return None
+                refused = await self._ask(node, key)
+                if refused is None or refused.node is None:
+                    return None
+                if refused.stays:
+                    return None if refused.node == self._service.node else refused.node
+                node = refused.node
         except HandoverError as error:
             self._service.metrics.handovers.labels("failed").inc()
             log.event("handover failed", level=logging.WARNING, node=node, reason=str(error))
+        return None
 
-    async def _ask(self, node: str, key: str) -> str | None:
-        """Takes the session over, or returns the node that has it; None: nothing more to ask.
+    async def _ask(self, node: str, key: str) -> Refused | None:
+        """Takes the session over, or returns the reason why not; None: it is here.
 
         Raises:
             HandoverError: the node cannot be reached, or the session does not fit here.
@@ -107,11 +113,11 @@ class Taker:
         except (OSError, InvalidHandshake, asyncio.TimeoutError) as error:
             raise HandoverError(f"the node cannot be reached: {error}") from None
 
-    async def _take_from(self, channel: Channel, key: str) -> str | None:
+    async def _take_from(self, channel: Channel, key: str) -> Refused | None:
         await channel.send(Take(key))
         answer = await channel.receive(_ANSWER)
         if isinstance(answer, Refused):
-            return answer.node
+            return answer
         if not isinstance(answer, Unit):
             raise HandoverError("the other node answers something else")
         service = self._service
