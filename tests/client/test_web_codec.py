@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 
-from xyt_stream.audio import to_float32, to_int16
+from xyt_stream.audio import resample, to_float32, to_int16
 from xyt_stream.client import connect
 from xyt_stream.edge import EdgeDecoder, EdgeEncoder
 from xyt_stream.protocol.messages import Kind
@@ -17,7 +19,8 @@ from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 from xyt_stream.server.page_codec import NO_RUNTIME, PageCodec
 
-from .page import PATIENCE, frames_of, playwright
+from .page import PATIENCE, RATE, frames_of, playwright
+from .test_web import intelligibility, stoi
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -77,6 +80,30 @@ async def test_a_room_is_coded_from_page_to_page(patient, open_page):
     assert listener.complaints == speaker.complaints == []
     here = relay.url.replace("ws", "http", 1)
     assert all(request.startswith(here) for request in [*listener.requests, *speaker.requests])
+
+
+@needs_runtime
+@pytest.mark.slow
+@pytest.mark.parametrize("key", [None, "a key for these tests"])
+async def test_captured_sound_is_as_good_as_without_a_wire(
+    patient, open_page, clip, direct, until, key
+):
+    async with running(None) as relay:
+        listener, speaker = await open_page(relay.url), await open_page(relay.url)
+        for call, mode in ((listener, "speaker"), (speaker, "mic")):
+            link = f"room=proof&mode={mode}" + ("" if key is None else f"&key={quote(key)}")
+            await call.page.evaluate("hash => { location.hash = hash; }", link)
+            await call.begin()
+        await until(lambda: len(listener.sockets[-1]) >= 300)
+        await speaker.hang_up()
+        await listener.idle()
+        _, played, rate = await listener.recording("played")
+    clean = to_float32(clip)
+    expected = stoi(clean, to_float32(direct.sound), RATE)
+    measured = intelligibility(clean, resample(played, rate, RATE))
+    if measured < expected - 0.03 and os.getloadavg()[0] > (os.cpu_count() or 1):
+        pytest.skip("this machine is too busy for live sound")
+    assert measured > expected - 0.03
 
 
 @needs_runtime
