@@ -4,14 +4,18 @@ import { CodingSession } from './coding_session.js';
 import { LatencyTracker } from './latency.js';
 import { Session } from './session.js';
 import {
+  ENCRYPTED,
   MICROPHONE_LOST,
   RESTARTED,
   RESUMED,
   RESUMING,
   SPEAKER_LEFT,
+  listening,
   noticeMessage,
   userMessage,
 } from './user_messages.js';
+
+const NEXT_SESSION = 300; // ms before a listener's next session
 
 /** The modes of a call. `room`: whether the user names a room. */
 export const MODES = {
@@ -41,6 +45,7 @@ export class Call {
   #session = null;
   #stopping = false;
   #ended = false;
+  #hears = false; // whether a listener's room has been heard
 
   /**
    * @param {string} url of the server's websocket
@@ -106,7 +111,12 @@ export class Call {
     if (mode.speaks) await this.#openMicrophone(options.devices);
     await this.sound.load();
     await this.sound.useLoudspeaker(options.devices.loudspeaker);
-    if (this.#ended) return;
+    if (!this.#ended) this.#connect();
+  }
+
+  /** Begins a session: the first one, or a listener's for the next speaker of its room. */
+  #connect() {
+    const { mode, options } = this;
     const hello = {
       role: mode.role,
       room: mode.room ? options.room : null,
@@ -117,6 +127,7 @@ export class Call {
     const listener = {
       ready: (ready, restarted) => this.#ready(ready, restarted),
       pcm: (message) => {
+        this.#heard();
         this.latencyTracker.arrived(message.frame, message.samples.length, performance.now() / 1e3);
         this.sound.play(message);
       },
@@ -152,6 +163,7 @@ export class Call {
       this.sound.playback(ready.receive_rate, buffered, dropped);
     }
     if (ready.send === 'pcm') this.sound.capture(ready.send_rate, (chunk) => this.#send(chunk));
+    this.#hears = false;
     this.listener.live(ready);
     if (restarted) this.listener.say(RESTARTED);
   }
@@ -163,11 +175,29 @@ export class Call {
     }
   }
 
+  /** Says once in a session that somebody speaks. */
+  #heard() {
+    if (this.mode.role !== 'speaker' || this.#hears) return;
+    this.#hears = true;
+    const { room, key } = this.options;
+    this.listener.say(key ? `${listening(room)} ${ENCRYPTED}` : listening(room));
+  }
+
   async #sessionEnded() {
-    if (!this.#stopping) this.listener.say(SPEAKER_LEFT);
+    if (this.mode.role === 'speaker' && !this.#stopping) return this.#waitForAnother();
     this.sound.stopCapture();
     await this.sound.finish();
     await this.#finish(null);
+  }
+
+  /** A room's session ends with its speaker: another one waits for the next. */
+  async #waitForAnother() {
+    this.listener.say(SPEAKER_LEFT);
+    this.#session.close();
+    this.#session = null;
+    await this.sound.finish();
+    await new Promise((resolve) => setTimeout(resolve, NEXT_SESSION));
+    if (!this.#ended) this.#connect();
   }
 
   async #finish(error) {

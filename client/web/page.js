@@ -1,24 +1,25 @@
 /** Connects the page's controls and displays to a call. */
 
+import { BitRate } from './bit_rate.js';
 import { Call, MODES } from './call.js';
+import { Comparison } from './comparison.js';
 import { CodecControls } from './codec_controls.js';
-import { showStages } from './figures.js';
+import { WAYS, bufferText, showStages } from './figures.js';
 import { readLink } from './links.js';
 import { Meter } from './meters.js';
 import { Picture } from './picture.js';
 import { codeBits, frameBytes } from './protocol.js';
 import { RoomControls } from './room_controls.js';
+import { Sharing } from './sharing.js';
 import { Sound, listDevices } from './sound.js';
 import { TrafficPicture } from './traffic.js';
-import { ENCRYPTED, NOT_HTTPS, TOO_OLD, userMessage } from './user_messages.js';
+import { ENCRYPTED, MUTED, NOT_HTTPS, TOO_OLD, liveMessage, userMessage } from './user_messages.js';
 
 const FIGURES_INTERVAL = 500; // ms between updates of the figures: slow enough to read
-const PAUSE = 2000; // ms without codes that count as a pause
-const RATE_FRAMES = 50; // frames that the bit rate is averaged over
 
 /** @returns {any} */
 const element = (id) => document.getElementById(id);
-const modes = /** @type {HTMLFieldSetElement} */ (document.querySelector('.modes'));
+const modes = /** @type {HTMLFieldSetElement} */ (document.querySelector('#talk .modes'));
 const motion = matchMedia('(prefers-reduced-motion: reduce)');
 const still = () => motion.matches; // whether the user prefers reduced motion
 
@@ -49,6 +50,45 @@ const rooms = new RoomControls(
   },
   say,
 );
+new Sharing(
+  {
+    button: element('share'),
+    dialog: element('sharing'),
+    canvas: element('qr'),
+    anchor: element('shared'),
+    unreachable: element('unreachable'),
+    close: element('shared-close'),
+  },
+  server,
+  () => ({ room: rooms.name, token: element('token').value, key: rooms.secret }),
+);
+new Comparison(
+  {
+    record: element('record'),
+    sample: element('sample'),
+    state: element('comparing'),
+    player: element('player'),
+    play: element('play'),
+    first: element('first'),
+    second: element('second'),
+    blind: element('blind'),
+    reveal: element('reveal'),
+    original: element('original-file'),
+    decoded: element('decoded-file'),
+    codes: element('codes-file'),
+  },
+  socket.href,
+  async () => {
+    if (call) throw new Error('End the call first.');
+    const sound = new Sound();
+    const taken = await codecs.take({ speaks: true, hears: true, sealed: false });
+    if (!taken || taken.refusal) {
+      await sound.close();
+      throw new Error(taken?.refusal ?? 'Given up.');
+    }
+    return { token: element('token').value, codec: taken.codec, sound, devices: chosenDevices() };
+  },
+);
 const wire = new TrafficPicture(element('traffic'), ({ sent, received }) => {
   const text = (bytes) => Math.round(bytes).toLocaleString('en');
   element('sent').textContent = text(sent);
@@ -57,9 +97,8 @@ const wire = new TrafficPicture(element('traffic'), ({ sent, received }) => {
 
 /** @type {Call | null} */
 let call = null;
-/** @type {number[]} ms at which the latest frames arrived */
-let arrivals = [];
-let frameBits = 0;
+const rate = new BitRate();
+let said = ''; // when the call began
 
 const mode = () => element('talk').elements.mode.value;
 
@@ -89,6 +128,9 @@ function show(state) {
   element('token').disabled = state !== 'idle';
   element('codec').disabled = state !== 'idle';
   rooms.show(MODES[mode()].room, state === 'idle');
+  element('share').hidden = !MODES[mode()].room;
+  element('hint').hidden = !speaks || !MODES[mode()].receive;
+  element('way').textContent = WAYS[MODES[mode()].role];
 }
 
 function chosenDevices() {
@@ -115,7 +157,6 @@ async function start() {
     return taken && say(taken.refusal, true);
   }
   say(speaks ? 'Waiting for the microphone…' : 'Connecting…');
-  arrivals = [];
   const options = {
     mode: mode(),
     room: rooms.name,
@@ -147,16 +188,10 @@ async function start() {
 function live(ready) {
   show('live');
   wire.watch(call.traffic);
-  say(
-    {
-      loopback: 'Speak: you hear yourself through 1000 bits a second.',
-      user: 'Speak: the model listens, and answers.',
-      mic: `You are speaking into the room “${ready.room}”.`,
-      speaker: `You are listening to the room “${ready.room}”.`,
-    }[ready.role] + (call.options.key ? ` ${ENCRYPTED}` : ''),
-  );
+  said = liveMessage(ready) + (call.options.key ? ` ${ENCRYPTED}` : '');
+  say(call.muted ? MUTED : said);
   const { codebooks, codebook_size } = ready.model;
-  frameBits = 8 * frameBytes(codebooks, codeBits(codebook_size));
+  rate.begin(8 * frameBytes(codebooks, codeBits(codebook_size)));
   const [input, output] = [call.sound.input, call.sound.output];
   meters[0].watch(MODES[mode()].speaks ? input : null);
   meters[1].watch(ready.receive.includes('pcm') ? output : null);
@@ -178,28 +213,19 @@ function codes(frames) {
   [...element('numbers').children].forEach((item, codebook) => {
     item.textContent = String(latest[codebook]);
   });
-  arrivals.push(...frames.map(() => performance.now()));
-  arrivals = arrivals.slice(-RATE_FRAMES);
+  rate.add(frames.length, performance.now() / 1e3);
 }
 
 /** Updates the bit rate, the latency and the state of the jitter buffer. */
 function showFigures() {
   if (!call) return;
-  const latest = arrivals[arrivals.length - 1];
-  const rate = (frameBits * (arrivals.length - 1)) / ((latest - arrivals[0]) / 1e3);
-  if (performance.now() - latest > PAUSE)
-    arrivals = []; // the model is silent
-  else if (arrivals.length > 5) element('bits').textContent = String(10 * Math.round(rate / 10));
-  if (!arrivals.length) element('bits').textContent = '0';
+  const bits = rate.at(performance.now() / 1e3);
+  element('bits').textContent = bits === null ? '–' : String(10 * Math.round(bits / 10));
   const stages = call.latency();
   if (!stages.length) return;
   showStages(latency, stages);
-  const { target, underruns } = call.buffer;
-  if (target) {
-    const count = ['no underruns', '1 underrun'][underruns] ?? `${underruns} underruns`;
-    element('buffer').textContent =
-      `Jitter buffer: target ${Math.round(target * 1e3)} ms; ${count} so far.`;
-  }
+  element('buffer').textContent = bufferText(call.buffer);
+  element('buffer').dataset.underruns = String(call.buffer.underruns);
 }
 
 /** Fills the device lists; names are known once the user has allowed the microphone. */
@@ -254,6 +280,7 @@ element('talk').addEventListener('submit', (event) => {
 element('mute').addEventListener('click', () => {
   call.muted = !call.muted;
   element('mute').setAttribute('aria-pressed', String(call.muted));
+  say(call.muted ? MUTED : said);
 });
 element('interrupt').addEventListener('click', () => call.interrupt());
 modes.addEventListener('change', () => {

@@ -43,7 +43,24 @@ export const MICROPHONE_LOST =
 export const RESUMING = 'Connection lost, resuming…';
 export const RESUMED = 'The connection is back: the call goes on.';
 export const RESTARTED = 'The connection is back, and a new call has begun.';
-export const SPEAKER_LEFT = 'The speaker has left the room.';
+export const SPEAKER_LEFT = 'The speaker has left the room. Waiting for the next one…';
+export const MUTED = 'You are muted: nobody hears you until you press Mute again.';
+
+/** @param {string} room */
+export const listening = (room) => `You are listening to the room “${room}”.`;
+
+/**
+ * What the user can do now, by the role of the session that has begun.
+ * @param {any} ready
+ * @returns {string}
+ */
+export function liveMessage({ role, room, codec_here: here }) {
+  if (role === 'loopback') return 'Speak: you hear yourself through 1000 bits a second.';
+  if (role === 'user') return 'Speak: the model listens, and answers.';
+  if (role === 'speaker') return `${listening(room)} Nobody is speaking there yet.`;
+  const codes = here ? '' : ' Your codes are made on the server: to see them, run the codec in this browser.';
+  return `You are speaking into the room “${room}”.${codes}`;
+}
 
 /**
  * The message for a notice of the server's.

@@ -179,7 +179,7 @@ class OpenPage:
             if time.monotonic() > deadline or len(self.sockets) > 1:
                 return False
             await asyncio.sleep(0.2)
-            dry = (await self.page.inner_text("#buffer")).partition("; ")[2]
+            dry = await self.page.get_attribute("#buffer", "data-underruns") or ""
             shown = await self.page.inner_text("#total")
             total = int(shown) if shown.isdecimal() else 0
             if dry != before[0] or abs(total - before[1]) > 40 or not total:

@@ -34,6 +34,7 @@ _KINDS = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".flac": "audio/flac",
 }
 
 # The page may load scripts, workers, styles and images from this server only, and connect to it

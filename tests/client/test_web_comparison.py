@@ -1,0 +1,62 @@
+"""Original and decoded sound at a switch on the page, and both as files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+
+from xyt_stream.protocol.code_file import CodeFile
+
+from .page import PATIENCE, playwright
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def saved(page, link, path):
+    async with page.expect_download() as download:
+        await page.click(link)
+    await (await download.value).save_as(path)
+    return path
+
+
+async def test_the_sample_is_coded_compared_and_downloaded(codec, serving, open_page, tmp_path):
+    call = await open_page(serving.url)
+    page = call.page
+    await page.get_by_role("button", name="Use a sample").click()
+    play = page.get_by_role("button", name="Play", exact=True)
+    await playwright.expect(play).to_be_visible(timeout=PATIENCE)
+    await playwright.expect(page.locator("#comparing")).to_contain_text("bytes of codes")
+    sounds = {}
+    for name in ("original", "decoded"):
+        file = await saved(page, f"#{name}-file", tmp_path / f"{name}.wav")
+        sounds[name], rate = soundfile.read(file, dtype="float32")
+        assert rate == 16_000
+    file = CodeFile.read(await saved(page, "#codes-file", tmp_path / "codes.xyt"))
+    file.require_model(codec.name, codec.hash)
+    assert len(sounds["original"]) == len(sounds["decoded"]) == file.original_samples
+    assert file.seconds > 3
+    expected = codec.encode(sounds["original"], pad=True).numpy()
+    np.testing.assert_array_equal(file.codes, expected)
+
+    await play.click()
+    await playwright.expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    await page.get_by_label("decoded").check()
+    await page.get_by_label("Blind").check()
+    await playwright.expect(page.get_by_label("A", exact=True)).to_have_count(1)
+    await page.get_by_role("button", name="Which is which?").click()
+    await playwright.expect(page.locator("#player .modes")).to_contain_text("original")
+    await page.get_by_role("button", name="Pause").click()
+    assert call.complaints == []
+
+
+async def test_ten_seconds_of_the_microphone_may_be_stopped_early(serving, open_page):
+    call = await open_page(serving.url)
+    page = call.page
+    await page.get_by_role("button", name="Record ten seconds").click()
+    await playwright.expect(page.locator("#comparing")).to_contain_text("8 s", timeout=PATIENCE)
+    await page.get_by_role("button", name="Stop").click()
+    await playwright.expect(page.locator("#comparing")).to_contain_text(
+        "bytes of codes", timeout=PATIENCE
+    )
+    assert call.complaints == []
