@@ -30,6 +30,9 @@ export const MODES = {
  * @property {(ready: any) => void} live
  * @property {(text: string) => void} say
  * @property {(frames: Uint16Array[]) => void} codes
+ * @property {(samples: Int16Array) => void} spoke sound of the microphone's, before it is sent
+ * @property {(frames: Uint16Array[]) => void} said codes that were made here and sent
+ * @property {() => void} cut what the model had still to say is dropped
  * @property {(error: Error | null) => void} over the call has ended; null: not by an error
  *
  * @typedef {object} CallOptions
@@ -85,6 +88,7 @@ export class Call {
   /** Interrupts the model: drops its speech that has not been played. */
   interrupt() {
     this.#session?.clear();
+    this.listener.cut();
   }
 
   /** Ends the call. The rest of the audio is still played, unless this is called twice. */
@@ -132,9 +136,14 @@ export class Call {
         this.sound.play(message);
       },
       codes: ({ frames }) => this.listener.codes(frames),
+      // A mic gets no codes back: what it sends is what is to be seen.
+      said: (frames) => (mode.receive ? this.listener.said(frames) : this.listener.codes(frames)),
       pong: (roundTrip, coding) => this.latencyTracker.pong(roundTrip, coding),
       notice: (notice) => this.listener.say(noticeMessage(notice, new URL(this.url).hostname)),
-      clear: () => this.sound.clear(),
+      clear: () => {
+        this.sound.clear();
+        this.listener.cut();
+      },
       interrupted: (error) => this.listener.say(error ? `${error.message} ${RESUMING}` : RESUMING),
       resumed: () => this.listener.say(RESUMED),
       ended: () => this.#sessionEnded(),
@@ -170,6 +179,7 @@ export class Call {
 
   #send({ samples, age }) {
     const session = this.#session;
+    this.listener.spoke(samples);
     if (session.sendPcm(samples)) {
       this.latencyTracker.sent(session.samplesSent, samples.length, age, performance.now() / 1e3);
     }

@@ -144,8 +144,7 @@ export class CodingSession {
       const sealed = this.#sealing && (await this.#seal(frames));
       if (!current()) return;
       const sent = sealed ? this.session.sendSealed(sealed) : this.session.sendCodes(frames);
-      // A mic gets no codes back: what it sends is what is to be seen.
-      if (sent && this.hello.receive === null) this.listener.codes({ frame: -1, frames, gap: false });
+      if (sent) this.listener.said?.(frames);
       if (sent && this.#clock) this.#tick(frames.length);
     });
   }

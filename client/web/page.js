@@ -4,6 +4,7 @@ import { BitRate } from './bit_rate.js';
 import { Call, MODES } from './call.js';
 import { Comparison } from './comparison.js';
 import { CodecControls } from './codec_controls.js';
+import { DialoguePicture } from './dialogue_picture.js';
 import { WAYS, bufferText, showStages } from './figures.js';
 import { readLink } from './links.js';
 import { Meter } from './meters.js';
@@ -98,6 +99,11 @@ const wire = new TrafficPicture(element('traffic'), ({ sent, received }) => {
 /** @type {Call | null} */
 let call = null;
 const rate = new BitRate();
+const dialogue = new DialoguePicture({
+  canvas: element('lanes'),
+  speaking: element('speaking'),
+  answer: element('answer'),
+});
 let said = ''; // when the call began
 
 const mode = () => element('talk').elements.mode.value;
@@ -128,6 +134,7 @@ function show(state) {
   element('token').disabled = state !== 'idle';
   element('codec').disabled = state !== 'idle';
   rooms.show(MODES[mode()].room, state === 'idle');
+  element('dialogue').hidden = mode() !== 'conversation';
   element('share').hidden = !MODES[mode()].room;
   element('hint').hidden = !speaks || !MODES[mode()].receive;
   element('way').textContent = WAYS[MODES[mode()].role];
@@ -169,10 +176,14 @@ async function start() {
     live,
     say,
     codes,
+    spoke: (samples) => dialogue.heard(samples),
+    said: (frames) => dialogue.said(frames),
+    cut: () => dialogue.interrupted(),
     over: (error) => {
       call = null;
       for (const meter of meters) meter.watch(null);
       wire.watch(null);
+      dialogue.end();
       element('mute').setAttribute('aria-pressed', 'false');
       show('idle');
       if (error) say(userMessage(error), true);
@@ -188,6 +199,7 @@ async function start() {
 function live(ready) {
   show('live');
   wire.watch(call.traffic);
+  if (ready.role === 'user') dialogue.begin();
   said = liveMessage(ready) + (call.options.key ? ` ${ENCRYPTED}` : '');
   say(call.muted ? MUTED : said);
   const { codebooks, codebook_size } = ready.model;
@@ -209,6 +221,7 @@ function live(ready) {
  */
 function codes(frames) {
   picture.add(frames);
+  dialogue.answered(frames);
   const latest = frames[frames.length - 1];
   [...element('numbers').children].forEach((item, codebook) => {
     item.textContent = String(latest[codebook]);
@@ -257,6 +270,7 @@ async function showServer() {
   }
   element('token-field').hidden = !info.token_needed;
   element('conversation').hidden = !info.duplex;
+  if (info.duplex_model) element('lane-model').textContent = info.duplex_model;
   const { name, hash, input_rate, codebooks, codebook_size } = info.model;
   const bits = codebooks * codeBits(codebook_size) * (1e3 / info.frame_ms);
   const sound = (16 * input_rate).toLocaleString('en');

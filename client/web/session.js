@@ -35,6 +35,7 @@ const ABANDONED = 4000; // close code for a connection that is abandoned while t
  * @property {(message: {frame: number, frames: Uint16Array[], gap: boolean}) => void} codes
  * @property {(message: {frame: number, payload: Uint8Array, gap: boolean}) => void} [sealed] if
  *   the client has asked for it
+ * @property {(frames: Uint16Array[]) => void} [said] frames that were encoded here were sent
  * @property {(roundTrip: number, coding: {encode: ?number, decode: ?number} | null) => void} pong
  * @property {(notice: {name: string, message: string}) => void} notice
  * @property {() => void} clear drop the audio that was not played; answer with `cleared`

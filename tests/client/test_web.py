@@ -171,6 +171,9 @@ async def test_conversation_with_a_model_and_interruption(codec, serving, open_p
         await call.begin()
         await call.says("the model listens")
         await call.draws(25)
+        await playwright.expect(call.page.locator("#lane-model")).to_have_text("Echo")
+        speaking = call.page.locator("#speaking")
+        await playwright.expect(speaking).to_have_text("Both speak.", timeout=PATIENCE)
         _, played, _ = await call.recording("played")
         assert np.abs(played).max() > 0.02
         figures = await call.figures()
@@ -179,6 +182,7 @@ async def test_conversation_with_a_model_and_interruption(codec, serving, open_p
         await call.page.get_by_role("button", name="Interrupt").click()
         bits = call.page.locator("#bits")
         await playwright.expect(bits).to_have_text("0", timeout=PATIENCE)
+        await playwright.expect(speaking).to_have_text("You speak.", timeout=PATIENCE)
         assert len(Echo.interrupted) == 1
         assert Echo.interrupted[0] > 0
         _, played, rate = await call.recording("played")

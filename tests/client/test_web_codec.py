@@ -132,7 +132,8 @@ async def test_page_and_python_share_an_encrypted_room(patient, open_page, clip,
         async with connect(relay.url, "mic", room="den", key=key) as mic:
             await mic.send_codes(codes)
             await mic.end()
-            await call.idle()
+            await call.says("Nobody is speaking there yet")  # it waits for the next one
+        await call.hang_up()
         _, decoded, _ = await call.recording("decoded")
         sound = to_int16(np.concatenate([decoder.push(codes), decoder.flush()]))
         assert np.abs(to_int16(decoded).astype(int) - sound).max() <= 8

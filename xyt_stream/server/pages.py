@@ -145,6 +145,7 @@ def _info(service: Service) -> dict[str, Any]:
         "codec": engine.has_codec,
         "slots": engine.slots,
         "duplex": service.runner is not None,
+        "duplex_model": service.duplex_name,
         "slots_free": engine.free_slots,
         "load": service.load,
         "answer_ms": engine.timings.answer_ms(),

@@ -65,6 +65,7 @@ class Service:
     Attributes:
         node: name of this server.
         resources: the parts that sessions share.
+        duplex_name: of the speech model that users talk with; None without one.
         handshakes: connections that have no session yet.
         start_drain: begins to empty the server; sets where its sessions go.
         engine, limits, metrics, gate, rooms, runner: see Resources.
@@ -87,6 +88,7 @@ class Service:
     ) -> None:
         self.node = own_name() if node is None else node
         self._in_cluster = node is not None
+        self.duplex_name = None if duplex is None else getattr(duplex, "__name__", str(duplex))
         self.access = access
         self.limits = limits
         self.metrics = Metrics()
