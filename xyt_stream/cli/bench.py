@@ -18,6 +18,7 @@ from xyt_stream.cli.options import (
     Source,
     Weights,
     check_source,
+    one_thread,
 )
 from xyt_stream.cli.terminal import console, progress, read_sound, say, write_json
 
@@ -38,6 +39,7 @@ def bench_stream(
     model.check()
     from xyt_stream.bench.stream import measure
 
+    one_thread()
     result = measure(model.load(), minutes=minutes, lookahead=lookahead or 0)
     console.print(result.table())
     write_json(json_file, result.flat())
@@ -111,6 +113,7 @@ def bench_lookahead(
 
     if plot:
         from xyt_stream.evaluate.plots import draw_lookahead
+    one_thread()
     codec = model.load()
     samples, _ = read_sound(file, codec)
     result = measure(

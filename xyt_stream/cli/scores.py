@@ -15,6 +15,7 @@ from xyt_stream.cli.options import (
     Offline,
     in_a_folder,
     live_lookahead,
+    one_thread,
 )
 from xyt_stream.cli.terminal import console, progress, say, write_json
 from xyt_stream.model import hub
@@ -70,6 +71,8 @@ def evaluate_command(
     if plots is not None:
         from xyt_stream.evaluate.plots import draw_codes, spectrogram_writer
     codec = model.load()
+    if ahead is not None:
+        one_thread()
     for baseline in BASELINES if peers else ():
         if not baseline.installed:
             say(f"{baseline.name} is left out: install Debian's package {baseline.package}")

@@ -124,11 +124,13 @@ class _Run:
                 started = time.perf_counter()
                 losses = trainer.step()
                 seconds = time.perf_counter() - started
+                heard = _duration(trainer.frames * FRAME_SECONDS)
                 described = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
                 progress.update(
                     bar,
                     completed=trainer.progress,
-                    description=f"step {trainer.step_number}, {seconds:.1f} s {described}",
+                    description=f"step {trainer.step_number}, {seconds:.1f} s, heard {heard}: "
+                    f"{described}",
                 )
                 if trainer.frozen and not frozen:
                     self.write(losses, seconds)
