@@ -189,7 +189,7 @@ async def test_conversation_with_a_model_and_interruption(codec, serving, open_p
         assert np.abs(played[-rate:]).max() < 0.01
         await call.hang_up()
     call = await open_page(serving.url)
-    await playwright.expect(call.page.get_by_text("Model")).to_be_visible()  # it knows the server
+    await playwright.expect(call.page.locator("#model")).to_contain_text("Model")  # of the server
     conversation = call.page.get_by_role("radio", name="Conversation")
     await playwright.expect(conversation).to_be_hidden()
 
