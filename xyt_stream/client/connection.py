@@ -55,7 +55,8 @@ async def connect(
         room: name of the room, which the URL gets too; optional for a user, see docs/duplex.md.
         send: "pcm" or "codes"; None: the role's default.
         receive: "pcm", "codes" or both; None: the role's default.
-        send_rate, receive_rate: Hz of the sound; None: the codec's rates.
+        send_rate: Hz of the sound that is sent; None: the codec's input rate.
+        receive_rate: Hz of the sound that is received; None: the codec's output rate.
         voice: for a speaker, the side of a conversation to hear: "user" or "model"; None: "model".
         model_hash: of the model that the client's codes belong to; None: the server's.
         key: of an encrypted room: codes are sealed and opened here, and the server reads none;

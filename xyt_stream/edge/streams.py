@@ -20,10 +20,14 @@ class _EdgeStream:
     """The encoder's and the decoder's common part.
 
     Attributes:
-        name, hash: the model's, as `Codec` has them.
-        input_rate, output_rate: Hz.
-        frame_samples_in, frame_samples_out: samples in one code frame (80 ms).
-        num_codebooks, codebook_size: how many codes a frame has, and how many values each.
+        name: which model this is.
+        hash: the hex SHA-256 of its file.
+        input_rate: Hz of the sound that is encoded.
+        output_rate: Hz of the decoded sound.
+        frame_samples_in: samples in one code frame (80 ms) at the input rate.
+        frame_samples_out: the same at the output rate.
+        num_codebooks: codes in a frame.
+        codebook_size: values that each may have.
         delay: seconds.
     """
 

@@ -38,10 +38,14 @@ class Codec:
     It may be pickled, copied and used from several threads at once; each stream belongs to one.
 
     Attributes:
-        name, hash: which model this is; the hash is the hex SHA-256 of its file.
-        input_rate, output_rate: Hz.
-        frame_samples_in, frame_samples_out: samples in one code frame (80 ms).
-        num_codebooks, codebook_size: codes in a frame, and values that each may have.
+        name: which model this is.
+        hash: the hex SHA-256 of its file.
+        input_rate: Hz of the sound that is encoded.
+        output_rate: Hz of the decoded sound.
+        frame_samples_in: samples in one code frame (80 ms) at the input rate.
+        frame_samples_out: the same at the output rate.
+        num_codebooks: codes in a frame.
+        codebook_size: values that each may have.
         causal: whether streams need no lookahead.
     """
 
