@@ -124,6 +124,8 @@ REFUSED = [
     ("serve", "--origin", "somewhere"),
     ("serve", "--model", "nothere.safetensors"),
     ("info", "--model", "text.wav"),
+    ("info", "--json", "text.wav"),
+    ("eval", "mini", ".", "--csv", "text.wav"),
     ("info", "--config", "text.wav"),
     ("encode", "text.wav", "a.xyt", "--model", "nothere"),
     ("convert", "nothere.ckpt", "a.safetensors"),

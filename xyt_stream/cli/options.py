@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 import typer
 
 from xyt_stream.errors import XYTError
+from xyt_stream.model.formats import SUFFIXES
 
 DEFAULT_PORT = 8765
+_NO_FIGURES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".xyt", ".onnx", *SUFFIXES}
 STREAM = "-"  # standard input or output in the place of a file
 TOKEN_VARIABLE = "XYT_TOKEN"  # of the environment
 
@@ -91,6 +93,13 @@ def in_a_folder(path: Path | None) -> Path | None:
     return path
 
 
+def for_figures(path: Path | None) -> Path | None:
+    """Checks the name of a file of figures: it must not be that of sound, codes or weights."""
+    if path is not None and path.suffix.lower() in _NO_FIGURES:
+        raise XYTError(f"cannot write {path}: by its name it is no file of figures")
+    return in_a_folder(path)
+
+
 def _not_empty(token: str | None) -> str | None:
     """Refuses an empty variable, which click takes for no variable: it may be a lost secret."""
     if token == "" or (token is None and os.environ.get(TOKEN_VARIABLE) == ""):
@@ -133,7 +142,7 @@ Json = Annotated[
     typer.Option(
         "--json",
         dir_okay=False,
-        callback=in_a_folder,
+        callback=for_figures,
         help="Also write the figures to this file.",
     ),
 ]

@@ -13,7 +13,7 @@ from xyt_stream.cli.options import (
     Json,
     Lookahead,
     Offline,
-    in_a_folder,
+    for_figures,
     live_lookahead,
     one_thread,
 )
@@ -48,7 +48,7 @@ def evaluate_command(
     csv_file: Annotated[
         Path | None,
         typer.Option(
-            "--csv", dir_okay=False, callback=in_a_folder, help="Write the scores of each file."
+            "--csv", dir_okay=False, callback=for_figures, help="Write the scores of each file."
         ),
     ] = None,
     plots: Annotated[
