@@ -189,6 +189,20 @@ def test_a_stream_ahead_of_real_time_never_falls_behind_it():
     assert min(taken.values()) >= 180
 
 
+def test_a_stream_whose_first_frame_came_late_is_soon_in_real_time():
+    slots = make()
+    for slot in (0, 1):
+        slots.open(slot, from_codes=False)
+    for frame in range(40):
+        now = frame * FRAME_SECONDS
+        slots.push(0, sound(1), now)
+        slots.push(1, sound(1), now + 0.2 if frame == 0 else now)
+        taken = stepped(slots, now)
+        while slots.waiting:
+            stepped(slots, now)
+    assert taken == {0, 1}
+
+
 def test_frames_that_were_held_up_are_in_real_time():
     slots = make()
     hasty(slots, (1,), 0.0)

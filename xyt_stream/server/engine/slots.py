@@ -20,7 +20,8 @@ from xyt_stream.audio import FRAME_SECONDS, Samples
 from xyt_stream.protocol.packing import CodeArray
 
 RING = 8  # frames; the places in each slot's ring
-AHEAD = FRAME_SECONDS  # that a stream in real time may be ahead: its first frame may come late
+AHEAD = FRAME_SECONDS  # that a stream in real time may be ahead
+PACE = 0.9  # seconds that a second of sound counts: so that a late first frame is soon forgotten
 BEHIND = 0.5  # seconds that a stream may catch up after its frames were held up
 ROWS_AHEAD = 2  # rows of a step of streams that are ahead, while others run in real time
 
@@ -288,7 +289,7 @@ class Slots:
             ended=ended,
         )
         self._taken[slots] += stepped
-        self._due[slots] += stepped * FRAME_SECONDS
+        self._due[slots] += stepped * (PACE * FRAME_SECONDS)
         self._fresh[slots] &= ~encoded
         self._starts[slots] &= ~fed
         self._fed[slots] = np.minimum(count + fed, lead + 1)
