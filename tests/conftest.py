@@ -211,7 +211,9 @@ class Heard:
         )
         self.sound_frames = [event.frame for event in pcm]
         self.notices = [event.name for event in events if isinstance(event, Notice)]
-        self.code_frames = [event.frame for event in codes]
+        self.code_frames = [
+            event.frame + later for event in codes for later in range(event.codes.shape[1])
+        ]
         assert isinstance(events[-1], End)
         self.end = events[-1]
 

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from xyt_stream.bench import relay
 from xyt_stream.bench.load import LoadResult, Target, find_capacity, measure, own_server
+from xyt_stream.bench.relay import own_relay
 from xyt_stream.bench.soak import IdleResources, Soak
 from xyt_stream.bench.speech import speech_or_noise
 from xyt_stream.errors import ServeError
@@ -89,3 +91,18 @@ def test_growth_fails_the_soak(last, good):
     soak = Soak(2, 9, 0, IdleResources(100, 20, 4), last)
     assert soak.good == good
     assert soak.flat()["good"] == good
+
+
+def test_a_relay_passes_every_frame_on():
+    with own_relay() as target:
+        load = relay.measure(target, rooms=2, speakers=2, seconds=0.8)
+    assert (load.sessions, load.frames, load.lost_frames, load.errors) == (6, 40, 0, [])
+    assert 0 < load.delay_ms["p50"] <= load.delay_ms["p99"] <= load.delay_ms["max"]
+    assert load.messages_per_second == (20 + 40) / 0.8
+    assert load.memory_kib > 0
+    assert "lost_frames" in json.loads(json.dumps(load.flat()))
+
+
+def test_a_relay_that_is_full_is_one_line():
+    with own_relay(members=2) as target, pytest.raises(ServeError, match="room is full"):
+        relay.measure(target, rooms=1, speakers=2, seconds=0.8)

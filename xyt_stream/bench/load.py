@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
 
 import numpy as np
 from rich.table import Table
@@ -188,7 +188,22 @@ def info(target: Target, token: str | None = None) -> dict[str, Any]:
     return page_content
 
 
-def find_capacity(run: Callable[[int], LoadResult], start: int = 8, most: int = 256) -> LoadResult:
+class Load(Protocol):
+    """The result of a load with some sessions."""
+
+    @property
+    def sessions(self) -> int:
+        """Number of them."""
+
+    @property
+    def good(self) -> bool:
+        """Whether all were served well."""
+
+
+_L = TypeVar("_L", bound=Load)
+
+
+def find_capacity(run: Callable[[int], _L], start: int = 8, most: int = 256) -> _L:
     """Finds the load with the most sessions that is good; the smallest tried if none is.
 
     Args:

@@ -1,4 +1,4 @@
-"""Defines the commands `xyt-stream bench load`, `soak` and `attack`: servers with many clients."""
+"""Defines the commands `xyt-stream bench load`, `relay`, `soak` and `attack`: many clients."""
 
 from __future__ import annotations
 
@@ -96,6 +96,42 @@ def bench_load(
     console.print(best.table())
     say(f"capacity: {capacity} (no frame lost, 99 of 100 back within {LATE * 1e3:.0f} ms)")
     write_json(json_file, {**best.flat(), "capacity": capacity})
+
+
+@app.command("relay")
+def bench_relay(
+    sessions: Annotated[int, typer.Option(min=2, help="Mics and speakers, in real time.")] = 1000,
+    speakers: Annotated[
+        int, typer.Option(min=1, help="Speakers in the room of each mic; 1: pairs.")
+    ] = 9,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds that each mic speaks.")] = 10,
+    find: Annotated[
+        bool, typer.Option("--find-capacity", help="Search for the most sessions within limits.")
+    ] = False,
+    json_file: Json = None,
+) -> None:
+    """Many coded sessions of one relay: delay from mic to speaker, lost frames, capacity."""
+    from xyt_stream.bench.load import find_capacity
+    from xyt_stream.bench.relay import LATE, RelayLoad, measure, own_relay
+
+    def run(count: int) -> RelayLoad:
+        rooms = max(1, count // (1 + speakers))
+        with own_relay() as target:
+            result = measure(target, rooms=rooms, speakers=speakers, seconds=seconds)
+        if find:
+            say(result.line)
+        return result
+
+    best = find_capacity(run, sessions, most=1 << 15) if find else run(sessions)
+    console.print(best.table())
+    figures = best.flat()
+    if find:
+        figures["capacity"] = best.sessions if best.good else 0
+        say(
+            f"capacity: {figures['capacity']} "
+            f"(no frame lost, 99 of 100 there within {LATE * 1e3:.0f} ms)"
+        )
+    write_json(json_file, figures)
 
 
 @app.command("soak")

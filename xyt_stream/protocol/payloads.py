@@ -12,6 +12,7 @@ from xyt_stream.protocol.packing import (
     CodeArray,
     code_bits,
     frame_bytes,
+    in_range,
     pack_codes,
     unpack_codes,
 )
@@ -67,7 +68,7 @@ class PlainPayload:
     def _check(self, codes: CodeArray) -> None:
         if codes.ndim != 2 or len(codes) != self._codebooks:
             raise CodeError(f"Codes must be [{self._codebooks}, frames], not {list(codes.shape)}.")
-        if codes.size and not 0 <= codes.min() <= codes.max() < self._codebook_size:
+        if not in_range(codes, self._codebook_size):
             raise CodeError(f"A code is out of range: 0 to {self._codebook_size - 1}.")
 
 

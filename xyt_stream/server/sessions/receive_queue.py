@@ -50,7 +50,7 @@ class ReceiveQueue:
         acknowledges: whether the client gets acknowledgements; then it is always read.
         lateness: of a client that is heard live: where the server cannot keep up, it loses the
             oldest media; None: it loses nothing.
-        changed: notified whenever a message is added or taken in.
+        changed: notified whenever a message is taken in.
         on_size: called with the bytes of memory that wait, whenever they change.
         on_late: called with the number of frames that are dropped.
     """
@@ -78,6 +78,7 @@ class ReceiveQueue:
         self._lateness = lateness
         self._on_late = on_late
         self._changed = changed or Signal()
+        self._added = Signal()
         # Each message with its bytes, the client's last sequence number at that time, and the
         # time at which it is due.
         self._queue: collections.deque[tuple[Pcm | Codes | End, int, int | None, float]]
@@ -128,7 +129,7 @@ class ReceiveQueue:
         self._waiting += seconds
         self._queue.append((message, size, received, due))
         self._count(_size_of(message))
-        self._changed.notify()
+        self._added.notify()
 
     def drop_codes(self) -> int:
         """Empties the queued codes messages; returns the number of frames dropped."""
@@ -157,7 +158,7 @@ class ReceiveQueue:
         if self._framer is not None and self._moved:
             await self._framer.go_on()
         while True:
-            await self._changed.wait_for(lambda: bool(self._queue))
+            await self._added.wait_for(lambda: bool(self._queue))
             message, _, _, due = self._queue[0]
             if isinstance(message, End):
                 if self._framer is None:

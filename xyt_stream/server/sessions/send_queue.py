@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from xyt_stream.server.sessions.moving import (
     save_resampler,
 )
 
+_JOINED = 25  # frames of codes that one message holds at most, where several wait
 _SKIPS = 64  # more than fit between what is pushed into a stream and what comes out of it
 
 
@@ -38,7 +39,7 @@ class SendQueue:
         live: whether a client that reads too slowly loses the oldest media; otherwise it holds its
             sender back, see `drain`.
         limit: number of queued messages beyond which that happens.
-        changed: notified whenever a message is added or taken.
+        changed: notified whenever a message is added.
         on_drop: called for every message that is lost.
         on_size: called with the bytes that wait, whenever they change.
 
@@ -68,6 +69,7 @@ class SendQueue:
         self._live = live
         self._limit = limit
         self._changed = changed or Signal()
+        self._taken = Signal()
         self._on_drop = on_drop
         self._resampler = StreamResampler(codec_rate, rate)
         self._origin: int | None = None  # position of the first sound, at the codec's rate
@@ -120,7 +122,7 @@ class SendQueue:
         kept = [each for each in self._queue if isinstance(each, Notice)]
         self._queue = collections.deque(kept)
         self._count(sum(map(_size_of, kept)) - self._bytes)
-        self._changed.notify()
+        self._taken.notify()
         self.put_control(Clear())
 
     def end(self) -> None:
@@ -169,6 +171,9 @@ class SendQueue:
     def take(self) -> Pcm | Codes | Control | None:
         """Takes the next message; None: none is queued now. After End there is only End.
 
+        Codes that wait together, because they came together or because the client is slow, are one
+        message: on a thin link its headers are most of what a frame takes.
+
         Raises:
             ProtocolError: internal: the device has failed, and all from before was taken.
         """
@@ -177,17 +182,35 @@ class SendQueue:
                 raise self._last
             return self._last
         message = self._queue.popleft()
-        self._count(-_size_of(message))
-        self._changed.notify()
+        size = _size_of(message)
+        if isinstance(message, Codes):
+            following = list(self._pop_following(message))
+            size += sum(map(_size_of, following))
+            if following:
+                parts = [message.codes, *(each.codes for each in following)]
+                message = dataclasses.replace(message, codes=np.concatenate(parts, axis=1))
+        self._count(-size)
+        self._taken.notify()
         self.lost = self._gap and isinstance(message, Pcm | Codes)
         if self.lost and isinstance(message, Pcm | Codes):
             message = dataclasses.replace(message, gap=True)
             self._gap = False
         return message
 
+    def _pop_following(self, first: Codes) -> Iterator[Codes]:
+        """Takes the codes at the front of the queue that go on where `first` ends."""
+        frame, last = first.frame + 1, first.frame + _JOINED
+        while self._queue and frame < last:
+            following = self._queue[0]
+            if not isinstance(following, Codes) or following.gap or following.frame != frame:
+                return
+            self._queue.popleft()
+            frame += 1
+            yield following
+
     async def drain(self) -> None:
         """Waits until the client has read enough to be sent more; not at all if it is live."""
-        await self._changed.wait_for(lambda: self._live or len(self._queue) < self._limit)
+        await self._taken.wait_for(lambda: self._live or len(self._queue) < self._limit)
 
     def save(self) -> SavedSendQueue:
         """What another server needs to go on.
