@@ -84,6 +84,8 @@ const CONTROL = {
     format: [text, 'pcm_s16le'],
     voice: [nullable(text), null],
     model_hash: [nullable(text), null],
+    codebooks: [nullable(integer), null],
+    codebook_size: [nullable(integer), null],
     token: [nullable(text), null],
     resumable: [boolean, false],
     resume: [nullable(resume), null],

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
+from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed
 
 from xyt_stream.client.sound import open_sound
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Codes, Pcm
+from xyt_stream.protocol.messages import SUBPROTOCOL, Kind
 from xyt_stream.protocol.sealing import make_key
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
+from xyt_stream.server.sessions.resources import model_of
 
 from .programs import finish, one_line
 
@@ -72,6 +79,68 @@ async def test_another_model_on_the_server_leaves_the_codec_there(other_model, c
         with pytest.raises(ProtocolError, match="codes here are those of"):
             async with open_sound(server.url, "loopback", codec="here"):
                 pass
+
+
+@asynccontextmanager
+async def older_server(codec):
+    """A server of a version without `hello.send`: it answers as if that were not there."""
+
+    async def answer(websocket):
+        hello = json.loads(await websocket.recv())
+        ready = {
+            "type": "ready",
+            "session": "old",
+            "role": hello["role"],
+            "room": hello["room"],
+            "send": "pcm",
+            "receive": [],
+            "send_rate": 16_000,
+            "receive_rate": 16_000,
+            "frame_ms": 80,
+            "delay_ms": {"encode": 80, "decode": 10},
+            "model": msgspec.to_builtins(model_of(codec)),
+        }
+        await websocket.send(json.dumps(ready))
+        with suppress(ConnectionClosed):
+            while not isinstance(message := await websocket.recv(), str):
+                received.append(message)
+            await websocket.send('{"type": "end"}')
+
+    received = []
+    async with serve(answer, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", received
+
+
+async def test_an_older_server_codes_itself_or_is_named(codec, clip):
+    async with older_server(codec) as (url, received):
+        with pytest.raises(ProtocolError, match="This server is too old to take codes"):
+            async with open_sound(url, "mic", codec="here", room="a"):
+                pass
+        assert received == []
+        async with open_sound(url, "mic", codec="auto", room="a") as connection:
+            assert connection.codec == "server"
+            assert "too old" in connection.reason
+            await through(connection, clip)
+    assert {message[0] for message in received} == {Kind.PCM}
+
+
+@pytest.mark.parametrize("together", [3, 8])
+async def test_frames_that_are_sent_together_arrive_whole(clip, direct, together):
+    async with (
+        running(None) as relay,
+        open_sound(relay.url, "loopback", codec="here", frames_a_message=together) as connection,
+    ):
+        events = await through(connection, clip)
+        traffic = connection.traffic
+    codes = [each for each in events if isinstance(each, Codes)]
+    frames = direct.codes.shape[1]
+    np.testing.assert_array_equal(
+        np.concatenate([each.codes for each in codes], axis=1), direct.codes
+    )
+    assert [each.frame for each in codes] == list(range(0, frames, together))
+    close_to(sound_of(events), direct.sound)
+    # 10 bytes of a frame's codes, and at most 22 of a message's headers.
+    assert traffic.sent < 10 * frames + 22 * len(codes) + 500
 
 
 async def test_a_silent_model_is_silence_in_a_file(codec, clip, direct):

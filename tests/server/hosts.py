@@ -1,4 +1,4 @@
-"""Two hosts on one machine and a bad cable between them.
+"""Some hosts on one machine and a bad cable between them.
 
 A host is a network namespace. Every IP packet from one to the other goes through `Cable`, in this
 process, which delays and loses it as asked; it needs no kernel module for that.
@@ -12,6 +12,7 @@ import heapq
 import os
 import select
 import shutil
+import socket
 import struct
 import subprocess
 import threading
@@ -73,20 +74,23 @@ class Host:
 
 
 class Cable:
-    """Carries packets between two hosts; the order stays, as on most networks.
+    """Carries packets between hosts; the order stays, as on most networks.
 
     Attributes:
         lateness: seconds that the next packet takes; None: it is lost.
+        rate: bits a second from any host to any other, headers of IP included; None: any number.
         cut: nothing passes.
         carried, lost: packets.
     """
 
-    def __init__(self, one: Host, other: Host) -> None:
+    def __init__(self, *hosts: Host) -> None:
         self.lateness: Callable[[], float | None] = lambda: 0.0
+        self.rate: float | None = None
         self.cut = False
         self.carried = self.lost = 0
-        self._ends = {one.wire: other.wire, other.wire: one.wire}
-        self._due = dict.fromkeys(self._ends, 0.0)
+        self._wires = {socket.inet_aton(host.address): host.wire for host in hosts}
+        self._free: dict[tuple[int, int], float] = {}  # when the line has sent what it has
+        self._due: dict[tuple[int, int], float] = {}  # when its last packet arrives
         self._on_their_way: list[tuple[float, int, int, bytes]] = []
         self._closing = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -100,7 +104,9 @@ class Cable:
         while not self._closing:
             waiting = self._on_their_way
             wait = waiting[0][0] - time.monotonic() if waiting else 0.05
-            ready, _, _ = select.select(list(self._ends), [], [], min(0.05, max(0.0, wait)))
+            ready, _, _ = select.select(
+                list(self._wires.values()), [], [], min(0.05, max(0.0, wait))
+            )
             for source in ready:
                 self._take(source)
             while waiting and waiting[0][0] <= time.monotonic():
@@ -113,30 +119,44 @@ class Cable:
             packet = os.read(source, _MTU)
         except OSError:
             return
+        target = self._wires.get(packet[16:20])
+        if packet[0] >> 4 != 4 or target is None:  # a router solicitation of IPv6
+            return
         late = None if self.cut else self.lateness()
         if late is None:
             self.lost += 1
             return
         self.carried += 1
-        self._due[source] = due = max(self._due[source], time.monotonic() + late)
-        heapq.heappush(self._on_their_way, (due, self.carried, self._ends[source], packet))
+        line, now = (source, target), time.monotonic()
+        seconds = 8 * len(packet) / self.rate if self.rate else 0.0
+        self._free[line] = sent = max(self._free.get(line, 0.0), now) + seconds
+        self._due[line] = due = max(self._due.get(line, 0.0), sent + late)
+        heapq.heappush(self._on_their_way, (due, self.carried, target, packet))
 
 
 @contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host, Cable]]:
     """Two hosts and the cable between them; the test is skipped where that cannot be."""
+    with some_hosts(2) as (hosts, cable):
+        yield hosts[0], hosts[1], cable
+
+
+@contextmanager
+def some_hosts(count: int) -> Iterator[tuple[list[Host], Cable]]:
+    """Hosts and the cable between them; the test is skipped where that cannot be."""
     if shutil.which("ip") is None:
-        pytest.skip("two hosts on one machine need `ip`: Debian's iproute2")
+        pytest.skip("hosts on one machine need `ip`: Debian's iproute2")
     hosts: list[Host] = []
     try:
-        hosts += [Host("10.98.0.1"), Host("10.98.0.2")]
+        for number in range(count):
+            hosts.append(Host(f"10.98.0.{number + 1}"))  # noqa: PERF401 - closed if one fails
     except (OSError, subprocess.CalledProcessError) as error:
         for host in hosts:
             host.close()
-        pytest.skip(f"two hosts on one machine need root and /dev/net/tun: {error}")
+        pytest.skip(f"hosts on one machine need root and /dev/net/tun: {error}")
     cable = Cable(*hosts)
     try:
-        yield hosts[0], hosts[1], cable
+        yield hosts, cable
     finally:
         cable.close()
         for host in hosts:

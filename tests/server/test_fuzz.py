@@ -28,6 +28,10 @@ HELLO = st.fixed_dictionaries(
     {"type": st.just("hello"), "role": st.sampled_from([*ROLES, "singer"])},
     optional={
         "room": st.sampled_from(["a", "b", "", None]),
+        "send": st.sampled_from(["pcm", "codes", "smell"]),
+        "model_hash": st.sampled_from(["ab" * 32, "no hash"]),
+        "codebooks": st.sampled_from([0, 1, 8, 64, 65]),
+        "codebook_size": st.sampled_from([1, 2, 1024, 1 << 16, 1 << 40]),
         "receive": st.lists(st.sampled_from(["pcm", "codes", "smell"]), max_size=2),
         "send_rate": st.sampled_from([8000, 16_000, 44_100, 22_050, -1]),
         "receive_rate": st.sampled_from([16_000, 48_000, 0]),
@@ -77,13 +81,15 @@ async def converse(url, first, rest):
             await websocket.close()
 
 
+@pytest.mark.parametrize("relay", [False, True], ids=["codec", "relay"])
 @pytest.mark.parametrize(
     "examples", [40, pytest.param(15_000, marks=pytest.mark.slow)], ids=["short", "long"]
 )
-async def test_random_messages_do_not_break_a_server(codec, until, examples, caplog):
+async def test_random_messages_do_not_break_a_server(codec, until, examples, relay, caplog):
     """The long run says about 100,000 messages."""
     limits = Limits(address_joins=0, address_sessions=0, resume_time=0.1, load=0)
-    async with running(codec, max_sessions=4, limits=limits) as server:
+    async with running(None if relay else codec, max_sessions=4, limits=limits) as server:
+        slots = server.engine.free_slots
         loop = asyncio.get_running_loop()
 
         @settings(
@@ -99,7 +105,8 @@ async def test_random_messages_do_not_break_a_server(codec, until, examples, cap
             assert talk.result(120) in FAIR
 
         await asyncio.to_thread(run)
-        await until(lambda: server.engine.free_slots == 4)
+        await until(lambda: server.engine.free_slots == slots)
         await until(lambda: not server.service._sessions)
+        assert server.service.relayed.count == 0
         assert not server.service.rooms._rooms
     assert not [record for record in caplog.records if record.exc_info]

@@ -48,6 +48,7 @@ LIBRARIES = {
 PARTS = {
     *("audio", "cli", "edge", "errors", "model", "protocol", "server"),
     *("server.admission", "server.duplex", "server.engine", "server.sessions"),
+    "server.handover",
 }
 
 
@@ -80,6 +81,18 @@ async def test_a_room_is_relayed(relay, direct, hear):
     page = relay.service.metrics.page().decode()
     assert f"xyt_relayed_frames_total {direct.codes.shape[1]:.1f}" in page
     assert "xyt_sessions_relayed 0.0" in page
+
+
+async def test_a_long_message_reaches_every_speaker_whole(relay, direct, hear):
+    codes = np.tile(direct.codes, 13)  # 27 seconds
+    async with (
+        connect(relay.url, "speaker", room="a", receive=("codes",)) as speaker,
+        connect(relay.url, "mic", room="a", send="codes") as mic,
+    ):
+        heard = asyncio.create_task(hear(speaker))
+        await send(mic, codes)
+        assert (await heard).notices == []
+    np.testing.assert_array_equal(heard.result().codes, codes)
 
 
 async def test_a_remote_model_answers_a_user_on_a_relay(relay, direct, hear):

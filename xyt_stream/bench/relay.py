@@ -46,6 +46,7 @@ class RelayLoad:
         delay_ms: p50, p99 and max from sending a frame until a speaker had it.
         messages_per_second: of media, in and out of the relay.
         server_cpu: processors that the relay used.
+        clients_cpu: processors that its clients used.
         memory_kib: of the relay, for each session.
         errors: one line for each session that failed.
     """
@@ -58,6 +59,7 @@ class RelayLoad:
     delay_ms: dict[str, float]
     messages_per_second: float
     server_cpu: float
+    clients_cpu: float
     memory_kib: float
     errors: list[str]
 
@@ -88,6 +90,7 @@ class RelayLoad:
         table.add_row("frames", f"{self.frames}, {self.lost_frames} lost")
         table.add_row("messages a second", f"{self.messages_per_second:,.0f}")
         table.add_row("relay, processors", f"{self.server_cpu:.2f}")
+        table.add_row("its clients, processors", f"{self.clients_cpu:.2f}")
         table.add_row("relay, memory of a session", f"{self.memory_kib:.0f} KiB")
         for error in self.errors[:5]:
             table.add_row("error", error)
@@ -173,6 +176,7 @@ def measure(target: Target, *, rooms: int, speakers: int, seconds: float) -> Rel
         delay_ms={"p50": float(p50), "p99": float(p99), "max": float(most)},
         messages_per_second=(sent / speakers + len(delays)) / seconds,
         server_cpu=cpu,
+        clients_cpu=sum(each.cpu for each in results) / seconds,
         memory_kib=memory / sessions / 1024,
         errors=errors,
     )

@@ -36,11 +36,13 @@ class RoomsResult:
     Attributes:
         sent: frames that should arrive, over all speakers.
         delays: seconds from sending each frame until a speaker had it.
+        cpu: seconds of processor time that the process used while the mics spoke.
         errors: one line for each session that failed.
     """
 
     sent: int = 0
     delays: list[float] = field(default_factory=list)
+    cpu: float = 0.0
     errors: list[str] = field(default_factory=list)
 
 
@@ -201,12 +203,14 @@ async def _all(
     )
     mics = await asyncio.gather(*(open_client("mic", number) for number in numbers))
     await asyncio.to_thread(wait)
+    used = time.process_time()
     frames = round(seconds / FRAME_SECONDS)
     result.sent = frames * len(hearing)
     await asyncio.gather(*(_speak(mic, frames) for mic in mics))
     for client in (*hearing, *mics):
         await done(client.ended)
         client.transport.close()
+    result.cpu = time.process_time() - used
     await asyncio.to_thread(wait)
     return result
 

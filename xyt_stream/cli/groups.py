@@ -115,6 +115,15 @@ class SoundIn:
             help="Sound file, or - for stdin, to send instead of a microphone.",
         ),
     ] = None
+    frames_a_message: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=16,
+            help="Frames of codes (80 ms each) that are sent together, for thin links: fewer bytes "
+            "a second, more delay. Needs the codec here.",
+        ),
+    ] = 1
 
     def __post_init__(self) -> None:
         if self.input_device is not None and self.input_file is not None:

@@ -11,7 +11,6 @@ import typer
 
 from xyt_stream.cli.groups import ModelOptions, grouped
 from xyt_stream.cli.options import DEFAULT_PORT, Lookahead, Token, Weights, one_thread
-from xyt_stream.cli.terminal import say
 from xyt_stream.server.admission.limits import Limits
 
 _TOKEN_BYTES = 9  # of a token made here: twelve characters, short enough for a QR code
@@ -144,6 +143,8 @@ def serve(
     if not relay:
         one_thread()
     if is_terminal() and not relay:
+        from xyt_stream.cli.terminal import say
+
         say("loading the model ...")
     run_server(
         None if relay else model.load(dtype),

@@ -25,12 +25,15 @@ class LocalCodec:
 
     Attributes:
         hash: of the model.
+        num_codebooks, codebook_size: how many codes a frame has, and how many values each.
         frame_samples: samples of a decoded frame.
         rate: Hz of decoded sound.
     """
 
     def __init__(self, encoder: EdgeEncoder, decoder: EdgeDecoder) -> None:
         self.hash = encoder.hash
+        self.num_codebooks = encoder.num_codebooks
+        self.codebook_size = encoder.codebook_size
         self.rate = decoder.output_rate
         self.frame_samples = decoder.frame_samples_out
         self._encoder = encoder

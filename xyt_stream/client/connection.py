@@ -42,6 +42,8 @@ async def connect(
     voice: str | None = None,
     model_hash: str | None = None,
     key: str | None = None,
+    codebooks: int | None = None,
+    codebook_size: int | None = None,
     token: str | None = None,
     resume: float = RESUME_SECONDS,
     keepalive: float | None = KEEPALIVE,
@@ -61,6 +63,8 @@ async def connect(
         model_hash: of the model that the client's codes belong to; None: the server's.
         key: of an encrypted room: codes are sealed and opened here, and the server reads none;
             None: they are sent as they are. `send` and `receive` are then codes, or nothing.
+        codebooks, codebook_size: of that model, for a relay, which does not know it; None: those of
+            the relay's own, or of the room's.
         token: the server's access token, if it requires one.
         resume: seconds to try to resume the session after its connection was lost; 0: it ends.
         keepalive: seconds between pings, and for the answer to one; None: no pings.
@@ -84,6 +88,8 @@ async def connect(
         receive_rate=receive_rate,
         voice=voice,
         model_hash=model_hash,
+        codebooks=codebooks,
+        codebook_size=codebook_size,
         token=token,
         resumable=resume > 0,
     )

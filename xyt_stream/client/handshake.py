@@ -87,6 +87,7 @@ async def open_session(
         with failures():
             await websocket.send(first)
             ready = await asyncio.wait_for(_ready(websocket, machine), _OPEN_TIMEOUT)
+        _check_ready(hello, ready)
     except asyncio.TimeoutError:
         await close(websocket)
         raise ConnectionFailedError(f"the server at {url} does not answer") from None
@@ -102,6 +103,22 @@ def _busy(error: InvalidStatus) -> ProtocolError | None:
     if error.response.status_code != _UNAVAILABLE or not seconds.isdecimal():
         return None
     return protocol_error("busy", retry_after=min(float(seconds), _LONGEST_HINT))
+
+
+def _check_ready(hello: Hello, ready: Ready) -> None:
+    """Checks that the server does what it was asked: older ones ignore what they do not know.
+
+    Raises:
+        ProtocolError: unsupported_format; wrong_model.
+    """
+    if hello.send not in (None, ready.send) or hello.receive not in (None, ready.receive):
+        raise protocol_error(
+            "unsupported_format",
+            "This server is too old to take codes from a client: update it, or let it run the "
+            "codec (--codec server).",
+        )
+    if hello.model_hash not in (None, ready.model.hash):
+        raise protocol_error("wrong_model", f"The codes here are those of {ready.model.name}.")
 
 
 async def _ready(websocket: ClientConnection, machine: ClientMachine) -> Ready:

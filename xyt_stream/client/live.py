@@ -34,6 +34,8 @@ async def live(
     send_rate: int | None = None,
     model_hash: str | None = None,
     key: str | None = None,
+    codebooks: int | None = None,
+    codebook_size: int | None = None,
     token: str | None = None,
 ) -> AsyncIterator[LiveConnection]:
     """Opens a live session; the arguments are those of `connect`.
@@ -53,6 +55,8 @@ async def live(
         send_rate=send_rate,
         model_hash=model_hash,
         key=key,
+        codebooks=codebooks,
+        codebook_size=codebook_size,
         token=token,
         resume=MAX_OUTAGE,
         traffic=traffic,

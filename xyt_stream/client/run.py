@@ -35,6 +35,7 @@ async def run_mic(
     token: str | None = None,
     key: str | None = None,
     codec: Place = "auto",
+    frames_a_message: int = 1,
     input_device: str | None = None,
     input_file: Path | None = None,
 ) -> WireReport:
@@ -43,13 +44,20 @@ async def run_mic(
     Args:
         key: of an encrypted room, which the server cannot hear; None: it is not encrypted.
         codec: the place where it runs.
+        frames_a_message: frames of codes that are sent together, if the codec runs here.
 
     Raises:
         XYTError: for each of its subclasses, the message is one sentence for the user.
     """
     with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
         async with open_sound(
-            url, "mic", codec=codec, room=room, token=token, key=key
+            url,
+            "mic",
+            codec=codec,
+            frames_a_message=frames_a_message,
+            room=room,
+            token=token,
+            key=key,
         ) as connection:
             with Meters(f"mic in {room}", source.seconds) as meters:
                 meters.note(connection.reason)
@@ -103,6 +111,7 @@ async def run_loopback(
     token: str | None = None,
     key: str | None = None,
     codec: Place = "auto",
+    frames_a_message: int = 1,
     input_device: str | None = None,
     output_device: str | None = None,
     input_file: Path | None = None,
@@ -115,7 +124,13 @@ async def run_loopback(
     """
     with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
         async with open_sound(
-            url, "loopback", codec=codec, receive=("pcm", "codes"), token=token, key=key
+            url,
+            "loopback",
+            codec=codec,
+            receive=("pcm", "codes"),
+            frames_a_message=frames_a_message,
+            token=token,
+            key=key,
         ) as connection:
             ready = connection.ready
             recorder = Recorder(ready)
@@ -142,6 +157,7 @@ async def run_talk(
     token: str | None = None,
     key: str | None = None,
     codec: Place = "auto",
+    frames_a_message: int = 1,
     input_device: str | None = None,
     output_device: str | None = None,
     input_file: Path | None = None,
@@ -158,7 +174,14 @@ async def run_talk(
     """
     with closing(_source(input_device, input_file, listen)) as source, _interruptible(source.stop):
         async with open_sound(
-            url, "user", codec=codec, fill=output_file is not None, room=room, token=token, key=key
+            url,
+            "user",
+            codec=codec,
+            fill=output_file is not None,
+            frames_a_message=frames_a_message,
+            room=room,
+            token=token,
+            key=key,
         ) as connection:
             rate = connection.ready.receive_rate
             with (

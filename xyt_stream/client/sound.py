@@ -17,8 +17,10 @@ from xyt_stream.client.traffic import Traffic
 from xyt_stream.errors import MissingExtraError, ModelError, ProtocolError, RoomKeyError
 from xyt_stream.protocol.machine import Codes, Event, Pcm
 from xyt_stream.protocol.messages import End, Notice, Ready
+from xyt_stream.protocol.packing import CodeArray
 
 SENDERS = ("mic", "loopback", "user")  # the roles that send sound
+_ON_SERVER = ("wrong_model", "unsupported_format")  # errors that another place of the codec mends
 Place: TypeAlias = Literal["auto", "here", "server"]  # where the codec runs
 
 
@@ -30,6 +32,7 @@ async def open_sound(
     codec: Place,
     receive: Sequence[str] | None = None,
     fill: bool = False,
+    frames_a_message: int = 1,
     **options: Any,
 ) -> AsyncIterator[SoundConnection]:
     """Opens a live session.
@@ -39,6 +42,7 @@ async def open_sound(
         codec: where it runs; auto: here if it can, else on the server.
         receive: the media to ask for if the codec runs on the server.
         fill: whether to yield silence where the other side says nothing.
+        frames_a_message: frames of codes that are sent together, if the codec runs here.
         options: as for `live`.
 
     Raises:
@@ -52,9 +56,9 @@ async def open_sound(
     async with AsyncExitStack() as stack:
         if codec != "server":
             try:
-                here = await _open_here(stack, url, role, fill, options)
+                here = await _open_here(stack, url, role, fill, frames_a_message, options)
             except (MissingExtraError, ModelError, ProtocolError) as error:
-                other = isinstance(error, ProtocolError) and error.name != "wrong_model"
+                other = isinstance(error, ProtocolError) and error.name not in _ON_SERVER
                 if codec == "here" or options.get("key") or other:
                     raise
                 reason = f"The codec runs on the server: {error}"
@@ -67,7 +71,12 @@ async def open_sound(
 
 
 async def _open_here(
-    stack: AsyncExitStack, url: str, role: str, fill: bool, options: dict[str, Any]
+    stack: AsyncExitStack,
+    url: str,
+    role: str,
+    fill: bool,
+    frames_a_message: int,
+    options: dict[str, Any],
 ) -> SoundConnection:
     codec = await LocalCodec.load()
     stack.callback(codec.close)
@@ -79,10 +88,12 @@ async def _open_here(
             send="codes" if sends else None,
             receive=() if role == "mic" else ("codes",),
             model_hash=codec.hash,
+            codebooks=codec.num_codebooks,
+            codebook_size=codec.codebook_size,
             **options,
         )
     )
-    return CodingConnection(connection, codec, fill)
+    return CodingConnection(connection, codec, fill, frames_a_message)
 
 
 class SoundConnection:
@@ -140,39 +151,50 @@ class CodingConnection(SoundConnection):
     Args:
         codec: that runs here.
         fill: whether to yield silence for frames in which no codes come.
+        frames_a_message: that are sent together. Each message has about 70 bytes of headers, TCP/IP
+            included, and a frame of codes has 10.
     """
 
     codec = "here"
 
-    def __init__(self, connection: LiveConnection, codec: LocalCodec, fill: bool) -> None:
+    def __init__(
+        self, connection: LiveConnection, codec: LocalCodec, fill: bool, frames_a_message: int
+    ) -> None:
         super().__init__(connection)
         self._local = codec
         self._fill = fill
+        self._frames_a_message = frames_a_message
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         self._sent = 0  # samples
         self._frames_sent = 0
+        self._unsent: list[CodeArray] = []  # less than a message
         self._frames = 0  # received, silence that was filled in included
         self._played = 0  # samples
 
     async def send_pcm(self, samples: Pcm16) -> bool:
         """Encodes and sends int16 [samples] at INPUT_RATE; see LiveConnection."""
         self._sent += len(samples)
-        codes = await self._local.encode(samples)
-        self._frames_sent += codes.shape[1]
-        if not codes.shape[1] or await self._connection.send_codes(codes):
+        if await self._send(await self._local.encode(samples), self._frames_a_message):
             return True
         await self._local.reset_encoder()
         return False
 
     async def end(self) -> None:
         """Sends the last frame, padded, and ends the input; see LiveConnection."""
-        codes = await self._local.flush_encoder()
-        self._frames_sent += codes.shape[1]
-        if codes.shape[1]:
-            await self._connection.send_codes(codes)
+        await self._send(await self._local.flush_encoder(), 1)
         await self._connection.end()
+
+    async def _send(self, codes: CodeArray, least: int) -> bool:
+        """Sends codes with those that wait, if there are so many frames; see LiveConnection."""
+        self._unsent.append(codes)
+        frames = sum(each.shape[1] for each in self._unsent)
+        if frames < least:
+            return True
+        joined, self._unsent = np.concatenate(self._unsent, axis=1), []
+        self._frames_sent += frames
+        return not frames or await self._connection.send_codes(joined)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         """Yields the server's messages and the decoded sound, up to End; see LiveConnection."""

@@ -49,6 +49,7 @@ def check_hello(hello: Hello) -> None:
         )
     if hello.model_hash is not None and not _HASH.fullmatch(hello.model_hash):
         raise protocol_error("bad_message", "A model's hash is 64 hexadecimal digits.")
+    _check_shape(hello)
     for rate in (hello.send_rate, hello.receive_rate):
         if rate is not None and rate not in messages.RATES:
             rates = ", ".join(map(str, messages.RATES))
@@ -57,3 +58,14 @@ def check_hello(hello: Hello) -> None:
         raise protocol_error(
             "unsupported_format", f"The format of sound must be {messages.PCM_FORMAT}."
         )
+
+
+def _check_shape(hello: Hello) -> None:
+    for name, value, least, most in (
+        ("codebooks", hello.codebooks, 1, messages.MAX_CODEBOOKS),
+        ("codebook_size", hello.codebook_size, 2, messages.MAX_CODEBOOK_SIZE),
+    ):
+        if value is not None and (hello.model_hash is None or not least <= value <= most):
+            raise protocol_error(
+                "bad_message", f"{name} is {least} to {most}, of the model that model_hash names."
+            )

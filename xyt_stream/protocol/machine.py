@@ -175,10 +175,9 @@ class _Machine:
 
     def _send(self, kind: Kind, frame: int, payload: bytes, gap: bool) -> bytes:
         self._check_may_send(kind)
-        media = Media(kind, self._sent, frame, payload, Flags.GAP if gap else Flags.NONE)
+        flags = Flags.GAP if gap else Flags.NONE
+        data = messages.encode_media(kind, self._sent, frame, payload, flags)
         self._sent += 1
-        data = messages.encode(media)
-        assert isinstance(data, bytes)
         return data
 
     def _receive_ack(self, ack: Ack) -> Ack:

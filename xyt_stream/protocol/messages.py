@@ -20,6 +20,8 @@ MAX_MESSAGE = 256 * 1024  # bytes; 2.7 s of sound at 48 kHz
 RATES = (8_000, 16_000, 24_000, 32_000, 44_100, 48_000)  # Hz
 PCM_FORMAT = "pcm_s16le"
 MAX_NAME = 64  # characters of a room's name
+MAX_CODEBOOKS = 64
+MAX_CODEBOOK_SIZE = 1 << 16
 
 _HEADER = struct.Struct("<BBxxII")  # kind, flags, two reserved bytes, sequence number, frame index
 
@@ -48,6 +50,8 @@ class Hello(Control, frozen=True, tag="hello"):
     format: str = PCM_FORMAT
     voice: str | None = None  # speaker role: which side of a conversation it hears, "user", "model"
     model_hash: str | None = None  # of the model that its codes belong to; None: the server's
+    codebooks: int | None = None  # of that model: codes of a frame; None: the server's
+    codebook_size: int | None = None  # of that model: values of a code; None: the server's
     token: str | None = None
     resumable: bool = False  # it sends `ack` and may resume after its connection was lost
     resume: Resume | None = None
@@ -235,9 +239,15 @@ class _TypeTag(msgspec.Struct):
 def encode(message: Message) -> str | bytes:
     """Encodes a message: text for control, binary for media."""
     if isinstance(message, Media):
-        header = _HEADER.pack(message.kind, message.flags, message.seq, message.frame)
-        return header + message.payload
+        return encode_media(
+            message.kind, message.seq, message.frame, message.payload, message.flags
+        )
     return msgspec.json.encode(message).decode()
+
+
+def encode_media(kind: int, seq: int, frame: int, payload: bytes, flags: int) -> bytes:
+    """Encodes a binary message; see Media."""
+    return _HEADER.pack(kind, flags, seq, frame) + payload
 
 
 def decode(data: str | bytes) -> Message | None:

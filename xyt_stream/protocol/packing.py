@@ -7,6 +7,7 @@ fill 10 bytes, so 12.5 frames a second are 1000 bits a second.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -41,12 +42,10 @@ def pack_codes(codes: npt.NDArray[np.integer[Any]], bits: int = 10) -> bytes:
         raise CodeError(
             f"Codes must be integers [codebooks, frames], not {codes.dtype} {list(codes.shape)}."
         )
-    if not in_range(codes, 1 << bits):
-        raise CodeError(f"A code is out of range: {bits} bits hold 0 to {(1 << bits) - 1}.")
     num_codebooks, frames = codes.shape
     if frames <= _FEW:
-        size = frame_bytes(num_codebooks, bits)
-        return b"".join(_pack_frame(frame, bits, size) for frame in codes.T.tolist())
+        return _pack_few(codes.astype(np.int64).tobytes(), num_codebooks, bits)
+    _check_range(codes, bits)
     ones = (codes.T[:, :, None] >> np.arange(bits)) & 1  # [frames, codebooks, bits]
     groups = ones.reshape(frames, num_codebooks * bits).astype(np.uint8)
     return np.packbits(groups, axis=1, bitorder="little").tobytes()
@@ -60,6 +59,20 @@ def in_range(codes: npt.NDArray[np.integer[Any]], size: int) -> bool:
         values: list[int] = codes.ravel().tolist()
         return min(values) >= 0 and max(values) < size
     return bool(codes.min() >= 0 and codes.max() < size)
+
+
+def _check_range(codes: npt.NDArray[np.integer[Any]], bits: int) -> None:
+    if not in_range(codes, 1 << bits):
+        raise CodeError(f"A code is out of range: {bits} bits hold 0 to {(1 << bits) - 1}.")
+
+
+@lru_cache(maxsize=256)  # a relay packs the same frame for each listener
+def _pack_few(data: bytes, num_codebooks: int, bits: int) -> bytes:
+    """Packs the bytes of int64 [codebooks, frames]."""
+    codes = np.frombuffer(data, np.int64).reshape(num_codebooks, -1)
+    _check_range(codes, bits)
+    size = frame_bytes(num_codebooks, bits)
+    return b"".join(_pack_frame(frame, bits, size) for frame in codes.T.tolist())
 
 
 def _pack_frame(codes: list[int], bits: int, size: int) -> bytes:

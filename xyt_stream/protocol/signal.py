@@ -14,20 +14,28 @@ class Signal:
     """
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
 
     def notify(self) -> None:
         """Wakes all tasks that wait: the state has changed."""
-        self._event.set()
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
 
     async def wait(self, timeout: float | None = None) -> None:
         """Waits for the next `notify`, or for `timeout` seconds."""
-        self._event.clear()
-        if timeout is None:
-            await self._event.wait()
+        if timeout is not None:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.wait(), timeout)
             return
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._event.wait(), timeout)
+        notified = asyncio.get_running_loop().create_future()
+        self._waiting.append(notified)
+        try:
+            await notified
+        finally:
+            if not notified.done() or notified.cancelled():  # nobody else takes it out
+                self._waiting = [each for each in self._waiting if each is not notified]
 
     async def wait_for(self, predicate: Callable[[], bool]) -> None:
         """Waits until the predicate is true; it is checked now and after each `notify`."""

@@ -31,6 +31,42 @@ def take_all(queue):
     return messages, message
 
 
+def frames_of(messages):
+    """Indices of all frames, each of which must hold its own codes."""
+    for message in messages:
+        frames = np.arange(message.frame, message.frame + message.codes.shape[1])
+        np.testing.assert_array_equal(message.codes, np.tile(frames, (8, 1)))
+    return [each for message in messages for each in message.codes[0].tolist()]
+
+
+async def test_codes_that_wait_together_are_one_message():
+    sizes = []
+    queue = make()
+    queue._on_size = sizes.append
+    for index in range(60):
+        put_codes(queue, index)
+    queue.end()
+    messages, end = take_all(queue)
+    assert [message.codes.shape for message in messages] == [(8, 25), (8, 25), (8, 10)]
+    assert frames_of(messages) == list(range(60))
+    assert (end.frames, sizes[-1], len(queue)) == (60, 0, 0)
+
+
+async def test_a_gap_or_a_notice_parts_messages():
+    queue = make()
+    put_codes(queue, 0)
+    put_codes(queue, 1)
+    queue.put_control(Notice(name="model_left", message=""))
+    put_codes(queue, 2)
+    queue.skip(3, 5)
+    queue.on_codes(3, np.full(8, 8))
+    queue.end()
+    (first, notice, second, third), _ = take_all(queue)
+    assert isinstance(notice, Notice)
+    assert frames_of([first, second, third]) == [0, 1, 2, 8]
+    assert [each.gap for each in (first, second, third)] == [False, False, True]
+
+
 async def test_a_slow_live_client_loses_the_oldest_and_sees_the_gap():
     slow = make(live=True)
     for index in range(LIMIT + 10):
@@ -38,8 +74,8 @@ async def test_a_slow_live_client_loses_the_oldest_and_sees_the_gap():
     await asyncio.wait_for(slow.drain(), 120)  # does not hold the sender back
     slow.end()
     messages, end = take_all(slow)
-    assert [message.frame for message in messages] == list(range(10, LIMIT + 10))
-    assert [message.gap for message in messages] == [True] + (LIMIT - 1) * [False]
+    assert frames_of(messages) == list(range(10, LIMIT + 10))
+    assert [message.gap for message in messages] == [True]
     assert end == End(frames=LIMIT + 10, samples=0)
 
 
@@ -52,7 +88,7 @@ async def test_control_messages_survive_dropped_media():
     slow.end()
     (first, *media, last), _ = take_all(slow)
     assert (first, last) == (Clear(), Playing(frame=1, played=1, speaking=True))
-    assert [message.frame for message in media] == list(range(12, LIMIT + 10))
+    assert frames_of(media) == list(range(12, LIMIT + 10))
     assert media[0].gap
 
 

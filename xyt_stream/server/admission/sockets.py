@@ -212,6 +212,24 @@ class Socket(ServerConnection):
         self._balance()
         return data
 
+    async def send(self, message: Any, *, text: bool | None = None) -> None:
+        """Sends a message; see ServerConnection.
+
+        Whole binary messages, which a relay sends by the ten thousand, take a short cut: the
+        library's own way costs 10 us more.
+        """
+        if type(message) is not bytes or text is not None or self.protocol.state is not State.OPEN:
+            await super().send(message, text=text)
+            return
+        self.protocol.send_binary(message)
+        try:
+            self.send_data()
+            await self.drain()
+        except Exception as error:  # as the library does: the connection is over
+            self.transport.abort()
+            await asyncio.shield(self.connection_lost_waiter)
+            raise self.close_exc from error
+
     @property
     def _held(self) -> bool:
         """Whether the session must take messages before more are parsed."""

@@ -65,8 +65,13 @@ def _model(resources: Resources, hello: Hello) -> Model:
     """
     agreed = resources.rooms.model_in(hello.room)
     model = agreed or resources.model
+    shape = {
+        "codebooks": hello.codebooks or model.codebooks,
+        "codebook_size": hello.codebook_size or model.codebook_size,
+    }
     if hello.model_hash in (None, model.hash):
-        return model
-    if agreed is None and not resources.engine.has_codec:  # a relay never looks into codes
-        return msgspec.structs.replace(model, name="another", hash=hello.model_hash)
+        if msgspec.structs.replace(model, **shape) == model:
+            return model
+    elif agreed is None and not resources.engine.has_codec:  # a relay never looks into codes
+        return msgspec.structs.replace(model, name="another", hash=hello.model_hash, **shape)
     raise protocol_error("wrong_model", f"The codes here are those of {model.name}, {model.hash}.")

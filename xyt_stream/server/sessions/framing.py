@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 from typing import Protocol, TypeAlias
 
@@ -17,6 +18,8 @@ from xyt_stream.server.saved import SavedFramer, array, codes_of, values_of
 from xyt_stream.server.sessions.moving import load_resampler, save_resampler
 from xyt_stream.server.sessions.rooms import Room
 from xyt_stream.server.sessions.send_queue import SendQueue
+
+_TURN = 16  # frames of one message that are passed on at once
 
 
 class CodeSink(Protocol):
@@ -183,6 +186,8 @@ class CodeFramer:
             await self._sink.push_codes(self._rest[0])
             self._rest.popleft()
             self.pushed += 1
+            if self._rest and not len(self._rest) % _TURN:
+                await asyncio.sleep(0)  # listeners send what they have, before theirs is too much
 
     def save(self) -> SavedFramer:
         """What another server needs to go on; `take` may have been cancelled."""

@@ -183,7 +183,7 @@ class SendQueue:
             return self._last
         message = self._queue.popleft()
         size = _size_of(message)
-        if isinstance(message, Codes):
+        if self._queue and isinstance(message, Codes):
             following = list(self._pop_following(message))
             size += sum(map(_size_of, following))
             if following:
