@@ -22,6 +22,7 @@ from xyt_stream.protocol.place import placed
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, AckPolicy, ReplayBuffer
 from xyt_stream.protocol.signal import Signal
 
+_MOST_HOPS = 3  # nodes that send the client on, after which it waits before the next attempt
 _MAX_EVENTS = 64  # received events that wait; then reading pauses, which holds the server back
 
 
@@ -229,14 +230,18 @@ class Transport:
         assert self._ready.resume is not None
         resume = Resume(token=self._ready.resume.token, received=self._machine.received)
         hello = msgspec.structs.replace(self._hello, resume=resume)
-        url = placed(self._url, hello.room, self._ready.node)
-        self._machine.disconnected()  # an error at the last attempt has closed it
-        try:
-            return await open_session(url, hello, self._machine, self._keepalive, self._traffic)
-        except ProtocolError as error:
-            if error.name == "moved" and error.node is not None:
+        hops = 0
+        while True:
+            url = placed(self._url, hello.room, self._ready.node)
+            self._machine.disconnected()  # an error at the last attempt has closed it
+            try:
+                return await open_session(url, hello, self._machine, self._keepalive, self._traffic)
+            except ProtocolError as error:
+                if error.name != "moved" or error.node is None:
+                    raise
                 self._ready = msgspec.structs.replace(self._ready, node=error.node)
-            raise
+                if (hops := hops + 1) > _MOST_HOPS:
+                    raise
 
     async def _resend(self, websocket: ClientConnection, messages: list[bytes | str]) -> None:
         """Sends the unacknowledged messages again, then releases the lock of `_resume`."""

@@ -69,7 +69,10 @@ class Handover:
 
         async def send(unit: list[Session]) -> None:
             async with places:
-                await asyncio.gather(*(each.detach_early() for each in unit))
+                # One client brings its room along: the others stay connected until it moves.
+                connected = [each for each in unit if not each.suspended]
+                if connected:
+                    await connected[0].detach_early()
                 closed = asyncio.gather(*(each.closed.wait() for each in unit))
                 await asyncio.wait({closed}, timeout=_EACH)
             await closed
