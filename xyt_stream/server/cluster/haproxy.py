@@ -20,6 +20,8 @@ _TEMPLATE = """\
     timeout server 30s
     # Of open websockets: nodes ping every 20 s, so one that is silent for longer is dead.
     timeout tunnel 60s
+    # Of health checks: a busy node is slow, and a dead one refuses.
+    timeout check 5s
     # A node that is gone, or that answers 503 because it is full or goes away: try another at once.
     retries 3
     option redispatch 1

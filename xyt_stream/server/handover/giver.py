@@ -24,8 +24,8 @@ from xyt_stream.server.handover.peers import Peers
 from xyt_stream.server.service import Service
 from xyt_stream.server.sessions.session import Session
 
-_ANSWER = 5.0  # seconds that the other node has for each message
-_FREEZE = 5.0  # seconds until a unit's streams have stopped
+_ANSWER = 6.0  # seconds that the other node has for each message
+_FREEZE = 6.0  # seconds until a unit's streams have stopped
 _REMEMBERED = 10_000  # sessions whose new node is known
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,9 @@ class Giver:
                 raise HandoverError(f"the other node refuses: {reason}")
         except asyncio.TimeoutError:
             units.thaw(unit)
-            raise HandoverError("its streams do not come to rest") from None
+            reason = "its streams do not come to rest"
+            await channel.send(Refused(reason, service.node, stays=True))  # so it comes again
+            raise HandoverError(reason) from None
         except BaseException:
             units.thaw(frozen)
             raise
