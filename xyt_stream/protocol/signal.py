@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 
 class Signal:
@@ -20,24 +19,29 @@ class Signal:
         """Wakes all tasks that wait: the state has changed."""
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            if not each.done():
-                each.set_result(None)
+            _wake(each)
 
     async def wait(self, timeout: float | None = None) -> None:
         """Waits for the next `notify`, or for `timeout` seconds."""
-        if timeout is not None:
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self.wait(), timeout)
-            return
-        notified = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        notified = loop.create_future()
         self._waiting.append(notified)
+        # Not asyncio.wait_for: until Python 3.12 a cancellation is lost in it if the time is over.
+        timer = None if timeout is None else loop.call_later(timeout, _wake, notified)
         try:
             await notified
         finally:
-            if not notified.done() or notified.cancelled():  # nobody else takes it out
-                self._waiting = [each for each in self._waiting if each is not notified]
+            if timer is not None:
+                timer.cancel()
+            if notified in self._waiting:
+                self._waiting.remove(notified)
 
     async def wait_for(self, predicate: Callable[[], bool]) -> None:
         """Waits until the predicate is true; it is checked now and after each `notify`."""
         while not predicate():
             await self.wait()
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

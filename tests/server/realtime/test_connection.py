@@ -204,3 +204,28 @@ async def test_other_paths_speak_xyt(talking):
     async with talking(Mute) as server, raw_connect(f"{server.url}/v1/other") as socket:
         (event,), code = await events_of(socket)
         assert (event["name"], code) == ("wrong_subprotocol", 4406)
+
+
+async def test_a_session_with_items_of_sound_leaves_no_task(talking, until):
+    """It ended with a cancellation that came just as its wait for the model's turn did."""
+
+    def tasks():
+        return [
+            task
+            for task in asyncio.all_tasks()
+            if "RealtimeSession" in task.get_coro().__qualname__
+        ]
+
+    sound = base64.b64encode(bytes(200_000)).decode()
+    part = {"type": "input_audio", "audio": sound}
+    item = {"type": "message", "role": "user", "content": [part]}
+    event = json.dumps({"type": "conversation.item.create", "item": item})
+    async with talking(Mute) as server:
+        for number in range(6):
+            async with dial(server) as socket:
+                await socket.recv()
+                for _ in range(3):
+                    await socket.send(event)
+                await asyncio.sleep(0.05 * number)
+                socket.transport.abort()
+            await until(lambda: not tasks())

@@ -24,6 +24,8 @@ class Parrot:
 
     def __init__(self, codec: Codec) -> None:
         self._decoder = codec.stream_decoder()
+        # The first step is compiled, which would hold up the sound of every session.
+        self._decoder.push(np.zeros((codec.num_codebooks, 1), np.int64))
         self._vad = VoiceActivity(codec.output_rate)
 
     def open(self, session: str) -> None:

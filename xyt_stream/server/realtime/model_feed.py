@@ -84,7 +84,7 @@ class ModelFeed:
                 await self._feed_sound(frame)
             elif self._silence_is_due():
                 await self._feed_silence()
-            elif self._events.settings.live and self._expects:
+            elif self._events.settings.live and self._expects and not self._buffer.has_arrivals:
                 await changed.wait(max(0.0, self._silence_at - self._clock()))
             else:
                 await changed.wait()
