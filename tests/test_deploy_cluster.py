@@ -21,7 +21,7 @@ DEPLOY = Path(__file__).parents[1] / "docs" / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 BIND = ":8443 ssl crt /usr/local/etc/haproxy/service.pem"
 HEAD = """\
-# What `xyt-stream cluster` runs, with TLS, and names from DNS.
+# The configuration that `xyt-stream cluster` runs, with TLS, and names from DNS.
 resolvers dns
     parse-resolv-conf
     hold valid 2s

@@ -71,7 +71,7 @@ def test_the_sdist_holds_page_and_model(built: dict[str, Path]) -> None:
 
 
 def test_the_installed_wheel_sends_speech_through_a_server(installed: Path, tmp_path: Path) -> None:
-    """What `make demo` does: serve, loopback, and a file of sound."""
+    """Serves, runs a loopback and writes a sound file, as `make demo` does."""
     where = call(
         installed / "python",
         "-c",

@@ -6,7 +6,7 @@ import { OVERHEAD, Sealing } from './sealing.js';
 import { Session } from './session.js';
 
 const MAX_WAITING = 1.5; // s of sound that may wait for the codec; beyond it, sound is dropped
-const TELL_AGAIN = 30; // s after which the user is told again that sound is dropped
+const TELL_AGAIN = 30; // seconds between two notices that sound is dropped
 
 /**
  * Offers what Session does to a call: sound in, sound out. `ready` and `pong` describe the codec

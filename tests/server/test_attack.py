@@ -10,6 +10,8 @@ from xyt_stream.client import connect
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 
+from .quiet_model import Quiet
+
 NAMED = {
     "appends_of_one_byte",
     "fragments",
@@ -18,22 +20,6 @@ NAMED = {
     "single_samples",
     "unknown_messages",
 }  # those that a strict server ends by name, however slow the machine is
-
-
-class Quiet:
-    """A duplex model that says nothing."""
-
-    def __init__(self, codec):
-        pass
-
-    def open(self, session):
-        pass
-
-    def step(self, codes):
-        return None
-
-    def close(self):
-        pass
 
 
 @pytest.fixture

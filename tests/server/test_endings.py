@@ -21,24 +21,10 @@ from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 
+from .quiet_model import Quiet
+
 ROLES = ("loopback", "encode", "decode", "mic", "speaker", "user", "model")
 WAYS = ("abort", "leave", "vanish", "cancel", "fail")
-
-
-class Quiet:
-    """A duplex model that says nothing."""
-
-    def __init__(self, codec):
-        pass
-
-    def open(self, session):
-        pass
-
-    def step(self, codes):
-        return None
-
-    def close(self):
-        pass
 
 
 def messages(chance, role):

@@ -20,6 +20,8 @@ from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 from xyt_stream.server.realtime.session import RealtimeSession
 
+from .quiet_model import Quiet
+
 MOST = 5  # times the work, for four times as many messages
 APPEND = '{"type":"input_audio_buffer.append","audio":"AAA="}'
 TENTH = json.dumps({"type": "input_audio_buffer.append", "audio": "A" * 6400})
@@ -30,22 +32,6 @@ MANUAL = json.dumps(
         "session": {"type": "realtime", "audio": {"input": {"turn_detection": None}}},
     }
 )
-
-
-class Quiet:
-    """A duplex model that says nothing."""
-
-    def __init__(self, codec):
-        pass
-
-    def open(self, session):
-        pass
-
-    def step(self, codes):
-        return None
-
-    def close(self):
-        pass
 
 
 class Calls:

@@ -141,7 +141,7 @@ class StreamResampler(_Resampler):
         return ready[0] if len(ready) == 1 else np.concatenate(ready)
 
     def state(self) -> ResamplerState:
-        """What another one needs to go on."""
+        """Returns the state that lets another resampler continue this stream."""
         return ResamplerState(self._taken, self._given, self._latest())
 
     def load(self, state: ResamplerState) -> None:

@@ -30,7 +30,7 @@ _NICE = 10  # of the attackers' process: in truth they have a processor of their
 
 @dataclass(frozen=True)
 class Cost:
-    """What one attack cost the neighbour.
+    """Holds the neighbour's figures during one attack.
 
     Attributes:
         attack: its name.

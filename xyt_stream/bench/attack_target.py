@@ -77,7 +77,7 @@ def attacked_server(model: str | None) -> Iterator[AttackedServer]:
 
 
 def _serve(pipe: Pipe, model: str | None) -> None:
-    """Sends the server's port through the pipe and answers until it is told to stop."""
+    """Sends the server's port through the pipe and answers requests until one asks it to stop."""
     torch.set_num_threads(1)
     run_fast(_serving(pipe, Codec.load(model)))
 

@@ -17,6 +17,8 @@ from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.memory import Account, Memory
 from xyt_stream.server.app import running
 
+from ..quiet_model import Quiet
+
 
 def test_a_session_is_told_once_that_it_holds_too_much():
     calls = []
@@ -84,20 +86,6 @@ async def test_a_session_that_holds_too_much_is_ended_by_its_name(codec, until):
         await until(lambda: server.service.memory.used == 0 and server.engine.free_slots == 2)
 
 
-class Mute:
-    def __init__(self, codec):
-        pass
-
-    def open(self, session):
-        pass
-
-    def step(self, codes):
-        return None
-
-    def close(self):
-        pass
-
-
 @pytest.mark.parametrize(
     "event",
     [
@@ -115,7 +103,7 @@ class Mute:
 )
 async def test_a_realtime_session_is_bounded_alike(codec, until, event):
     limits = Limits(load=0, session_memory=0.5)
-    async with running(codec, max_sessions=2, duplex=Mute, limits=limits) as server:
+    async with running(codec, max_sessions=2, duplex=Quiet, limits=limits) as server:
         url = f"{server.url}/v1/realtime?model=any"
         websocket = await raw_connect(url, subprotocols=["realtime"], compression=None)
         reading = asyncio.create_task(last_of(websocket))

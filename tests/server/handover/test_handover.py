@@ -24,7 +24,7 @@ SECRET = b"a secret of at least 16 bytes"
 
 
 class Nodes:
-    """Two servers and a proxy before them, which sends clients to the first until it is told.
+    """Holds two servers and a proxy, which sends all clients to the first until a test switches it.
 
     Attributes:
         a, b: the servers.
@@ -274,7 +274,7 @@ async def test_a_member_of_a_room_is_sent_to_the_node_where_the_others_are(nodes
 
 
 async def test_an_error_at_one_attempt_to_resume_does_not_end_the_next(nodes, clip, direct, hear):
-    """The client is told to come later, and then its session is there."""
+    """The server refuses the client at first; a later attempt finds the session."""
     resume, refusals = nodes.a.service.resume, []
 
     def refuse_once(*args):

@@ -1,4 +1,4 @@
-"""How late the server is with a client's media, on a clock that the test moves."""
+"""Tests how late the server is with a client's media, on a clock that the test moves."""
 
 from __future__ import annotations
 

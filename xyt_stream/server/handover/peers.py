@@ -78,7 +78,7 @@ class Peers:
         return f"{_SCHEMES[scheme]}://{rest.rstrip('/')}{PATH}"
 
     def tls(self, node: str) -> ssl.SSLContext | None:
-        """How to check a node's certificate; None: it has none."""
+        """Returns the TLS settings that check a node's certificate; None: it has none."""
         return ssl.create_default_context() if self.url(node).startswith("wss:") else None
 
 

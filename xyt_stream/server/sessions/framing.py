@@ -95,7 +95,7 @@ class SoundFramer:
         if not self._primed:
             self._rest = samples
             return
-        # What the sink has not taken stays in `_rest`: the stream may move to another server.
+        # Samples stay in `_rest` until the sink takes them: the stream may move to another server.
         self._rest = samples
         while len(self._rest) >= self._frame_samples:
             await self._sink.push(self._rest[: self._frame_samples])
@@ -131,7 +131,7 @@ class SoundFramer:
         await self.push(np.zeros(0, np.float32))
 
     def save(self) -> SavedFramer:
-        """What another server needs to go on; `take` may have been cancelled."""
+        """Returns the state that lets another server continue; `take` may have been cancelled."""
         return SavedFramer(
             pushed=self.pushed,
             taken=self._taken,
@@ -190,7 +190,7 @@ class CodeFramer:
                 await asyncio.sleep(0)  # listeners send what they have, before theirs is too much
 
     def save(self) -> SavedFramer:
-        """What another server needs to go on; `take` may have been cancelled."""
+        """Returns the state that lets another server continue; `take` may have been cancelled."""
         rest = array(np.array(self._rest)) if self._rest else None
         return SavedFramer(pushed=self.pushed, rest=rest)
 

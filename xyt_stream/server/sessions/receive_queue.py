@@ -31,7 +31,7 @@ _TOO_SLOW = Notice(
     name="too_slow",
     message="The server's computer is too slow for the codec: it leaves out the oldest sound.",
 )
-_TELL_AGAIN = 30.0  # seconds after which a client is told again that it loses media
+_TELL_AGAIN = 30.0  # seconds between two messages to a client that loses media
 _MAX_MESSAGES = 4  # queued messages from which on a client without acknowledgements is not read
 _MAX_LIVE_SECONDS = 2 * MAX_LATE  # of queued media from which on a live client is not read either
 _MAX_BYTES = 2 * MAX_UNACKNOWLEDGED  # queued bytes from which on a client with them is refused
@@ -195,7 +195,7 @@ class ReceiveQueue:
         self._changed.notify()
 
     def save(self, *, over: bool) -> SavedReceiveQueue:
-        """What another server needs to go on, after `run` was cancelled or is over."""
+        """Returns the state that lets another server continue; `run` was cancelled or is over."""
         if self._held:
             self._pop()
         self._moved = True

@@ -213,7 +213,7 @@ class SendQueue:
         await self._taken.wait_for(lambda: self._live or len(self._queue) < self._limit)
 
     def save(self) -> SavedSendQueue:
-        """What another server needs to go on.
+        """Returns the state that lets another server continue.
 
         Raises:
             HandoverError: the device has failed.

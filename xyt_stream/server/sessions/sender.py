@@ -87,7 +87,7 @@ class Sender:
         self._replay_buffer.acknowledge(received)
 
     def save(self) -> SavedSender:
-        """What another server needs to go on."""
+        """Returns the state that lets another server continue."""
         machine = self._machine
         return SavedSender(
             sent=0 if machine.sent is None else machine.sent + 1,
