@@ -188,7 +188,6 @@ def test_sound_for_a_relay_is_one_line_that_says_what_to_do(launch, fixtures):
 
 
 def test_an_encrypted_room_on_the_command_line(launch, fixtures, tmp_path, direct, clip, wait):
-    pytest.importorskip("cryptography", reason="encrypted rooms need the extra seal")
 
     def client(program, *arguments, key):
         return launch(f"client/{program}.py", *arguments, "--url", url, env={"XYT_KEY": key})

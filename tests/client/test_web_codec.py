@@ -106,7 +106,6 @@ async def test_captured_sound_is_as_good_as_without_a_wire(
 
 @needs_runtime
 async def test_page_and_python_share_an_encrypted_room(patient, open_page, clip, hear, until):
-    pytest.importorskip("cryptography", reason="encrypted rooms need the extra seal")
     key = make_key()
     encoder, decoder = EdgeEncoder(), EdgeDecoder()
     async with running(None) as relay:

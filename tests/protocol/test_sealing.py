@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -15,8 +13,6 @@ from xyt_stream.errors import ProtocolError, RoomKeyError
 from xyt_stream.protocol.machine import ClientMachine, ServerMachine
 from xyt_stream.protocol.messages import Delay, Hello, Kind, Media, Model, Ready, decode, encode
 from xyt_stream.protocol.sealing import OVERHEAD, Sealing, make_key, sealed_media
-
-pytest.importorskip("cryptography", reason="encrypted rooms need the extra seal")
 
 KEY = "a key for these tests"
 RECORDED = json.loads((Path(__file__).parent / "sealed.json").read_text())
@@ -215,13 +211,3 @@ def test_sealed_media_go_with_no_other_kind(role, send, receive, room) -> None:
     with pytest.raises(ProtocolError) as caught:
         ClientMachine().hello(Hello(role=role, send=send, receive=receive, room=room))
     assert caught.value.name == "not_allowed"
-
-
-def test_without_cryptography_one_line_names_the_extra() -> None:
-    code = (
-        "import sys; sys.modules['cryptography'] = None\n"
-        "from xyt_stream.protocol.sealing import Sealing\n"
-        f"Sealing({KEY!r}, 'mic', 'a')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'xyt-stream[seal]'" in done.stderr.strip().splitlines()[-1]

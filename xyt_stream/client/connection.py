@@ -74,7 +74,6 @@ async def connect(
         ConnectionFailedError: the server cannot be reached, or the connection was lost.
         ProtocolError: the server refused or ended the session; `name` says why.
         RoomKeyError: the key is too short.
-        MissingExtraError: there is a key, and no cryptography.
     """
     sealing = None if key is None else Sealing(key, role, room, voice)
     if sealing is not None:

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from xyt_stream.errors import MissingExtraError, ProtocolError, RoomKeyError
+from xyt_stream.errors import ProtocolError, RoomKeyError
 from xyt_stream.protocol.error_table import protocol_error
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ class Sealing:
 
     Raises:
         RoomKeyError: the key is too short.
-        MissingExtraError: there is no cryptography.
     """
 
     def __init__(self, key: str, role: str, room: str | None, voice: str | None = None) -> None:
@@ -124,17 +123,11 @@ class Sealing:
 
 
 def _derivation(secret: bytes, room: str) -> Callable[[str, bytes], AESGCM]:
-    """Makes the function that derives a stream's key for a speaker.
-
-    Raises:
-        MissingExtraError: there is no cryptography.
-    """
-    try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-        from cryptography.hazmat.primitives.hashes import SHA256
-        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-    except ImportError as error:
-        raise MissingExtraError("Encrypted rooms", "seal") from error
+    """Makes the function that derives a stream's key for a speaker."""
+    # Not at the top: clients of rooms that are not encrypted start without it.
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
     def derive(speaker: str, stream: bytes) -> AESGCM:
         info = f"xyt.v1 sealed {speaker} {room}".encode()

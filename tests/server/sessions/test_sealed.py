@@ -16,8 +16,6 @@ from xyt_stream.server.app import running
 
 from ..proxy import Proxy
 
-pytest.importorskip("cryptography", reason="encrypted rooms need the extra seal")
-
 KEY = "a key for these tests"
 
 
