@@ -28,6 +28,8 @@ class Reclaim:
     def __init__(self, now: float) -> None:
         self._last = now
         self._closed = False
+        # Asked once: the interpreter walks all frozen objects to count them, for 20 ms.
+        self._cheap = gc.get_freeze_count() > 0
 
     def session_closed(self) -> None:
         """Notes that there is garbage."""
@@ -35,7 +37,7 @@ class Reclaim:
 
     def check(self, now: float) -> None:
         """Collects if it is time; `now` is of the monotonic clock. Call it each second."""
-        if self._closed and now - self._last >= _EVERY and gc.get_freeze_count():
+        if self._closed and self._cheap and now - self._last >= _EVERY:
             self._closed, self._last = False, now
             gc.collect()
             if (trim := _malloc_trim()) is not None:
