@@ -13,6 +13,7 @@
     ├── ProtocolError           a message that breaks the wire protocol; with name and close code
     ├── EventError              a Realtime event that is refused; the session goes on
     ├── ConnectionFailedError   the server cannot be reached, refuses the session or goes away
+    │   └── CertificateError    a server's certificate that is not trusted
     └── ServeError              the server cannot start
 
 A message is one sentence that says what is wrong and, where it can, what to do. The command line
@@ -138,6 +139,10 @@ class EventError(XYTError, ValueError):
 
 class ConnectionFailedError(XYTError, ConnectionError):
     """The server cannot be reached, refuses the session or goes away."""
+
+
+class CertificateError(ConnectionFailedError):
+    """The server's certificate is not trusted: trying again does not help."""
 
 
 class HandoverError(XYTError, RuntimeError):

@@ -8,7 +8,7 @@ import multiprocessing
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
 
@@ -16,8 +16,9 @@ import numpy as np
 from rich.table import Table
 
 from xyt_stream.audio import FRAME_SECONDS, Pcm16
-from xyt_stream.bench.load_clients import ClientResult, run_clients
+from xyt_stream.bench.load_clients import Access, ClientResult, run_clients
 from xyt_stream.bench.load_server import run_server
+from xyt_stream.client.fingerprint import pinned
 from xyt_stream.errors import MissingExtraError, ServeError
 
 if TYPE_CHECKING:
@@ -109,10 +110,12 @@ class Target:
     Attributes:
         url: its ws:// or wss:// address.
         pid: its process, if it was started for this load.
+        access: what it asks of its clients.
     """
 
     url: str
     pid: int | None = None
+    access: Access = field(default_factory=Access)
 
 
 @contextlib.contextmanager
@@ -145,9 +148,7 @@ def own_server(
         process.join()
 
 
-def measure(
-    target: Target, pcm: Pcm16, *, sessions: int, seconds: float, token: str | None = None
-) -> LoadResult:
+def measure(target: Target, pcm: Pcm16, *, sessions: int, seconds: float) -> LoadResult:
     """Runs the clients in other processes and waits for them.
 
     Args:
@@ -163,7 +164,7 @@ def measure(
         list(pool.map(abs, range(len(shares))))
         usage = _Usage(target.pid) if target.pid is not None else None
         running = [
-            pool.submit(run_clients, target.url, token, share, number, pcm, seconds)
+            pool.submit(run_clients, target.url, target.access, share, number, pcm, seconds)
             for number, share in enumerate(shares)
         ]
         results = [each for future in running for each in future.result()]
@@ -173,17 +174,18 @@ def measure(
         raise ServeError(f"not one frame came back from {target.url}: {why}")
     answer_ms = None
     with contextlib.suppress(OSError, ValueError):  # a server may not serve this page
-        answer_ms = info(target, token).get("answer_ms")
+        answer_ms = info(target).get("answer_ms")
     return _sum_up(results, seconds, answer_ms, cpu, memory)
 
 
-def info(target: Target, token: str | None = None) -> dict[str, Any]:
+def info(target: Target) -> dict[str, Any]:
     """Fetches the server's /info page."""
     page = target.url.replace("ws", "http", 1).rstrip("/") + "/info"
+    token, fingerprint = target.access.token, target.access.fingerprint
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    with urllib.request.urlopen(
-        urllib.request.Request(page, headers=headers), timeout=10
-    ) as answer:
+    request = urllib.request.Request(page, headers=headers)
+    tls = None if fingerprint is None else pinned(fingerprint)
+    with urllib.request.urlopen(request, timeout=10, context=tls) as answer:
         page_content: dict[str, Any] = json.load(answer)
     return page_content
 

@@ -37,29 +37,61 @@ class ClientResult:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Access:
+    """What a server asks of its clients.
+
+    Attributes:
+        token, fingerprint: as for `connect`.
+    """
+
+    token: str | None = None
+    fingerprint: str | None = None
+
+
 def run_clients(
-    url: str, token: str | None, count: int, number: int, pcm: Pcm16, seconds: float
+    url: str,
+    access: Access,
+    count: int,
+    number: int,
+    pcm: Pcm16,
+    seconds: float,
 ) -> list[ClientResult]:
-    """Runs `count` clients for `seconds`; `number` seeds the offsets of this process."""
-    return asyncio.run(_all(url, token, count, number, pcm, seconds))
+    """Runs `count` clients for `seconds`.
+
+    Args:
+        number: of this process; it seeds the clients' offsets.
+    """
+    return asyncio.run(_all(url, access, count, number, pcm, seconds))
 
 
 async def _all(
-    url: str, token: str | None, count: int, number: int, pcm: Pcm16, seconds: float
+    url: str,
+    access: Access,
+    count: int,
+    number: int,
+    pcm: Pcm16,
+    seconds: float,
 ) -> list[ClientResult]:
     offsets = np.random.default_rng(number).uniform(0, 1, count)
     return await asyncio.gather(
-        *(_client(url, token, np.roll(pcm, round(x * len(pcm))), x, seconds) for x in offsets)
+        *(_client(url, access, np.roll(pcm, round(x * len(pcm))), x, seconds) for x in offsets)
     )
 
 
 async def _client(
-    url: str, token: str | None, pcm: Pcm16, offset: float, seconds: float
+    url: str, access: Access, pcm: Pcm16, offset: float, seconds: float
 ) -> ClientResult:
     samples = round(seconds * INPUT_RATE)
     result = ClientResult(sent=-(-samples // FRAME_SAMPLES))
     try:
-        async with connect(url, "loopback", send_rate=INPUT_RATE, token=token) as connection:
+        async with connect(
+            url,
+            "loopback",
+            send_rate=INPUT_RATE,
+            token=access.token,
+            fingerprint=access.fingerprint,
+        ) as connection:
             latency = Latency(connection.ready.frame_samples)
             sending = asyncio.create_task(
                 _send(connection, np.resize(pcm, samples), latency, offset)

@@ -10,6 +10,7 @@ import typer
 from xyt_stream.cli.options import (
     MODEL_HELP,
     Device,
+    Fingerprint,
     Json,
     Lookahead,
     Token,
@@ -55,6 +56,7 @@ def bench_load(
     speech: Speech = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the server that is started.")] = 1,
     token: Token = None,
+    fingerprint: Fingerprint = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -68,15 +70,23 @@ def bench_load(
 ) -> None:
     """Many clients of one server: turnaround, late and lost frames, capacity."""
     if url is not None:
-        check_url(url)
+        check_url(url, fingerprint)
+    elif fingerprint is not None:
+        raise typer.BadParameter("--fingerprint is that of a server at --url: give both")
     from xyt_stream.bench.load import LATE, LoadResult, Target, find_capacity, measure, own_server
+    from xyt_stream.bench.load_clients import Access
     from xyt_stream.bench.speech import speech_or_noise
 
     pcm = speech_or_noise(speech)
 
     def run(count: int) -> LoadResult:
         if url is not None:
-            result = measure(Target(url), pcm, sessions=count, seconds=seconds, token=token)
+            result = measure(
+                Target(url, access=Access(token, fingerprint)),
+                pcm,
+                sessions=count,
+                seconds=seconds,
+            )
         else:
             with own_server(
                 model, slots=count, device=device, lookahead=lookahead or 0, threads=threads

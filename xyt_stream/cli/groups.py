@@ -16,6 +16,7 @@ from xyt_stream.cli.options import (
     CodecPlace,
     Config,
     Device,
+    Fingerprint,
     Model,
     ModelArgument,
     Revision,
@@ -76,13 +77,14 @@ class ServerOptions:
     """The server and the token for it.
 
     Raises:
-        typer.BadParameter: the address is none of a server.
+        XYTError: the address is none of a server, or the fingerprint none of a certificate.
     """
 
     url: Annotated[str, typer.Option(help="Address of the server.")] = (
         f"ws://127.0.0.1:{DEFAULT_PORT}"
     )
     token: Token = None
+    fingerprint: Fingerprint = None
     key: RoomKey = None
     codec: Annotated[
         CodecPlace,
@@ -93,7 +95,7 @@ class ServerOptions:
     ] = CodecPlace.auto
 
     def __post_init__(self) -> None:
-        check_url(self.url)
+        check_url(self.url, self.fingerprint)
 
 
 @dataclass(frozen=True)

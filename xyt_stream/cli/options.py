@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from xyt_stream.errors import XYTError
+from xyt_stream.errors import CertificateError, XYTError
 from xyt_stream.model.formats import SUFFIXES
 
 DEFAULT_PORT = 8765
@@ -40,11 +40,15 @@ def check_source(path: Path) -> None:
         raise XYTError(f"cannot read {path}: {error.strerror}") from None
 
 
-def check_url(url: str) -> None:
+def check_url(url: str, fingerprint: str | None = None) -> None:
     """Checks the address of a server before a device is opened for it.
+
+    Args:
+        fingerprint: of the server's certificate, if one is given.
 
     Raises:
         XYTError: it is no address of a websocket.
+        CertificateError: the fingerprint is none, or there is no certificate at that address.
     """
     try:
         parts = urlsplit(url)
@@ -55,6 +59,12 @@ def check_url(url: str) -> None:
         raise XYTError(
             f"cannot reach a server at {url!r}: give an address like ws://127.0.0.1:{DEFAULT_PORT}"
         )
+    if fingerprint is not None:
+        from xyt_stream.client.fingerprint import check_fingerprint  # it loads numpy
+
+        check_fingerprint(fingerprint)
+        if parts.scheme != "wss":
+            raise CertificateError(f"--fingerprint is for wss://, and {url} has no certificate")
 
 
 def check_distinct(source: Path, target: Path) -> None:
@@ -160,6 +170,13 @@ Token = Annotated[
         envvar=TOKEN_VARIABLE,
         callback=_not_empty,
         help="Access token, if the server requires one.",
+    ),
+]
+Fingerprint = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHA256",
+        help="The only certificate to trust, as `serve --https` prints its SHA-256; for wss://.",
     ),
 ]
 RoomKey = Annotated[

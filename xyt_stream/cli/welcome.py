@@ -7,7 +7,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from xyt_stream.server.admission.access import is_loopback
 
@@ -85,7 +85,7 @@ def announce(
     """
     pages = page_addresses(server.host, server.port, secure=server.secure, token=token)
     if is_terminal():
-        lines = _welcome(server, pages, asks_token=asks_token, fingerprint=fingerprint)
+        lines = _welcome(server, pages, token=token, asks_token=asks_token, fingerprint=fingerprint)
     else:
         lines = [f"xyt-stream serves {server.name} at {server.url}"]
         if token is not None:
@@ -96,7 +96,12 @@ def announce(
 
 
 def _welcome(
-    server: Running, pages: PageAddresses, *, asks_token: bool, fingerprint: str | None
+    server: Running,
+    pages: PageAddresses,
+    *,
+    token: str | None,
+    asks_token: bool,
+    fingerprint: str | None,
 ) -> list[str]:
     """The lines for a terminal: addresses, a QR code for a phone, how to stop."""
     lines = [f"xyt-stream serves {server.name}.", ""]
@@ -118,7 +123,26 @@ def _welcome(
     if fingerprint is not None:
         lines.append("  Browsers warn once: the certificate was made for this run. Its SHA-256:")
         lines += [f"  {fingerprint[:48]}", f"  {fingerprint[48:]}"]
+        lines += _for_terminals(server, pages, token, fingerprint)
     return [*lines, "", "Ctrl-C stops."]
+
+
+def _for_terminals(
+    server: Running, pages: PageAddresses, token: str | None, fingerprint: str
+) -> list[str]:
+    """The lines that show how a terminal elsewhere reaches a server with a certificate of its own.
+
+    They can be copied as they stand: a fingerprint in one word, each line short enough for one.
+    """
+    page = urlsplit(pages.network or pages.here or "")
+    options = f"--url wss://{page.netloc}"
+    if token is not None:
+        options += f" --token={token}"  # it may begin with a hyphen
+    return [
+        "  The same in a terminal:",
+        f"  xyt-stream loopback {options} \\",
+        f"  --fingerprint {fingerprint.replace(':', '').lower()}",
+    ]
 
 
 def qr_code(text: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xyt_stream.audio import Pcm16, to_int16
+from xyt_stream.client.fingerprint import pinned
 from xyt_stream.client.handshake import open_session
 from xyt_stream.client.traffic import Traffic
 from xyt_stream.client.transport import Transport
@@ -45,6 +46,7 @@ async def connect(
     codebooks: int | None = None,
     codebook_size: int | None = None,
     token: str | None = None,
+    fingerprint: str | None = None,
     resume: float = RESUME_SECONDS,
     keepalive: float | None = KEEPALIVE,
     traffic: Traffic | None = None,
@@ -66,12 +68,15 @@ async def connect(
         codebooks, codebook_size: of that model, for a relay, which does not know it; None: those of
             the relay's own, or of the room's.
         token: the server's access token, if it requires one.
+        fingerprint: SHA-256 of the server's certificate in hex, the only one to trust, as
+            `xyt-stream serve --https` prints it; None: those that the system trusts.
         resume: seconds to try to resume the session after its connection was lost; 0: it ends.
         keepalive: seconds between pings, and for the answer to one; None: no pings.
         traffic: counts the session's bytes, beside those of others; None: its own.
 
     Raises:
         ConnectionFailedError: the server cannot be reached, or the connection was lost.
+        CertificateError: the server's certificate is not trusted.
         ProtocolError: the server refused or ended the session; `name` says why.
         RoomKeyError: the key is too short.
     """
@@ -94,8 +99,11 @@ async def connect(
     )
     machine = ClientMachine(sealing)
     traffic = Traffic() if traffic is None else traffic
-    websocket, ready = await open_session(placed(url, room), hello, machine, keepalive, traffic)
-    transport = Transport(url, hello, machine, websocket, ready, resume, keepalive, traffic)
+    tls = None if fingerprint is None else pinned(fingerprint)
+    websocket, ready = await open_session(
+        placed(url, room), hello, machine, keepalive, traffic, tls
+    )
+    transport = Transport(url, hello, machine, websocket, ready, resume, keepalive, traffic, tls)
     connection = Connection(ready, machine, transport, traffic)
     try:
         yield connection

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
+    InvalidMessage,
     InvalidStatus,
     InvalidURI,
 )
 from websockets.typing import Subprotocol
 
+from xyt_stream.client.fingerprint import certificate_error
 from xyt_stream.client.traffic import CountedWebsocket, Traffic
-from xyt_stream.errors import ConnectionFailedError, ProtocolError
+from xyt_stream.errors import CertificateError, ConnectionFailedError, ProtocolError
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import BY_CLOSE_CODE, protocol_error
 from xyt_stream.protocol.machine import ClientMachine
@@ -43,6 +46,7 @@ async def open_session(
     machine: ClientMachine,
     keepalive: float | None,
     traffic: Traffic | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[ClientConnection, Ready]:
     """Opens a websocket to `url` and begins the session, or resumes it if `hello` says so.
 
@@ -50,16 +54,19 @@ async def open_session(
         machine: the client's protocol machine, in state WAITING.
         keepalive: seconds between pings, and for the answer to one; None: no pings.
         traffic: counts the websocket's bytes.
+        tls: for wss; None: the certificates that the system trusts.
 
     Returns:
         The open websocket and the server's `ready`.
 
     Raises:
         ConnectionFailedError: the server cannot be reached, or closed the connection.
+        CertificateError: its certificate is not trusted.
         ProtocolError: the server refused the session; the error carries its name and close code.
             busy: it did so by HTTP, with status 503 and Retry-After.
     """
     first = machine.hello(hello)
+    options: dict[str, Any] = {} if tls is None else {"ssl": tls}
     counted = partial(CountedWebsocket, traffic=traffic or Traffic())
     try:
         websocket = await open_websocket(
@@ -67,12 +74,15 @@ async def open_session(
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             create_connection=cast(type[ClientConnection], counted),
             compression=None,
+            **options,
             max_size=MAX_MESSAGE,
             open_timeout=_OPEN_TIMEOUT,
             ping_interval=keepalive,
             ping_timeout=keepalive,
             close_timeout=_CLOSE_TIMEOUT,
         )
+    except ssl.SSLCertVerificationError as error:
+        raise certificate_error(url, error) from None
     except InvalidURI:
         raise ConnectionFailedError(
             f"cannot reach a server at {url!r}: give an address like ws://127.0.0.1:8765"
@@ -80,9 +90,7 @@ async def open_session(
     except (OSError, InvalidHandshake, ValueError) as error:
         if isinstance(error, InvalidStatus) and (busy := _busy(error)) is not None:
             raise busy from None
-        reason = getattr(error, "strerror", None) or str(error)
-        reason = reason or "it hung up: try ws:// for wss://, or the other way round"
-        raise ConnectionFailedError(f"cannot reach a server at {url}: {reason}") from None
+        raise ConnectionFailedError(f"cannot reach a server at {url}: {_reason(error)}") from None
     try:
         with failures():
             await websocket.send(first)
@@ -95,6 +103,16 @@ async def open_session(
         await close(websocket)
         raise
     return websocket, ready
+
+
+def _reason(error: OSError | InvalidHandshake | ValueError) -> str:
+    """The reason for a failed handshake in words for the user."""
+    if isinstance(error, ssl.SSLError):
+        return "it does not speak TLS: try ws:// for wss://"
+    if isinstance(error, InvalidMessage):
+        return "it does not speak HTTP: try wss:// for ws://"
+    reason = getattr(error, "strerror", None) or str(error)
+    return reason or "it hung up: try ws:// for wss://, or the other way round"
 
 
 def _busy(error: InvalidStatus) -> ProtocolError | None:
@@ -137,7 +155,8 @@ async def retry(
 ) -> T:
     """Retries `attempt` with jittered exponential backoff until `seconds` have passed.
 
-    A ProtocolError is retried only if it says when to come again (`retry_after`).
+    A ProtocolError is retried only if it says when to come again (`retry_after`), and a
+    CertificateError never.
 
     Args:
         clock: seconds.
@@ -154,7 +173,8 @@ async def retry(
             return await attempt()
         except (ConnectionFailedError, ProtocolError) as error:
             hint = getattr(error, "retry_after", None)
-            final = isinstance(error, ProtocolError) and hint is None
+            refused = isinstance(error, ProtocolError) and hint is None
+            final = refused or isinstance(error, CertificateError)
             wait = max(wait, jittered(hint or 0.0))
             if final or clock() + wait > deadline:
                 raise

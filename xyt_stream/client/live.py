@@ -37,6 +37,7 @@ async def live(
     codebooks: int | None = None,
     codebook_size: int | None = None,
     token: str | None = None,
+    fingerprint: str | None = None,
 ) -> AsyncIterator[LiveConnection]:
     """Opens a live session; the arguments are those of `connect`.
 
@@ -58,6 +59,7 @@ async def live(
         codebooks=codebooks,
         codebook_size=codebook_size,
         token=token,
+        fingerprint=fingerprint,
         resume=MAX_OUTAGE,
         traffic=traffic,
     )

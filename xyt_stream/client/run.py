@@ -34,6 +34,7 @@ async def run_mic(
     *,
     token: str | None = None,
     key: str | None = None,
+    fingerprint: str | None = None,
     codec: Place = "auto",
     frames_a_message: int = 1,
     input_device: str | None = None,
@@ -43,6 +44,7 @@ async def run_mic(
 
     Args:
         key: of an encrypted room, which the server cannot hear; None: it is not encrypted.
+        fingerprint: of the server's certificate, the only one to trust; see `connect`.
         codec: the place where it runs.
         frames_a_message: frames of codes that are sent together, if the codec runs here.
 
@@ -58,6 +60,7 @@ async def run_mic(
             room=room,
             token=token,
             key=key,
+            fingerprint=fingerprint,
         ) as connection:
             with Meters(f"mic in {room}", source.seconds) as meters:
                 meters.note(connection.reason)
@@ -76,6 +79,7 @@ async def run_play(
     *,
     token: str | None = None,
     key: str | None = None,
+    fingerprint: str | None = None,
     codec: Place = "auto",
     output_device: str | None = None,
     output_file: Path | None = None,
@@ -88,7 +92,13 @@ async def run_play(
     stop = asyncio.Event()
     with _interruptible(stop.set):
         async with open_sound(
-            url, "speaker", codec=codec, room=room, token=token, key=key
+            url,
+            "speaker",
+            codec=codec,
+            room=room,
+            token=token,
+            key=key,
+            fingerprint=fingerprint,
         ) as connection:
             rate = connection.ready.receive_rate
             with (
@@ -110,6 +120,7 @@ async def run_loopback(
     *,
     token: str | None = None,
     key: str | None = None,
+    fingerprint: str | None = None,
     codec: Place = "auto",
     frames_a_message: int = 1,
     input_device: str | None = None,
@@ -131,6 +142,7 @@ async def run_loopback(
             frames_a_message=frames_a_message,
             token=token,
             key=key,
+            fingerprint=fingerprint,
         ) as connection:
             ready = connection.ready
             recorder = Recorder(ready)
@@ -156,6 +168,7 @@ async def run_talk(
     *,
     token: str | None = None,
     key: str | None = None,
+    fingerprint: str | None = None,
     codec: Place = "auto",
     frames_a_message: int = 1,
     input_device: str | None = None,
@@ -182,6 +195,7 @@ async def run_talk(
             room=room,
             token=token,
             key=key,
+            fingerprint=fingerprint,
         ) as connection:
             rate = connection.ready.receive_rate
             with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -30,7 +31,7 @@ class Transport:
     """Reads from its creation on, in a task of its own. All methods run on one event loop.
 
     Args:
-        url, hello, keepalive: as in `open_session`, for resuming.
+        url, hello, keepalive, tls: as in `open_session`, for resuming.
         machine: the client's protocol machine, in state OPEN.
         websocket: the session's first websocket.
         ready: the server's `ready`.
@@ -52,6 +53,7 @@ class Transport:
         resume: float,
         keepalive: float | None,
         traffic: Traffic,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.failure: Exception | None = None
         self.ended = False
@@ -63,6 +65,7 @@ class Transport:
         self._resume_seconds = resume
         self._keepalive = keepalive
         self._traffic = traffic
+        self._tls = tls
         self._resumable = ready.resume is not None and resume > 0
         self._replay_buffer = ReplayBuffer(MAX_UNACKNOWLEDGED if self._resumable else 0)
         self._ack_policy = AckPolicy()
@@ -235,7 +238,9 @@ class Transport:
             url = placed(self._url, hello.room, self._ready.node)
             self._machine.disconnected()  # an error at the last attempt has closed it
             try:
-                return await open_session(url, hello, self._machine, self._keepalive, self._traffic)
+                return await open_session(
+                    url, hello, self._machine, self._keepalive, self._traffic, self._tls
+                )
             except ProtocolError as error:
                 if error.name != "moved" or error.node is None:
                     raise
