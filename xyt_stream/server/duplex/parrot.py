@@ -1,7 +1,7 @@
 """Repeats the user, as a duplex model: `--duplex xyt_stream.server.duplex.parrot:Parrot`.
 
-It shows the methods that a model needs, and whether a whole setup works: it listens, notices the
-end of a turn, repeats the same codes, and stops when it is interrupted.
+It shows the methods that a batched model needs, and whether a whole setup works: it listens,
+notices the end of a turn, repeats the same codes, and stops when it is interrupted.
 """
 
 from __future__ import annotations
@@ -9,42 +9,89 @@ from __future__ import annotations
 import collections
 
 import numpy as np
+import torch
 
+from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.duplex.vad import TurnRecorder, VoiceActivity
+from xyt_stream.server.engine.slots import Mask
 from xyt_stream.streaming.codec import Codec
 
 
-class Parrot:
-    """Repeats each turn of the user. See models.py for its methods.
+class _Talk:
+    """One conversation: the turns of its user, and what is left to repeat."""
 
-    Args:
-        codec: the server's; it decodes the user's codes for the speech detector.
-    """
+    def __init__(self, rate: int) -> None:
+        self._vad = VoiceActivity(rate)
+        self.begin()
 
-    def __init__(self, codec: Codec) -> None:
-        self._decoder = codec.stream_decoder()
-        # The first step is compiled, which would hold up the sound of every session.
-        self._decoder.push(np.zeros((codec.num_codebooks, 1), np.int64))
-        self._vad = VoiceActivity(codec.output_rate)
-
-    def open(self, session: str) -> None:
-        self._decoder.reset()
+    def begin(self) -> None:
+        """Begins another conversation."""
         self._vad.reset()
         self._turns = TurnRecorder()
-        self._answer: collections.deque[CodeArray] = collections.deque()
+        self.answer: collections.deque[CodeArray] = collections.deque()
 
-    def step(self, codes: CodeArray) -> CodeArray | None:
-        self._vad.push(np.asarray(self._decoder.push(codes[:, None])))
+    def hear(self, codes: CodeArray, sound: Samples) -> CodeArray | None:
+        """Takes the user's next frame; returns the parrot's, int64 [codebooks]; None: silence."""
+        self._vad.push(sound)
         turn = self._turns.push(codes, self._vad.speaking)
         if self._turns.speaking:
-            self._answer.clear()
+            self.answer.clear()
         if turn is not None:
-            self._answer.extend(turn.T)
-        return self._answer.popleft() if self._answer else None
+            self.answer.extend(turn.T)
+        return self.answer.popleft() if self.answer else None
 
-    def clear(self, played: int) -> None:
-        self._answer.clear()
 
-    def close(self) -> None:
-        self._answer.clear()
+class Parrot:
+    """Repeats each turn of the user, in all conversations at once. See models.py for its methods.
+
+    Args:
+        codec: the server's; it decodes the users' codes for the speech detector.
+        slots: conversations at once.
+    """
+
+    batched = True
+
+    def __init__(self, codec: Codec, slots: int) -> None:
+        self._decoder = codec.stream_decoder(slots)
+        self._device = codec.device
+        # On a CPU each row costs time, see server/engine/device.py.
+        self._picks = codec.device.type == "cpu" and codec.causal
+        self._talks = [_Talk(codec.output_rate) for _ in range(slots)]
+        # The first step of each size takes long, which would hold up the sound of every session.
+        silence = np.zeros((slots, codec.num_codebooks), np.int64)
+        active = np.zeros(slots, np.bool_)
+        for slot in range(slots):
+            active[slot] = True
+            self._decode(silence, active)
+
+    def open(self, slot: int, session: str) -> None:
+        fresh = torch.zeros(len(self._talks), dtype=torch.bool, device=self._device)
+        fresh[slot] = True
+        self._decoder.reset(fresh)
+        self._talks[slot].begin()
+
+    def step(self, codes: CodeArray, active: Mask) -> tuple[CodeArray, Mask]:
+        said, speaks = np.zeros_like(codes), np.zeros_like(active)
+        slots = np.flatnonzero(active)
+        for slot, sound in zip(slots.tolist(), self._decode(codes, active), strict=True):
+            answer = self._talks[slot].hear(codes[slot].copy(), sound)
+            if answer is not None:
+                said[slot], speaks[slot] = answer, True
+        return said, speaks
+
+    def clear(self, slot: int, played: int) -> None:
+        self._talks[slot].answer.clear()
+
+    def close(self, slot: int) -> None:
+        self._talks[slot].answer.clear()
+
+    def _decode(self, codes: CodeArray, active: Mask) -> Samples:
+        """The sound of the active slots' frames, float32 [active, frame_samples_out]."""
+        slots = torch.from_numpy(np.flatnonzero(active))
+        rows = torch.from_numpy(codes)
+        if self._picks:
+            sound = self._decoder.step(rows[slots], torch.ones(len(slots), dtype=torch.bool), slots)
+            return sound.numpy()
+        mask = torch.from_numpy(active).to(self._device)
+        return self._decoder.step(rows.to(self._device), mask).cpu()[slots].numpy()
