@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from xyt_stream.audio import FRAME_SECONDS
-from xyt_stream.server.engine.slots import RING, ROWS_AHEAD, Slots
+from xyt_stream.server.engine.slots import NEW, RING, ROWS_AHEAD, ROWS_NEW, Slots
 
 COUNT = 6
 
@@ -187,6 +187,37 @@ def test_a_stream_ahead_of_real_time_never_falls_behind_it():
         for slot in stepped(slots, now) - {0}:  # the device has time for one step a frame
             taken[slot] += 1
     assert min(taken.values()) >= 180
+
+
+def test_few_streams_that_have_just_begun_are_in_a_step_beside_older_ones():
+    slots = make()
+    slots.open(0, from_codes=False)
+    slots.push(0, sound(1), 10.0)
+    assert stepped(slots, 10.0) == {0}
+    now = 10.0 + 13 * FRAME_SECONDS
+    slots.push(0, sound(1), now - FRAME_SECONDS)
+    assert stepped(slots, now - FRAME_SECONDS) == {0}
+    new = set(range(1, COUNT))
+    for slot in new:
+        slots.open(slot, from_codes=False)
+        slots.push(slot, sound(1), now)
+    slots.push(0, sound(1), now)
+    first = stepped(slots, now)
+    assert len(first) == 1 + ROWS_NEW
+    assert 0 in first
+    assert stepped(slots, now) == new - first
+    later = now + NEW
+    for slot in range(COUNT):
+        slots.push(slot, sound(1), later)
+    assert stepped(slots, later) == set(range(COUNT))
+
+
+def test_streams_that_begin_together_share_their_steps():
+    slots = make()
+    for slot in range(COUNT):
+        slots.open(slot, from_codes=False)
+        slots.push(slot, sound(1), 10.0)
+    assert stepped(slots, 10.0) == set(range(COUNT))
 
 
 def test_a_stream_whose_first_frame_came_late_is_soon_in_real_time():

@@ -6,7 +6,8 @@ last row moves into its place.
 
 Streams in real time come first: a stream that is ahead of real time, a file for example, waits
 while any of them has a frame, and otherwise shares its steps with few others; the engine rests
-between those.
+between those. And of streams that have just begun, few are in one step, so that many that begin at
+once lengthen nobody's steps.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ AHEAD = FRAME_SECONDS  # that a stream in real time may be ahead
 PACE = 0.9  # seconds that a second of sound counts: so that a late first frame is soon forgotten
 BEHIND = 0.5  # seconds that a stream may catch up after its frames were held up
 ROWS_AHEAD = 2  # rows of a step of streams that are ahead, while others run in real time
+NEW = 1.0  # seconds after its first frame that a stream counts as one that has just begun
+ROWS_NEW = 4  # rows of a step of such streams, while others run in real time
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -130,6 +133,7 @@ class Slots:
         self._generation = np.zeros(count, np.int64)  # changes with a slot's owner
         self._written = np.zeros(count, np.int64)  # frames put into the ring since `open`
         self._taken = np.zeros(count, np.int64)
+        self._first_push = np.zeros(count)
         self._last_push = np.zeros(count)
         self._due = np.zeros(count)  # time of the next frame in real time
         self._from_codes = np.zeros(count, np.bool_)
@@ -174,7 +178,9 @@ class Slots:
         row = slot * RING + self._written[slot] % RING
         (self._codes if self._from_codes[slot] else self._pcm)[row] = frame
         self._pushed_at[row] = self._last_push[slot] = now
-        self._due[slot] = max(self._due[slot], now - BEHIND) if self._written[slot] else now
+        if not self._written[slot]:
+            self._first_push[slot] = self._due[slot] = now
+        self._due[slot] = max(self._due[slot], now - BEHIND)
         self._written[slot] += 1
 
     def end(self, slot: int, left: int, last: Samples | None, now: float) -> None:
@@ -300,21 +306,17 @@ class Slots:
     def _whose_turn(self, slots: Ints, ready: Mask, now: float) -> Mask:
         """The rows that a step takes, out of those that are `ready`; see the top of this file."""
         due = self._due[slots]
-        ahead = ready & (due > now + AHEAD)
-        if not ahead.any():
-            return ready
-        if (in_time := ready & ~ahead).any():
-            return in_time
-        if not self._runs_in_time(now):
-            return ready
-        first = np.argsort(np.where(ready, due, np.inf))[:ROWS_AHEAD]
-        chosen = np.zeros_like(ready)
-        chosen[first] = ready[first]
-        return chosen
+        in_time = ready & (due <= now + AHEAD)
+        if not in_time.any():
+            return _first(ready, due, ROWS_AHEAD) if self._runs_in_time(now) else ready
+        new = in_time & (self._first_push[slots] > now - NEW)
+        if np.count_nonzero(new) > ROWS_NEW and self._runs_in_time(now, since=now - NEW):
+            return in_time & ~new | _first(new, due, ROWS_NEW)
+        return in_time
 
-    def _runs_in_time(self, now: float) -> bool:
-        """Whether a stream in real time will have a frame soon."""
-        lately = self._last_push > now - 2 * FRAME_SECONDS
+    def _runs_in_time(self, now: float, *, since: float = np.inf) -> bool:
+        """Whether a stream in real time, begun before `since`, will have a frame soon."""
+        lately = (self._last_push > now - 2 * FRAME_SECONDS) & (self._first_push <= since)
         return bool((self._open & ~self._ending & lately & (self._due <= now + AHEAD)).any())
 
     def assign_rows(self) -> list[tuple[int, int]]:
@@ -332,3 +334,11 @@ class Slots:
         self._row_held[new] = True
         self._used += len(new)
         return moves
+
+
+def _first(rows: Mask, due: npt.NDArray[np.float64], count: int) -> Mask:
+    """So many of the masked rows, those that are due first."""
+    first = np.argsort(np.where(rows, due, np.inf))[:count]
+    chosen = np.zeros_like(rows)
+    chosen[first] = rows[first]
+    return chosen
