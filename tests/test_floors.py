@@ -45,9 +45,10 @@ SERVER_FLOORS = {
     "shedding": 4,
     "service": 5,
     "handover": 6,
-    "connection": 7,
-    "pages": 8,
-    "app": 9,
+    "cascade": 7,
+    "connection": 8,
+    "pages": 9,
+    "app": 10,
 }
 MAY_NOT_USE = {  # beyond what floors forbid
     "client": {"model", "streaming"},

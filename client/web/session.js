@@ -172,10 +172,13 @@ export class Session {
     this.#after(OPEN_TIMEOUT, () => this.#open || this.#closed(ABANDONED));
   }
 
-  /** The server's URL with the room, and with the node that has the session, for proxies. */
+  /** The server's URL with the room, a speaker's role, and the session's node, for proxies. */
   #place() {
     const url = new URL(this.url);
-    if (this.hello.room) url.searchParams.set('room', this.hello.room);
+    if (this.hello.room) {
+      url.searchParams.set('room', this.hello.room);
+      if (this.hello.role === 'speaker') url.searchParams.set('role', 'speaker');
+    }
     if (this.resumeToken && this.#ready?.node) url.searchParams.set('node', this.#ready.node);
     return url.href;
   }

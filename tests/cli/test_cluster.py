@@ -25,7 +25,8 @@ NODES = {"node-1", "node-2", "node-3"}
 
 @pytest.fixture(scope="module")
 def cluster():
-    with cluster_process("--nodes", "3", "--max-sessions", "2", "--max-load", "0") as cluster:
+    options = ("--max-sessions", "2", "--max-load", "0", "--members", "5")
+    with cluster_process("--nodes", "3", *options) as cluster:
         yield cluster
 
 
@@ -82,6 +83,26 @@ async def test_a_room_meets_on_one_node(cluster, clip, direct, hear):
             await mic.end()
             for heard in await asyncio.gather(*map(hear, members)):
                 np.testing.assert_array_equal(heard.codes, direct.codes)
+
+
+async def test_a_room_that_is_full_is_heard_at_all_nodes(cluster, clip, direct, hear, until):
+    """The mic's node takes five members; the others get the codes from there."""
+    async with AsyncExitStack() as stack:
+        mic = await stack.enter_async_context(connect(cluster.url, "mic", room="full"))
+        speakers = [
+            await stack.enter_async_context(
+                connect(cluster.url, "speaker", room="full", receive=("codes",))
+            )
+            for _ in range(12)
+        ]
+        nodes = [each.ready.node for each in speakers]
+        assert nodes.count(mic.ready.node) == 4
+        assert set(nodes) == NODES
+        await until(lambda: sum("room subscribed" in line for line in cluster.output) >= 2)
+        await mic.send_pcm(clip)
+        await mic.end()
+        for heard in await asyncio.gather(*map(hear, speakers)):
+            np.testing.assert_array_equal(heard.codes, direct.codes)
 
 
 async def test_a_killed_node_s_session_begins_anew_and_the_others_are_unmoved(

@@ -36,6 +36,17 @@ def test_the_server_reads_the_room_that_a_client_puts_there(url, room):
     assert (place.rooms, place.node) == ((room,), "b")
 
 
+def test_a_speaker_says_in_the_url_that_it_only_listens():
+    place = place_in(path_of(placed("ws://host", "r", role="speaker")))
+    assert place.is_listener
+    for role in ("mic", "user", "model", None):
+        assert not place_in(path_of(placed("ws://host", "r", role=role))).is_listener
+    assert placed("ws://host", None, role="speaker") == "ws://host"
+    place.check(Hello(role="speaker", room="r"))
+    with pytest.raises(ProtocolError, match="role"):
+        place.check(Hello(role="mic", room="r"))
+
+
 def test_all_else_in_the_url_stays():
     assert placed("wss://u@host/xyt/?a=1&b=%20", "r") == "wss://u@host/xyt/?a=1&b=%20&room=r"
     assert placed("ws://host:8765", None) == "ws://host:8765"

@@ -63,7 +63,8 @@ def serve(
         list[str] | None,
         typer.Option(
             help="The other nodes, to which live sessions move when this one goes away: "
-            "NAME=http://HOST:PORT, or http://{node}.DOMAIN:PORT for all. Needs --node."
+            "NAME=http://HOST:PORT, NAME,NAME=http://{node}.DOMAIN:PORT, or, without names, which "
+            "rooms over several nodes need, http://{node}.DOMAIN:PORT. Needs --node."
         ),
     ] = None,
     peer_secret: Annotated[

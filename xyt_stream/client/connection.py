@@ -100,9 +100,8 @@ async def connect(
     machine = ClientMachine(sealing)
     traffic = Traffic() if traffic is None else traffic
     tls = None if fingerprint is None else pinned(fingerprint)
-    websocket, ready = await open_session(
-        placed(url, room), hello, machine, keepalive, traffic, tls
-    )
+    place = placed(url, room, role=role)
+    websocket, ready = await open_session(place, hello, machine, keepalive, traffic, tls)
     transport = Transport(url, hello, machine, websocket, ready, resume, keepalive, traffic, tls)
     connection = Connection(ready, machine, transport, traffic)
     try:

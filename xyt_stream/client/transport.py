@@ -235,7 +235,7 @@ class Transport:
         hello = msgspec.structs.replace(self._hello, resume=resume)
         hops = 0
         while True:
-            url = placed(self._url, hello.room, self._ready.node)
+            url = placed(self._url, hello.room, self._ready.node, hello.role)
             self._machine.disconnected()  # an error at the last attempt has closed it
             try:
                 return await open_session(

@@ -1,9 +1,9 @@
 """Puts a session's room and node into its URL, where proxies read them.
 
-    wss://host/?room=kitchen&node=b
+    wss://host/?room=kitchen&role=speaker&node=b
 
-A proxy sends all members of a room to one node, and a client that comes back to the node that has
-its session.
+A proxy sends the members of a room to one node, speakers that do not fit there to any other, and a
+client that comes back to the node that has its session.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from xyt_stream.protocol.messages import Hello
 
 _NODE = re.compile(r"(?!\d+\Z)[A-Za-z0-9_-]{1,63}")  # a host's name without a domain, no address
 _FIELDS = 64  # of a query, beyond which none is read
+_SPEAKER = "speaker"  # the role that is in URLs
 
 
 def is_node_name(text: str) -> bool:
@@ -42,13 +43,14 @@ def own_name() -> str:
     return name if is_node_name(name) else f"node-{name}"[:63]
 
 
-def placed(url: str, room: str | None, node: str | None = None) -> str:
+def placed(url: str, room: str | None, node: str | None = None, role: str | None = None) -> str:
     """The URL with this room and this node in its query; with neither of them it is the same.
 
     Args:
-        url: of the server; a room or a node in its query is replaced.
+        url: of the server; a room, a node or a role in its query is replaced.
         room: of the session, as in `hello`; None: it has none.
         node: that has the session; None: any may take it.
+        role: of the session; it is said for speakers in a room only.
     """
     try:
         parts = urlsplit(url)
@@ -59,7 +61,11 @@ def placed(url: str, room: str | None, node: str | None = None) -> str:
     others = [each for each in parts.query.split("&") if each and not _is_ours(each)]
     ours = [
         f"{name}={quote(value, safe='')}"
-        for name, value in (("room", room), ("node", node))
+        for name, value in (
+            ("room", room),
+            ("role", _SPEAKER if room is not None and role == _SPEAKER else None),
+            ("node", node),
+        )
         if value is not None
     ]
     if not ours and len(others) == len([each for each in parts.query.split("&") if each]):
@@ -70,20 +76,22 @@ def placed(url: str, room: str | None, node: str | None = None) -> str:
 
 
 def _is_ours(field: str) -> bool:
-    return field.partition("=")[0] in ("room", "node")
+    return field.partition("=")[0] in ("room", "node", "role")
 
 
 @dataclass(frozen=True)
 class Place:
-    """The room and the node in a request's path.
+    """The room, the role and the node in a request's path.
 
     Attributes:
         rooms: each `room` of the query; a client that agrees with its hello sends at most one.
         node: None without one.
+        roles: each `role` of the query.
     """
 
     rooms: tuple[str, ...] = ()
     node: str | None = None
+    roles: tuple[str, ...] = ()
 
     @property
     def room(self) -> str | None:
@@ -91,9 +99,16 @@ class Place:
         return self.rooms[0] if self.rooms else None
 
     def check(self, hello: Hello) -> None:
-        """Raises ProtocolError, bad_message, unless the room is that of the hello, or left out."""
+        """Raises ProtocolError, bad_message, unless all is as in the hello, or left out."""
         if any(room != hello.room for room in self.rooms):
             raise protocol_error("bad_message", "The room in the URL is not the one in hello.")
+        if any(role != hello.role for role in self.roles):
+            raise protocol_error("bad_message", "The role in the URL is not the one in hello.")
+
+    @property
+    def is_listener(self) -> bool:
+        """Whether a client only listens to a room, so that any node may serve it."""
+        return self.room is not None and self.roles == (_SPEAKER,)
 
 
 def place_in(path: str) -> Place:
@@ -108,4 +123,5 @@ def place_in(path: str) -> Place:
         return Place()
     nodes = [value for name, value in pairs if name == "node" and is_node_name(value)]
     rooms = tuple(value for name, value in pairs if name == "room")
-    return Place(rooms, nodes[0] if nodes else None)
+    roles = tuple(value for name, value in pairs if name == "role")
+    return Place(rooms, nodes[0] if nodes else None, roles)

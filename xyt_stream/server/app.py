@@ -35,6 +35,7 @@ from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.reclaim import freeze
 from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.admission.turns import Turns
+from xyt_stream.server.cascade.cascade import Cascade
 from xyt_stream.server.duplex.models import Factory, load
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.handover.drain import Handover
@@ -143,7 +144,7 @@ async def running(
 
     async def handle(socket: ServerConnection) -> None:
         assert isinstance(socket, Socket)
-        await connection.handle(service, socket, handover)
+        await connection.handle(service, socket, handover, cascade)
 
     async def page(socket: ServerConnection, request: Request) -> Response | None:
         if connection.is_realtime(request):
@@ -185,8 +186,11 @@ async def running(
         )
         service.engine.warm_up()
         handover = None if peers is None else Handover(service, peers)
-        if handover is not None:
+        cascade = None if peers is None else Cascade(service, peers)
+        if handover is not None and cascade is not None:
             service.start_drain = handover.begin_drain
+            service.shares_rooms = bool(peers and peers.names)
+            handover.giver.on_room_given = cascade.publisher.moved
     except BaseException:
         server.close()
         raise
@@ -202,6 +206,8 @@ async def running(
             await (service if handover is None else handover).drain()
     finally:
         checks.cancel()
+        if cascade is not None:
+            await cascade.subscriber.stop()
         service.stop()
 
 

@@ -20,6 +20,8 @@ from xyt_stream.protocol.messages import Hello
 from xyt_stream.protocol.place import place_in, split_token
 from xyt_stream.server.admission.budget import metered
 from xyt_stream.server.admission.sockets import Socket
+from xyt_stream.server.cascade import wire
+from xyt_stream.server.cascade.cascade import Cascade
 from xyt_stream.server.handover.channel import SUBPROTOCOL as HANDOVER_SUBPROTOCOL
 from xyt_stream.server.handover.drain import Handover
 from xyt_stream.server.handover.peers import PATH as HANDOVER_PATH
@@ -51,19 +53,36 @@ def is_handover(request: Request | None) -> bool:
     return request is not None and request.path.partition("?")[0] == HANDOVER_PATH
 
 
+def is_subscriber(request: Request | None) -> bool:
+    """Whether another node asks for rooms."""
+    return request is not None and request.path.partition("?")[0] == wire.PATH
+
+
 def subprotocol_for(request: Request | None) -> str:
     """The subprotocol of the protocol that a handshake asks for."""
     if is_handover(request):
         return HANDOVER_SUBPROTOCOL
+    if is_subscriber(request):
+        return wire.SUBPROTOCOL
     return _REALTIME_SUBPROTOCOL if is_realtime(request) else messages.SUBPROTOCOL
 
 
-async def handle(service: Service, socket: Socket, handover: Handover | None = None) -> None:
+async def handle(
+    service: Service,
+    socket: Socket,
+    handover: Handover | None = None,
+    cascade: Cascade | None = None,
+) -> None:
     """Serves a websocket until it is closed.
 
     Args:
         handover: moves sessions between this server and other nodes; None: it is alone.
+        cascade: passes rooms on to other nodes; None likewise.
     """
+    if is_subscriber(socket.request):
+        if cascade is not None:
+            await cascade.publisher.serve(socket)
+        return
     if is_handover(socket.request):
         if handover is not None:
             await handover.giver.serve(socket)

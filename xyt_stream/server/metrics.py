@@ -39,6 +39,13 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        self.subscribed = Counter(
+            "xyt_subscribed_frames",
+            "Frames of rooms that were sent to other nodes, that came from them, and that were "
+            "lost on the way",
+            ["direction"],
+            registry=registry,
+        )
         self.errors = Counter(
             "xyt_errors", "Sessions and connections refused or ended", ["name"], registry=registry
         )

@@ -18,7 +18,7 @@ from xyt_stream.protocol.messages import SUBPROTOCOL
 from xyt_stream.protocol.place import place_in
 from xyt_stream.server import page_codec
 from xyt_stream.server.admission.sockets import Socket
-from xyt_stream.server.connection import is_handover
+from xyt_stream.server.connection import is_handover, is_subscriber
 from xyt_stream.server.engine.engine import BUSY_RETRY
 from xyt_stream.server.service import Service
 
@@ -76,7 +76,7 @@ async def answer(service: Service, socket: Socket, request: Request) -> Response
 
 def _answer(service: Service, socket: Socket, request: Request) -> Response | None:
     if _wants_websocket(request):
-        if is_handover(request):
+        if is_handover(request) or is_subscriber(request):
             return None  # its own protocol authenticates it
         if not service.access.trusts(request.headers):
             return _text(HTTPStatus.FORBIDDEN, "This page may not connect: see --origin.")

@@ -279,6 +279,18 @@ class SavedSession(_Saved, frozen=True):
     conversation: SavedConversation | None = None
 
 
+class SavedPosition(_Saved, frozen=True):
+    """The place in a mic's stream up to which listeners have heard it.
+
+    Attributes:
+        stream: id of the mic's session.
+        next: index of the first frame that they have not heard.
+    """
+
+    stream: str
+    next: int
+
+
 class SavedUnit(_Saved, frozen=True):
     """A session, or all sessions of a room: what moves at once.
 
@@ -286,8 +298,11 @@ class SavedUnit(_Saved, frozen=True):
         model_hash: of the model that the server runs.
         room: its name; None: the one session has none.
         sessions: in the order in which they entered.
+        heard: place up to which listeners have heard a mic that is at another node; left out
+            where the mic is among the sessions, or there is none.
     """
 
     model_hash: str
     room: str | None
     sessions: list[SavedSession]
+    heard: SavedPosition | msgspec.UnsetType = msgspec.UNSET

@@ -68,6 +68,7 @@ class Service:
         duplex_name: of the speech model that users talk with; None without one.
         handshakes: connections that have no session yet.
         start_drain: begins to empty the server; sets where its sessions go.
+        shares_rooms: whether other nodes can serve speakers of rooms here.
         engine, limits, metrics, gate, rooms, runner: see Resources.
 
     Raises:
@@ -132,6 +133,7 @@ class Service:
         self._reclaim = Reclaim(time.monotonic())
         self._draining = False
         self.start_drain: Callable[[], object] = self.begin_drain
+        self.shares_rooms = False
         self._closing = 0  # connections that are sent the reason why they close
         self._all_closed = Signal()
         self.metrics.gauge(
@@ -322,7 +324,8 @@ class Service:
         """The reason why a client should try another node, before its websocket opens.
 
         A server that is alone says so in the session's own protocol, and so does one that has the
-        client's room or may have its session: there is no better node for these.
+        client's room or may have its session: there is no better node for these. Speakers may
+        listen to a room from any node.
 
         Args:
             place: that the client's URL names.
@@ -331,10 +334,14 @@ class Service:
             return None
         if self._draining:
             return "The server goes away"
-        if place.room is not None or place.node == self.node:
+        if place.node == self.node:
+            return None
+        if place.room is not None and not (place.is_listener and self.shares_rooms):
             return None
         if reason := self.why_not_ready():
             return reason
+        if place.room is not None:
+            return "The room is full here" if self.rooms.is_full(place.room) else None
         full = self.engine.has_codec and not self.engine.free_slots
         return f"All {self.engine.slots} slots are taken" if full else None
 

@@ -32,8 +32,10 @@ frontend clients
     # Real addresses for the nodes' limits. Each node believes them from this proxy only: --proxy.
     http-request set-header X-Forwarded-For %[src]
     # Without a token a node shows these to its own machine, which this proxy may be on; and the
-    # last is between nodes.
-    http-request deny if {{ path /metrics /info /drain /v1/handover }}
+    # last two are between nodes.
+    http-request deny if {{ path /metrics /info /drain /v1/handover /v1/rooms }}
+    acl has_place url_param(room),url_dec(1),in_table(rooms)
+    use_backend speakers if has_place {{ url_param(role) -m str speaker }}
     use_backend rooms if {{ url_param(room) -m found }}
     default_backend sessions
 
@@ -49,6 +51,15 @@ backend rooms
     # An overloaded node refuses new members by itself; anywhere else they would be alone.
     http-check expect rstring ^(ready|The\\ server\\ is\\ overloaded|Too\\ much\\ waits)
     # Clients that come back to their session. Where that node is gone, the pin is dropped.
+{pins}
+{servers}
+
+# Speakers of a room that has a place: there, or where the node there is full, which it says by 503,
+# at the node with the fewest, which gets the codes from the room's.
+backend speakers
+    balance leastconn
+    stick match url_param(room),url_dec(1) table rooms
+    option httpchk GET /readyz
 {pins}
 {servers}
 

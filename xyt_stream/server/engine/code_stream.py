@@ -37,21 +37,27 @@ class CodeStream:
         engine: decodes.
         listener: receives codes and sound.
         on_step: called when the decoder has taken a frame, so that `waiting` is less.
+        first: index of its first frame.
 
     Raises:
         ProtocolError: busy: the listener wants sound and no slot is free.
     """
 
     def __init__(
-        self, engine: SlotEngine, listener: Listener, *, on_step: Callable[[], None] = _nothing
+        self,
+        engine: SlotEngine,
+        listener: Listener,
+        *,
+        on_step: Callable[[], None] = _nothing,
+        first: int = 0,
     ) -> None:
         self._engine = engine
         self._listener = listener
         self._on_step = on_step
-        self._pushed = 0  # frames
+        self._pushed = first  # frames, those before its first one included
         self._decoder: SlotStream | None = None
-        self._origin = 0  # index of the decoder's first frame
-        self._taken = 0  # frames of the stream that the decoder has passed
+        self._origin = first  # index of the decoder's first frame
+        self._taken = first  # frames of the stream that the decoder has passed
         self._length: Length | None = None
         self._closed = False
         self._moved = Signal()

@@ -24,6 +24,7 @@ from xyt_stream.server.handover.message import MAX_BYTES, VERSION
 
 SUBPROTOCOL = "xyt.handover.v1"
 MAX_FRAME = MAX_BYTES + 4096  # bytes of one message on the wire
+_FEW = 1 << 14  # bytes that take no time to authenticate
 _MAC = hashlib.sha256().digest_size
 _NONCE = 32  # bytes
 _TAKER, _GIVER = b"taker", b"giver"
@@ -72,8 +73,23 @@ class Done(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="done"):
 
 Message: TypeAlias = Take | Refused | Unit | Commit | Done
 
+
+class Dialect:
+    """The messages of one kind of connection between nodes.
+
+    Args:
+        subprotocol: of its websocket.
+        messages: type of its messages.
+    """
+
+    def __init__(self, subprotocol: str, messages: Any) -> None:
+        self.subprotocol = subprotocol
+        self.decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(messages)
+
+
+HANDOVER = Dialect(SUBPROTOCOL, Message)
+
 _greetings = msgspec.msgpack.Decoder(Greeting)
-_messages: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Message)
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -84,47 +100,57 @@ class Channel:
         node: name of the other end.
     """
 
-    def __init__(self, websocket: Connection, key: bytes, node: str, mine: bytes) -> None:
+    def __init__(
+        self, websocket: Connection, key: bytes, node: str, mine: bytes, dialect: Dialect
+    ) -> None:
         self.node = node
+        self._dialect = dialect
         self._websocket = websocket
         self._key = key
         self._mine, self._theirs = (_TAKER, _GIVER) if mine == _TAKER else (_GIVER, _TAKER)
         self._sent = self._received = 0
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: msgspec.Struct) -> None:
         """Sends a message.
 
         Raises:
             HandoverError: the connection is lost.
         """
         data = _encode(message)
-        mac = await asyncio.to_thread(_mac, self._key, self._mine, self._sent, data)
+        mac = await self._mac(self._mine, self._sent, data)
         self._sent += 1
         try:
             await self._websocket.send(mac + data)
         except ConnectionClosed:
             raise HandoverError("the connection between the nodes was lost") from None
 
-    async def receive(self, seconds: float) -> Message:
-        """Waits for a message.
+    async def receive(self, seconds: float | None) -> msgspec.Struct:
+        """Waits for a message, so many seconds, or with None as long as the connection lasts.
 
         Raises:
             HandoverError: none comes in time, the connection is lost, or it is not authentic.
         """
         raw = await _receive(self._websocket, seconds)
         mac, data = raw[:_MAC], memoryview(raw)[_MAC:]
-        wanted = await asyncio.to_thread(_mac, self._key, self._theirs, self._received, data)
+        wanted = await self._mac(self._theirs, self._received, data)
         if not hmac.compare_digest(mac, wanted):
             raise HandoverError("a message of the other node is not authentic")
         self._received += 1
         try:
-            message: Message = _messages.decode(data)
+            message: msgspec.Struct = self._dialect.decoder.decode(data)
         except (msgspec.DecodeError, RecursionError):
             raise HandoverError("a message of the other node cannot be read") from None
         return message
 
+    async def _mac(self, direction: bytes, number: int, data: bytes | memoryview) -> bytes:
+        if len(data) <= _FEW:
+            return _mac(self._key, direction, number, data)
+        return await asyncio.to_thread(_mac, self._key, direction, number, data)
 
-async def open_taker(websocket: Connection, secret: bytes, node: str, seconds: float) -> Channel:
+
+async def open_taker(
+    websocket: Connection, secret: bytes, node: str, seconds: float, dialect: Dialect = HANDOVER
+) -> Channel:
     """Greets the giver at the other end; `node` is the own name.
 
     Raises:
@@ -133,13 +159,15 @@ async def open_taker(websocket: Connection, secret: bytes, node: str, seconds: f
     mine = Greeting(VERSION, node, secrets.token_bytes(_NONCE))
     await websocket.send(_encode(mine))
     theirs = _read_greeting(await _receive(websocket, seconds))
-    key = _key(secret, mine, theirs)
+    key = _key(secret, mine, theirs, dialect)
     if not hmac.compare_digest(theirs.proof, _mac(key, _GIVER, 0, b"greeting")):
         raise HandoverError("the other node does not know the secret")
-    return Channel(websocket, key, theirs.node, _TAKER)
+    return Channel(websocket, key, theirs.node, _TAKER, dialect)
 
 
-async def open_giver(websocket: Connection, secret: bytes, node: str, seconds: float) -> Channel:
+async def open_giver(
+    websocket: Connection, secret: bytes, node: str, seconds: float, dialect: Dialect = HANDOVER
+) -> Channel:
     """Answers the greeting of a taker, which is authentic once its first message is.
 
     Raises:
@@ -147,13 +175,13 @@ async def open_giver(websocket: Connection, secret: bytes, node: str, seconds: f
     """
     theirs = _read_greeting(await _receive(websocket, seconds))
     mine = Greeting(VERSION, node, secrets.token_bytes(_NONCE))
-    key = _key(secret, theirs, mine)
+    key = _key(secret, theirs, mine, dialect)
     mine = msgspec.structs.replace(mine, proof=_mac(key, _GIVER, 0, b"greeting"))
     try:
         await websocket.send(_encode(mine))
     except ConnectionClosed:
         raise HandoverError("the connection between the nodes was lost") from None
-    return Channel(websocket, key, theirs.node, _GIVER)
+    return Channel(websocket, key, theirs.node, _GIVER, dialect)
 
 
 def _read_greeting(data: bytes) -> Greeting:
@@ -168,9 +196,12 @@ def _read_greeting(data: bytes) -> Greeting:
     return greeting
 
 
-async def _receive(websocket: Connection, seconds: float) -> bytes:
+async def _receive(websocket: Connection, seconds: float | None) -> bytes:
     try:
-        data = await asyncio.wait_for(websocket.recv(), seconds)
+        if seconds is None:
+            data = await websocket.recv()
+        else:
+            data = await asyncio.wait_for(websocket.recv(), seconds)
     except asyncio.TimeoutError:
         raise HandoverError("the other node does not answer") from None
     except ConnectionClosed:
@@ -180,9 +211,9 @@ async def _receive(websocket: Connection, seconds: float) -> bytes:
     return data
 
 
-def _key(secret: bytes, taker: Greeting, giver: Greeting) -> bytes:
-    names = f"{taker.node} {giver.node} {VERSION} ".encode()
-    return hmac.digest(secret, SUBPROTOCOL.encode() + names + taker.nonce + giver.nonce, "sha256")
+def _key(secret: bytes, taker: Greeting, giver: Greeting, dialect: Dialect) -> bytes:
+    names = f"{dialect.subprotocol}{taker.node} {giver.node} {VERSION} ".encode()
+    return hmac.digest(secret, names + taker.nonce + giver.nonce, "sha256")
 
 
 def _mac(key: bytes, direction: bytes, number: int, data: bytes | memoryview) -> bytes:

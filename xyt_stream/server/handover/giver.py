@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+from collections.abc import Callable
 
 from websockets.asyncio.connection import Connection
 
@@ -40,10 +41,12 @@ class Giver:
 
     Attributes:
         given: the node that each session has gone to, by key; the latest only.
+        on_room_given: called with the name of a room that another node owns from now on.
     """
 
     def __init__(self, service: Service, peers: Peers) -> None:
         self.given: collections.OrderedDict[str, str] = collections.OrderedDict()
+        self.on_room_given: Callable[[str], None] = lambda name: None
         self._going: dict[str, str] = {}  # node that each session is on its way to, by key
         self._service = service
         self._peers = peers
@@ -92,12 +95,12 @@ class Giver:
                 reason = answer.reason if isinstance(answer, Refused) else "it did not commit"
                 raise HandoverError(f"the other node refuses: {reason}")
         except asyncio.TimeoutError:
-            units.thaw(unit)
+            units.thaw(service, unit)
             reason = "its streams do not come to rest"
             await channel.send(Refused(reason, service.node, stays=True))  # so it comes again
             raise HandoverError(reason) from None
         except BaseException:
-            units.thaw(frozen)
+            units.thaw(service, frozen)
             raise
         finally:
             for moving in going:
@@ -107,6 +110,8 @@ class Giver:
             self.given[each.key] = channel.node
             log.event("session handed over", session=each.id, node=channel.node)
             service.metrics.handovers.labels("given").inc()
+        if session.room is not None:
+            self.on_room_given(session.room)
         while len(self.given) > _REMEMBERED:
             self.given.popitem(last=False)
         try:

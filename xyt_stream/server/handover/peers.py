@@ -20,7 +20,8 @@ class Peers:
     """The other nodes of a service.
 
     Args:
-        urls: "NAME=http://host:port" for one node, or "http://{node}.domain:port" for all others.
+        urls: "NAME=http://host:port" for one node, "NAME,NAME=http://{node}.domain:port" for some,
+            or "http://{node}.domain:port" for all others, whose names are then not known.
         secret: shared by all nodes, at least 16 bytes.
 
     Attributes:
@@ -37,11 +38,12 @@ class Peers:
         self._urls: dict[str, str] = {}
         self._template: str | None = None
         for text in urls:
-            name, found, url = text.partition("=")
-            if _PLACE in text:
+            listed, found, url = text.partition("=")
+            names = listed.split(",")
+            if found and all(map(is_node_name, names)) and (len(names) == 1 or _PLACE in url):
+                self._urls |= {name: _checked(url.replace(_PLACE, name)) for name in names}
+            elif _PLACE in text:
                 self._template = _checked(text)
-            elif found and is_node_name(name):
-                self._urls[name] = _checked(url)
             else:
                 raise ServeError(
                     f"--peers {text!r} is neither NAME=http://HOST:PORT nor an address of all "
@@ -61,8 +63,13 @@ class Peers:
             raise ServeError(f"cannot read the secret in {secret_file}: {error.strerror}") from None
         return cls(urls, secret)
 
-    def url(self, node: str) -> str:
-        """The websocket address at which a node gives sessions up.
+    @property
+    def names(self) -> list[str]:
+        """The nodes whose names are known, this one perhaps among them."""
+        return list(self._urls)
+
+    def url(self, node: str, path: str = PATH) -> str:
+        """The websocket address at which a node gives sessions up, or another path of it.
 
         Raises:
             HandoverError: no address of it is known.
@@ -75,7 +82,7 @@ class Peers:
         if url is None:
             raise HandoverError(f"no address of the node {node} is known")
         scheme, _, rest = url.partition("://")
-        return f"{_SCHEMES[scheme]}://{rest.rstrip('/')}{PATH}"
+        return f"{_SCHEMES[scheme]}://{rest.rstrip('/')}{path}"
 
     def tls(self, node: str) -> ssl.SSLContext | None:
         """Returns the TLS settings that check a node's certificate; None: it has none."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import msgspec
+
 from xyt_stream.errors import HandoverError, ProtocolError
 from xyt_stream.protocol import messages
 from xyt_stream.protocol.hello import check_hello
@@ -48,8 +50,11 @@ async def freeze(service: Service, session: Session) -> list[Session]:
     return [each for each in unit if not each.closed.is_set()]
 
 
-def thaw(unit: list[Session]) -> None:
+def thaw(service: Service, unit: list[Session]) -> None:
     """Has the sessions go on here, each waiting for its client."""
+    room = service.rooms.get(unit[0].room) if unit else None
+    if room is not None and room.feed is not None:
+        room.feed.resume()
     for session in unit:
         if session.moving and not session.closed.is_set():
             session.moving = False
@@ -63,10 +68,13 @@ async def save(service: Service, unit: list[Session]) -> SavedUnit:
     Raises:
         HandoverError: one of them has failed.
     """
+    room = service.rooms.get(unit[0].room)
+    heard = None if room is None or room.feed is None else room.feed.pause()
     return SavedUnit(
         model_hash=service.resources.model.hash,
         room=unit[0].room,
         sessions=[await session.save() for session in unit],
+        heard=heard or msgspec.UNSET,
     )
 
 
@@ -79,14 +87,23 @@ async def restore(service: Service, unit: SavedUnit) -> list[Session]:
     if unit.model_hash != service.resources.model.hash:
         raise HandoverError("the other node has another model")
     made: list[tuple[Session, SavedSession]] = []
+    room = service.rooms.get(unit.room)
+    if room is not None and room.feed is not None:
+        for saved in unit.sessions:
+            if saved.stream is not None:  # the mic, which listeners here heard from its node
+                await room.feed.settle(saved.id, saved.stream.pushed)
     try:
         hellos = [(_hello(saved), saved) for saved in unit.sessions]
         for hello, saved in sorted(hellos, key=lambda each: _ORDER.get(each[0].role, 9)):
             if hello.room != unit.room or service.find(saved.key) is not None:
                 raise HandoverError("its sessions do not belong together")
             made.append((Session(service.resources, hello, saved.address, saved), saved))
+        room = service.rooms.get(unit.room)
+        heard = None if unit.heard is msgspec.UNSET else unit.heard
+        if room is not None and heard is not None:
+            room.fed_from = heard
         for session, saved in made:
-            await session.load(saved)
+            await session.load(saved, heard)
     except BaseException as error:
         for session, _ in reversed(made):
             session.close("handover failed")

@@ -16,7 +16,7 @@ from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine.slot_stream import Length
 from xyt_stream.server.saved import SavedFramer, array, codes_of, values_of
 from xyt_stream.server.sessions.moving import load_resampler, save_resampler
-from xyt_stream.server.sessions.rooms import Room
+from xyt_stream.server.sessions.room import Room
 from xyt_stream.server.sessions.send_queue import SendQueue
 
 _TURN = 16  # frames of one message that are passed on at once

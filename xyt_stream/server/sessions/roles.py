@@ -73,11 +73,13 @@ def open_streams(
     from_codes = ready.send in ("codes", "sealed")
     if ready.role == "speaker":
         assert ready.room is not None
-        with rooms.add_speaker(ready.room, send_queue, voice):
+        with rooms.add_speaker(ready.room, send_queue, voice, moved=moved):
             yield RoleStreams()
     elif ready.role == "mic":
         assert ready.room is not None
-        with rooms.add_mic(ready.room, send_queue, from_codes=from_codes) as mic:
+        with rooms.add_mic(
+            ready.room, send_queue, ready.session, from_codes=from_codes, moved=moved
+        ) as mic:
             framed = codes(mic) if isinstance(mic, CodeStream) else sound(mic)
             yield RoleStreams(framed, stream=mic)
     elif ready.role == "user":

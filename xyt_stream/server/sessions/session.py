@@ -33,7 +33,7 @@ from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import Account
 from xyt_stream.server.engine.code_stream import load_stream
-from xyt_stream.server.saved import SavedSession
+from xyt_stream.server.saved import SavedPosition, SavedSession
 from xyt_stream.server.sessions.answer import answer, is_relayed, is_sealed
 from xyt_stream.server.sessions.framing import AnswerFramer
 from xyt_stream.server.sessions.lateness import Lateness
@@ -160,6 +160,11 @@ class Session:
     def room(self) -> str | None:
         """Name of its room; None without one."""
         return self._ready.room
+
+    @property
+    def hears_sound(self) -> bool:
+        """Whether its client receives sound."""
+        return "pcm" in self._ready.receive
 
     @property
     def role(self) -> str:
@@ -311,8 +316,12 @@ class Session:
             conversation=None if conversation is None else await conversation.save(),
         )
 
-    async def load(self, saved: SavedSession) -> None:
+    async def load(self, saved: SavedSession, heard: SavedPosition | None = None) -> None:
         """Goes on as the session of another server, before `start`; it waits for its client.
+
+        Args:
+            saved: of the other server.
+            heard: place up to which it has heard a mic that did not move along.
 
         Raises:
             HandoverError: it does not fit.
@@ -327,6 +336,9 @@ class Session:
         elif conversation is not None or saved.conversation is not None:
             raise HandoverError("a session's conversation does not fit its role")
         self._send_queue.load(saved.send_queue)
+        room = self._resources.rooms.get(self.room)
+        if heard is not None and room is not None and self.role == "speaker":
+            room.catch_up(self._send_queue, heard)  # and from then on it hears what comes
         self._receive_queue.load(saved.receive_queue)
         self._sender.load(saved.sender)
         self._frames.fill(max(0, saved.clock), timed=False)

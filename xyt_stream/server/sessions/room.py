@@ -1,0 +1,191 @@
+"""Connects the members of one room: a mic to its speakers, or a user to a model, and listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from xyt_stream.audio import INPUT_RATE
+from xyt_stream.protocol.error_table import protocol_error
+from xyt_stream.protocol.messages import Model
+from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.duplex.conversation import Conversation
+from xyt_stream.server.duplex.runner import DuplexRunner
+from xyt_stream.server.engine.code_stream import CodeStream
+from xyt_stream.server.engine.fanout import Fanout, InterruptibleListener
+from xyt_stream.server.engine.slot_engine import SlotEngine
+from xyt_stream.server.engine.slot_stream import Length, SlotStream
+from xyt_stream.server.saved import SavedPosition
+from xyt_stream.server.sessions.history import History
+from xyt_stream.server.sessions.send_queue import SendQueue
+
+
+class Feed(Protocol):
+    """Feeds a room with the stream of a mic at another node."""
+
+    def pause(self) -> SavedPosition | None:
+        """Feeds nothing more; returns the place up to which it fed, None before it began."""
+
+    def resume(self) -> None:
+        """Goes on from there."""
+
+    async def settle(self, stream: str, index: int) -> None:
+        """Waits for a moment until it has fed all of this stream before frame `index`."""
+
+
+class Room:
+    """The members of a room and its fan-outs. Listeners may join before a stream begins, or later.
+
+    Attributes:
+        members: number of them.
+        codec: the model of the codes, which all members share; None: the room is still empty.
+        sealed: whether its members seal their codes, so that they cannot be decoded here.
+        mic: the mic's stream, until its end.
+        conversation: the user's, until its end.
+        model: send queue of a remote model in the room, if there is one.
+        user_fanout: passes on the mic or the user.
+        model_fanout: passes on the model.
+        has_sender: whether the mic's or the user's session is in the room.
+        default_fanout: passes on the mic or, in a conversation, the model.
+        history: the latest frames of the mic, here or at another node.
+        feed: feeds the room where its mic is at another node; None: nothing does.
+        fed: the stream that is fed, until its end.
+        fed_from: the place up to which another node has fed the members that came from there.
+    """
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self._on_change = on_change
+        self.history = History()
+        self.feed: Feed | None = None
+        self.fed: CodeStream | None = None
+        self.fed_from: SavedPosition | None = None
+        self.members = 0
+        self.codec: Model | None = None
+        self.sealed = False
+        self.mic: SlotStream | CodeStream | None = None
+        self.conversation: Conversation | None = None
+        self.model: SendQueue | None = None
+        self.user_fanout = Fanout(on_change=self._update_decoding)
+        self.model_fanout = Fanout(on_change=self._update_decoding)
+        self.default_fanout = Fanout(on_change=self._update_decoding)
+        self.has_sender = False
+        self._user_came = Signal()
+
+    async def wait_for_user(self) -> Conversation:
+        """Waits until there is a conversation, and returns it."""
+        while self.conversation is None:
+            await self._user_came.wait()
+        return self.conversation
+
+    @property
+    def has_stream(self) -> bool:
+        """Whether a mic or a user is heard, or its rest."""
+        return self.mic is not None or self.conversation is not None
+
+    def check_unused(self) -> None:
+        """Raises ProtocolError, room_has_mic or room_has_user, if a mic or a user is there."""
+        if self.mic is not None:
+            raise protocol_error("room_has_mic")
+        if self.conversation is not None:
+            raise protocol_error("room_has_user")
+
+    def open_mic(
+        self, engine: SlotEngine, session: str, *, from_codes: bool
+    ) -> SlotStream | CodeStream:
+        """Opens the mic's stream to its fan-outs; see Rooms.add_mic.
+
+        Raises:
+            ProtocolError: busy.
+        """
+        self.history.begin(session)
+        listener = Fanout(
+            self.user_fanout, self.default_fanout, self.history, on_over=self._on_over
+        )
+        if from_codes:
+            self.mic = CodeStream(engine, listener)
+        else:
+            self.mic = SlotStream(engine, listener, from_codes=False)
+        self._on_change()
+        return self.mic
+
+    def open_fed(
+        self, engine: SlotEngine, stream: str, first: int, on_over: Callable[[], None]
+    ) -> CodeStream:
+        """Opens a stream to the fan-outs whose mic is at another node.
+
+        Args:
+            engine: decodes it for those that want sound.
+            stream: id of the mic's session.
+            first: index of its first frame.
+            on_over: called when it has ended, or failed.
+
+        Raises:
+            ProtocolError: busy.
+        """
+        self.history.begin(stream)
+
+        def over() -> None:
+            self.fed = None
+            on_over()
+
+        listener = Fanout(self.user_fanout, self.default_fanout, self.history, on_over=over)
+        self.fed = CodeStream(engine, listener, first=first)
+        return self.fed
+
+    def end_listeners(self) -> None:
+        """Passes on the end of a stream of which no frame came."""
+        for fanout in (self.user_fanout, self.default_fanout):
+            fanout.on_end(np.zeros(0, np.float32), Length(0, INPUT_RATE))
+
+    def catch_up(self, listener: InterruptibleListener, position: SavedPosition) -> None:
+        """Passes a listener the frames that it has missed on its way here from another node."""
+        if self.history.stream == position.stream:
+            for index, codes in self.history.since(position.next):
+                listener.on_codes(index, codes)
+
+    @property
+    def wants_feed(self) -> bool:
+        """Whether it has members, and no mic, user or model that it could hear."""
+        return bool(self.members) and not self.has_stream and self.model is None
+
+    def open_conversation(
+        self,
+        engine: SlotEngine,
+        silence: CodeArray,
+        runner: DuplexRunner | None,
+        session: str,
+        *,
+        from_codes: bool,
+    ) -> Conversation:
+        """Opens a user's conversation to its fan-outs; see Conversation.
+
+        Raises:
+            ProtocolError: busy.
+        """
+        self.conversation = Conversation(
+            engine,
+            silence,
+            user=self.user_fanout,
+            model=Fanout(self.model_fanout, self.default_fanout),
+            from_codes=from_codes,
+            runner=runner,
+            session=session,
+            on_over=self._on_over,
+        )
+        if self.model is not None:
+            self.conversation.attach_model(self.model.put_control)
+        self._user_came.notify()
+        self._on_change()
+        return self.conversation
+
+    def _on_over(self) -> None:
+        self.mic = self.conversation = None
+        self._on_change()
+
+    def _update_decoding(self) -> None:
+        for stream in (self.mic, self.conversation, self.fed):
+            if stream is not None:
+                stream.update_decoding()
