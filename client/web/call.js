@@ -32,6 +32,7 @@ export const MODES = {
  * @property {(frames: Uint16Array[]) => void} codes
  * @property {(samples: Int16Array) => void} spoke sound of the microphone's, before it is sent
  * @property {(frames: Uint16Array[]) => void} said codes that were made here and sent
+ * @property {(count: number) => void} listeners so many hear this microphone
  * @property {() => void} cut what the model had still to say is dropped
  * @property {(error: Error | null) => void} over the call has ended; null: not by an error
  *
@@ -124,7 +125,8 @@ export class Call {
     const hello = {
       role: mode.role,
       room: mode.room ? options.room : null,
-      receive: mode.receive,
+      // A mic sees the codes that the server makes of its sound; its own codec's it has.
+      receive: mode.receive ?? (options.codec ? null : ['codes']),
       token: options.token || null,
     };
     const { codec, key } = options;
@@ -136,9 +138,12 @@ export class Call {
         this.sound.play(message);
       },
       codes: ({ frames }) => this.listener.codes(frames),
-      // A mic gets no codes back: what it sends is what is to be seen.
+      // A mic with a codec gets no codes back: what it sends is what is to be seen.
       said: (frames) => (mode.receive ? this.listener.said(frames) : this.listener.codes(frames)),
-      pong: (roundTrip, coding) => this.latencyTracker.pong(roundTrip, coding),
+      pong: (roundTrip, coding, listeners) => {
+        this.latencyTracker.pong(roundTrip, coding);
+        if (listeners !== undefined) this.listener.listeners(listeners);
+      },
       notice: (notice) => this.listener.say(noticeMessage(notice, new URL(this.url).hostname)),
       clear: () => {
         this.sound.clear();

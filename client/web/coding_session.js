@@ -51,7 +51,7 @@ export class CodingSession {
       ready: (ready, restarted) => this.#begin(ready, restarted),
       codes: (message) => this.#arrived(message, message.frames.length, () => message.frames),
       sealed: (message) => this.#sealedArrived(message),
-      pong: (roundTrip) => listener.pong(roundTrip, codec.codingMs),
+      pong: (roundTrip, _, listeners) => listener.pong(roundTrip, codec.codingMs, listeners),
       clear: () => this.#inOrder(this.#arrivals, () => listener.clear()),
       ended: () => this.#ended(),
     });

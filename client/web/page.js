@@ -14,7 +14,7 @@ import { RoomControls } from './room_controls.js';
 import { Sharing } from './sharing.js';
 import { Sound, listDevices } from './sound.js';
 import { TrafficPicture } from './traffic.js';
-import { ENCRYPTED, MUTED, NOT_HTTPS, TOO_OLD, liveMessage, userMessage } from './user_messages.js';
+import { ENCRYPTED, MUTED, NOT_HTTPS, TOO_OLD, listenersMessage, liveMessage, userMessage } from './user_messages.js';
 
 const FIGURES_INTERVAL = 500; // ms between updates of the figures: slow enough to read
 
@@ -135,6 +135,7 @@ function show(state) {
   element('codec').disabled = state !== 'idle';
   rooms.show(MODES[mode()].room, state === 'idle');
   element('dialogue').hidden = mode() !== 'conversation';
+  element('listeners').hidden = mode() !== 'mic' || state !== 'live';
   element('share').hidden = !MODES[mode()].room;
   element('hint').hidden = !speaks || !MODES[mode()].receive;
   element('way').textContent = WAYS[MODES[mode()].role];
@@ -178,6 +179,7 @@ async function start() {
     codes,
     spoke: (samples) => dialogue.heard(samples),
     said: (frames) => dialogue.said(frames),
+    listeners: (count) => (element('listeners').textContent = listenersMessage(count)),
     cut: () => dialogue.interrupted(),
     over: (error) => {
       call = null;
@@ -200,6 +202,7 @@ function live(ready) {
   show('live');
   wire.watch(call.traffic);
   if (ready.role === 'user') dialogue.begin();
+  element('listeners').textContent = '';
   said = liveMessage(ready) + (call.options.key ? ` ${ENCRYPTED}` : '');
   say(call.muted ? MUTED : said);
   const { codebooks, codebook_size } = ready.model;

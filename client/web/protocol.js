@@ -39,6 +39,8 @@ const boolean = validator((value) => typeof value === 'boolean', 'true or false'
 const nullable = (read) => (value) => (value === null ? null : read(value));
 const list = (read) => (value) => validator(Array.isArray, 'list')(value).map(read);
 
+const ABSENT = Symbol('a field that is left out'); // as a default
+
 /** Makes a validator of objects; `fields` maps each known name to [validator, default]. */
 const object = (fields) => (value) => {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -48,7 +50,7 @@ const object = (fields) => (value) => {
   for (const [name, [read, standard]] of Object.entries(fields)) {
     if (!Object.hasOwn(value, name) || value[name] === undefined) {
       if (standard === undefined) throw badMessage(`${name} is missing`);
-      result[name] = standard;
+      if (standard !== ABSENT) result[name] = standard;
     } else {
       result[name] = read(value[name]);
     }
@@ -122,6 +124,7 @@ const CONTROL = {
     time: [number],
     coding_ms: [nullable(coding), null],
     load: [nullable(number), null],
+    listeners: [integer, ABSENT],
   }),
   notice: object({ name: [text], message: [text] }),
   error: object({

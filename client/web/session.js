@@ -36,7 +36,8 @@ const ABANDONED = 4000; // close code for a connection that is abandoned while t
  * @property {(message: {frame: number, payload: Uint8Array, gap: boolean}) => void} [sealed] if
  *   the client has asked for it
  * @property {(frames: Uint16Array[]) => void} [said] frames that were encoded here were sent
- * @property {(roundTrip: number, coding: {encode: ?number, decode: ?number} | null) => void} pong
+ * @property {(roundTrip: number, coding: {encode: ?number, decode: ?number} | null,
+ *   listeners: number | undefined) => void} pong listeners: of a mic's room; undefined: not said
  * @property {(notice: {name: string, message: string}) => void} notice
  * @property {() => void} clear drop the audio that was not played; answer with `cleared`
  * @property {(error: ProtocolError | null) => void} interrupted the connection was lost
@@ -203,7 +204,7 @@ export class Session {
     else if (message?.type === 'error') this.#refused(message);
     else if (message?.type === 'ack') this.#sender?.replayBuffer.acknowledge(message.received);
     else if (message?.type === 'pong') {
-      this.listener.pong(performance.now() / 1e3 - message.time, message.coding_ms);
+      this.listener.pong(performance.now() / 1e3 - message.time, message.coding_ms, message.listeners);
     } else if (message?.type === 'notice') this.listener.notice(message);
     else if (message?.type === 'clear') this.listener.clear();
     else if (message?.type === 'end') {

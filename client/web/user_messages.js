@@ -54,12 +54,17 @@ export const listening = (room) => `You are listening to the room “${room}”.
  * @param {any} ready
  * @returns {string}
  */
-export function liveMessage({ role, room, codec_here: here }) {
+export function liveMessage({ role, room }) {
   if (role === 'loopback') return 'Speak: you hear yourself through 1000 bits a second.';
   if (role === 'user') return 'Speak: the model listens, and answers.';
   if (role === 'speaker') return `${listening(room)} Nobody is speaking there yet.`;
-  const codes = here ? '' : ' Your codes are made on the server: to see them, run the codec in this browser.';
-  return `You are speaking into the room “${room}”.${codes}`;
+  return `You are speaking into the room “${room}”.`;
+}
+
+/** @param {number} count of listeners in the room of this microphone */
+export function listenersMessage(count) {
+  if (!count) return 'Nobody listens yet.';
+  return count === 1 ? 'One listener hears you.' : `${count} listeners hear you.`;
 }
 
 /**

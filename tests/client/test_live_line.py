@@ -16,5 +16,7 @@ def test_mic_and_play_show_state_bits_and_latency(server_url, tmp_path):
     with in_terminal(*command, "play", *room, "--output", str(tmp_path / "a.wav")) as play:
         play.read_until("speaker in live line nobody speaks", "ping")
         with in_terminal(*command, "mic", *room, "--input", str(CLIP)) as mic:
-            mic.read_until("mic in live line live", "kbit/s", "ping", "bits a second sent")
+            mic.read_until(
+                "mic in live line live, 1 listens", "kbit/s", "ping", "bits a second sent"
+            )
         play.read_until("speaker in live line live", "buffer", "sound written to")

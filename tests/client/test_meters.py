@@ -46,6 +46,16 @@ def test_the_line_says_state_bits_and_latency():
     assert "nobody speaks" in meters.line
 
 
+def test_the_line_of_a_mic_says_how_many_listen():
+    meters = Meters("mic", None)
+    assert "live" in meters.line
+    for count, says in ((0, "nobody listens"), (1, "1 listens"), (12, "12 listen")):
+        meters.listeners(count)
+        assert f"live, {says}" in meters.line
+    meters.interrupted(True)
+    assert "listen" not in meters.line
+
+
 def test_notices_are_printed(capsys):
     with Meters("speaker", None) as meters:
         meters.sound(np.zeros(320, np.int16), 16_000)

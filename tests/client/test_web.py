@@ -11,6 +11,7 @@ import pytest
 
 from xyt_stream import Codec
 from xyt_stream.audio import resample, to_float32
+from xyt_stream.protocol.messages import Kind
 from xyt_stream.server.admission.access import Access, Token
 from xyt_stream.server.admission.certificate import make_certificate
 from xyt_stream.server.admission.limits import Limits
@@ -111,6 +112,8 @@ async def test_room_mic_is_heard_by_a_room_speaker(serving, open_page):
         await call.says("“pages”")
     await playwright.expect(listener.page.locator("#mute")).to_be_hidden()
     await playwright.expect(speaker.page.locator("#mute")).to_be_visible()
+    heard = speaker.page.locator("#listeners")
+    await playwright.expect(heard).to_have_text("One listener hears you.", timeout=PATIENCE)
     await listener.draws(20)
     _, played, _ = await listener.recording("played")
     assert np.abs(played).max() > 0.02
@@ -121,9 +124,22 @@ async def test_room_mic_is_heard_by_a_room_speaker(serving, open_page):
     await listener.says("You are listening to the room “pages”.")
     shown = len(listener.codes(-1))
     await listener.draws(shown + 20)
-    await speaker.hang_up()
-    await listener.says("Nobody is speaking there yet")
     await listener.hang_up()
+    await playwright.expect(heard).to_have_text("Nobody listens yet.", timeout=PATIENCE)
+    await speaker.hang_up()
+    await playwright.expect(heard).to_be_hidden()
+
+
+async def test_a_room_mic_sees_the_codes_that_the_server_makes(serving, open_page):
+    call = await open_page(serving.url)
+    await call.page.get_by_role("radio", name="Room mic").check()
+    await call.begin()
+    await call.draws(20)
+    await call.hang_up()
+    drawn, made = await call.picture(), np.array(call.codes(-1)).T
+    shown = min(drawn.shape[1], made.shape[1])
+    np.testing.assert_array_equal(drawn[:, -shown:], made[:, -shown:])
+    assert {each.kind for each in call.sent[-1]} == {Kind.PCM}
 
 
 async def test_a_link_names_room_and_token(codec, open_page):

@@ -128,6 +128,11 @@ class LiveConnection:
         """Seconds to the server and back, now; None: the connection was lost meanwhile."""
         return await self._connection.round_trip()
 
+    async def ping(self, time: float) -> None:
+        """Asks for a Pong with the same time; it is lost if the connection is lost."""
+        with suppress(ConnectionFailedError, ProtocolError):
+            await self._connection.ping(time)
+
     async def cleared(self, unplayed: int) -> None:
         """Answers a Clear: `unplayed` samples, at `ready.receive_rate`, were dropped unheard."""
         with suppress(ConnectionFailedError, ProtocolError):

@@ -44,6 +44,7 @@ class Meters:
         self._clock = clock
         self._interrupted = False
         self._heard = -_PAUSE  # time of the latest sound
+        self._listeners: int | None = None  # of a mic; None: unknown
         self._moments: collections.deque[tuple[float, int, int]] = collections.deque()
         console = Console(stderr=True)
         self.visible = console.is_terminal
@@ -104,6 +105,11 @@ class Meters:
         """Shows the round trip to the server."""
         self._progress.update(self._task, network=f"ping {seconds * 1e3:.0f} ms")
 
+    def listeners(self, count: int) -> None:
+        """Shows how many speakers hear this microphone."""
+        self._listeners = count
+        self._show_state()
+
     def interrupted(self, interrupted: bool) -> None:
         """Shows whether the connection is lost."""
         self._interrupted = interrupted
@@ -114,6 +120,9 @@ class Meters:
             state = "reconnecting"
         elif self._idle is not None and self._clock() - self._heard > _PAUSE:
             state = self._idle
+        elif self._listeners is not None:
+            hear = f"{self._listeners or 'nobody'} listen{'s' * (self._listeners < 2)}"
+            state = f"live, {hear}"
         else:
             state = "live"
         self._progress.update(self._task, state=state)

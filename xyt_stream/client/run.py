@@ -18,7 +18,7 @@ from xyt_stream.client.meters import Meters
 from xyt_stream.client.report import LoopbackReport, Recorder, WireReport
 from xyt_stream.client.sound import Place, SoundConnection, open_sound
 from xyt_stream.protocol.machine import Pcm
-from xyt_stream.protocol.messages import Clear, Notice
+from xyt_stream.protocol.messages import Clear, Notice, Pong
 
 _WATCH_INTERVAL = 0.5  # seconds between updates of the bit rate
 _PING_INTERVAL = 5.0  # seconds between measurements of the round trip
@@ -256,6 +256,10 @@ async def _receive_nothing(connection: SoundConnection, meters: Meters) -> None:
     async for event in connection:
         if isinstance(event, Notice):
             _show(event, meters)
+        elif isinstance(event, Pong):
+            meters.network(time.monotonic() - event.time)
+            if isinstance(event.listeners, int):
+                meters.listeners(event.listeners)
 
 
 def _show(notice: Notice, meters: Meters) -> None:
@@ -269,8 +273,9 @@ async def _watch(connection: SoundConnection, meters: Meters) -> None:
 
     async def measure() -> None:
         while True:
-            seconds = await connection.round_trip()
-            if seconds is not None:
+            if connection.ready.role == "mic":  # the answer says how many listen, too
+                await connection.ping(time.monotonic())
+            elif (seconds := await connection.round_trip()) is not None:
                 meters.network(seconds)
             await asyncio.sleep(_PING_INTERVAL)
 

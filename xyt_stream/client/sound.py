@@ -133,6 +133,10 @@ class SoundConnection:
         """Seconds to the server and back, now; None: the connection was lost meanwhile."""
         return await self._connection.round_trip()
 
+    async def ping(self, time: float) -> None:
+        """Asks for a Pong with the same time; see LiveConnection."""
+        await self._connection.ping(time)
+
     async def cleared(self, unplayed: int) -> None:
         """Answers a Clear; see LiveConnection."""
         await self._connection.cleared(unplayed)

@@ -138,6 +138,7 @@ class Pong(Control, frozen=True, tag="pong"):
     time: float
     coding_ms: CodingTimes | None = None
     load: float | None = None  # share of real time that the server's steps take
+    listeners: int | msgspec.UnsetType = msgspec.UNSET  # to a mic: speakers that hear it
 
 
 class Notice(Control, frozen=True, tag="notice"):

@@ -12,7 +12,8 @@ class Role:
     Attributes:
         name: as in `hello`.
         may_send: the kinds that `hello` may name; the first is the default. Empty: it sends none.
-        may_receive: the kinds that `hello` may ask for; the first is the default.
+        may_receive: the kinds that `hello` may ask for; the first is the default, except for a mic,
+            which receives nothing unless it asks for its own codes.
         in_room: whether `hello` must name a room: "yes", "no", or "may".
         converses: whether it takes part in a conversation, as user or model.
     """
@@ -31,8 +32,7 @@ class Role:
     @property
     def default_receive(self) -> tuple[str, ...]:
         """The kinds that a client receives if its `hello` asks for none."""
-
-        return self.may_receive[:1]
+        return () if self.name == "mic" else self.may_receive[:1]
 
 
 ROLES = {
@@ -41,7 +41,7 @@ ROLES = {
         Role("loopback", ("pcm", "codes", "sealed"), ("pcm", "codes", "sealed"), in_room="no"),
         Role("encode", ("pcm",), ("codes",), in_room="no"),
         Role("decode", ("codes",), ("pcm",), in_room="no"),
-        Role("mic", ("pcm", "codes", "sealed"), (), in_room="yes"),
+        Role("mic", ("pcm", "codes", "sealed"), ("codes",), in_room="yes"),
         Role("speaker", (), ("pcm", "codes", "sealed"), in_room="yes"),
         Role(
             "user",

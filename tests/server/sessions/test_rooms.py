@@ -6,12 +6,13 @@ import asyncio
 
 import numpy as np
 import pytest
+from msgspec import UNSET
 from websockets.asyncio.client import connect as raw_connect
 
 from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Codes
-from xyt_stream.protocol.messages import SUBPROTOCOL
+from xyt_stream.protocol.messages import SUBPROTOCOL, Pong
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.sessions.rooms import Rooms
 
@@ -136,3 +137,45 @@ async def test_an_empty_room_is_forgotten(server):
             assert same is room
     with rooms.add_speaker("a", one) as other:
         assert other is not room
+
+
+async def listeners(client):
+    """The number of listeners in the answer to a ping."""
+    await client.ping(0)
+    return await anext(event.listeners async for event in client if isinstance(event, Pong))
+
+
+async def test_a_mic_is_told_how_many_listen(server):
+    async with (
+        connect(server.url, "speaker", room="elsewhere"),
+        connect(server.url, "speaker", room="a", voice="model"),  # a mic has no model
+        connect(server.url, "mic", room="a") as mic,
+    ):
+        assert await listeners(mic) == 0
+        async with connect(server.url, "speaker", room="a") as one:
+            assert await listeners(mic) == 1
+            async with connect(server.url, "speaker", room="a", voice="user"):
+                assert await listeners(mic) == 2
+            assert await listeners(one) is UNSET
+        while await listeners(mic):  # until the server has seen that the last one left
+            pass
+
+
+async def test_a_mic_that_asks_for_codes_gets_those_of_its_listeners(server, clip, direct, hear):
+    async with (
+        connect(server.url, "speaker", room="a", receive=("codes",)) as speaker,
+        connect(server.url, "mic", room="a", receive=("codes",)) as mic,
+    ):
+        await speak(mic, clip)
+        await mic.end()
+        seen, heard = await asyncio.gather(hear(mic), hear(speaker))
+    np.testing.assert_array_equal(seen.codes, direct.codes)
+    np.testing.assert_array_equal(heard.codes, direct.codes)
+    assert len(seen.sound) == 0
+
+
+@pytest.mark.parametrize("kinds", [("pcm",), ("sealed",), ("codes", "pcm")])
+async def test_a_mic_hears_nothing_else(server, kinds):
+    with pytest.raises(ProtocolError, match="may receive: codes"):
+        async with connect(server.url, "mic", room="a", receive=kinds):
+            pass

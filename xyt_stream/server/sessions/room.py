@@ -49,6 +49,7 @@ class Room:
         user_fanout: passes on the mic or the user.
         model_fanout: passes on the model.
         has_sender: whether the mic's or the user's session is in the room.
+        listeners: number of speakers that hear the mic, or would.
         default_fanout: passes on the mic or, in a conversation, the model.
         history: the latest frames of the mic, here or at another node.
         feed: feeds the room where its mic is at another node; None: nothing does.
@@ -72,6 +73,7 @@ class Room:
         self.model_fanout = Fanout(on_change=self._update_decoding)
         self.default_fanout = Fanout(on_change=self._update_decoding)
         self.has_sender = False
+        self.listeners = 0
         self._user_came = Signal()
 
     async def wait_for_user(self) -> Conversation:

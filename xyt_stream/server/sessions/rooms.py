@@ -60,6 +60,11 @@ class Rooms:
         room = self.get(name)
         return room is not None and not room.has_sender and room.has_stream
 
+    def listeners(self, name: str | None) -> int:
+        """Number of speakers that hear the mic of a room."""
+        room = self.get(name)
+        return 0 if room is None else room.listeners
+
     def model_in(self, name: str | None) -> Model | None:
         """The model of the codes in a room; None: there is no such room yet."""
         room = None if name is None else self._rooms.get(name)
@@ -131,8 +136,13 @@ class Rooms:
                 "model": room.model_fanout,
                 None: room.default_fanout,
             }
+            hears = voice != "model"  # of a mic
             with fanouts[voice].join(listener):
-                yield room
+                room.listeners += hears
+                try:
+                    yield room
+                finally:
+                    room.listeners -= hears
 
     @contextmanager
     def add_mic(

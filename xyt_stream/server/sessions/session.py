@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import msgspec
+from msgspec import UNSET
 
 from xyt_stream.errors import HandoverError, ProtocolError
 from xyt_stream.protocol import messages
@@ -215,8 +216,13 @@ class Session:
         message = self._machine.receive(data)
         self._received_at = time.monotonic()
         if isinstance(message, Ping):
-            coding_ms = self._resources.engine.timings.coding_ms()
-            pong = Pong(time=message.time, coding_ms=coding_ms, load=self._resources.load())
+            resources = self._resources
+            pong = Pong(
+                time=message.time,
+                coding_ms=resources.engine.timings.coding_ms(),
+                load=resources.load(),
+                listeners=resources.rooms.listeners(self.room) if self.role == "mic" else UNSET,
+            )
             await self._sender.pong(pong)
         elif isinstance(message, Ack):
             self._sender.acknowledge(message.received)
