@@ -102,3 +102,9 @@ def test_traces_do_not_outlive_their_network():
     del network
     gc.collect()
     assert gone() is None
+
+
+def test_a_reference_from_outside_of_python_spares_a_trace_the_interpreters_lock(network):
+    for coder in (network.stream_encoder(SLOTS), network.stream_decoder(SLOTS)):
+        traced = coder._compiled
+        assert {tensor._use_count() > 1 for tensor in traced._read} == {True}

@@ -40,6 +40,7 @@ def supported() -> bool:
             eager = packed_linear(rows, packed, bias, gelu=True)
             traced = trace(lambda x, w, b: packed_linear(x, w, b, gelu=True), (rows, packed, bias))
             results = [eager, run_trace(traced, (rows, packed, bias))]
+            held([packed])
         except Exception:  # a release may fail in any way
             return False
         expected = F.gelu(F.linear(rows, weight, bias))
@@ -115,3 +116,11 @@ def run_trace(traced: Trace, inputs: tuple[Tensor, ...]) -> Tensor:
     # TorchScript's optimiser would take seconds and gain nothing.
     with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
         return traced(*inputs)
+
+
+def held(tensors: list[Tensor]) -> object:
+    """A reference to each of the tensors from outside of Python, while the result is kept."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", DeprecationWarning)
+        found: object = torch.jit.script(tensors)
+    return found

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xyt_stream.model.linear import Prepackable
 from xyt_stream.model.quantizer import ResidualQuantizer
-from xyt_stream.model.torch_internals import Trace, run_trace, trace
+from xyt_stream.model.torch_internals import Trace, held, run_trace, trace
 from xyt_stream.streaming.compiled_step import StepFunction
 from xyt_stream.streaming.state import StreamState
 
@@ -38,6 +38,10 @@ class Traces:
         self._slots = len(state.frames)
         self._traces = _made.setdefault(modules[0], {})
         self._read = [*state.tensors(), *_weights(modules)]
+        # torch takes the interpreter's lock whenever a tensor's last reference but Python's goes
+        # away, at the latest use of each input: hundreds of times a step, each a wait for a busy
+        # event loop. With another reference beside Python's, it never does.
+        self._held = held(self._read)
 
     def serves(self, active: Tensor, chosen: Tensor | None) -> bool:
         """Whether there is, or can be, a trace of this step."""
