@@ -23,6 +23,7 @@ def test_scores_are_printed_and_written_as_json(run: Run, fixtures: Path, tmp_pa
     assert 0 < scores["stoi"] <= 1
     assert 1 <= scores["pesq_wb"] < 4.7
     refused(run("eval", "mini", fixtures.parent / "protocol"), "no sound files")
+    refused(run("eval", "mini", fixtures, "--lyra", fixtures), "soundstream_encoder.tflite")
 
 
 def test_scores_of_a_model_with_another_rate(

@@ -37,6 +37,12 @@ def evaluate_command(
     peers: Annotated[
         bool, typer.Option("--peers", help="Also score Codec2 and Opus, where installed.")
     ] = False,
+    lyra: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Also score Lyra, whose .tflite files lie here."
+        ),
+    ] = None,
     mos: Annotated[
         bool, typer.Option("--mos", help="Also predict mean opinion scores (distillmos).")
     ] = False,
@@ -65,23 +71,27 @@ def evaluate_command(
     find_clips(folder)
     model.check()
     from xyt_stream.evaluate.baselines import BASELINES
+    from xyt_stream.evaluate.lyra import lyra as open_lyra
     from xyt_stream.evaluate.report import evaluate
     from xyt_stream.evaluate.words import Recogniser
 
     if plots is not None:
         from xyt_stream.evaluate.plots import draw_codes, spectrogram_writer
+    baselines = [] if lyra is None else [open_lyra(lyra)]
     codec = model.load()
     if ahead is not None:
         one_thread()
     for baseline in BASELINES if peers else ():
-        if not baseline.installed:
+        if baseline.installed:
+            baselines.append(baseline)
+        else:
             say(f"{baseline.name} is left out: install Debian's package {baseline.package}")
     report = evaluate(
         codec,
         folder,
         lookahead=ahead,
         codebooks=codebooks,
-        baselines=[each for each in BASELINES if peers and each.installed],
+        baselines=baselines,
         opinions=mos,
         recogniser=Recogniser(wer) if wer is not None else None,
         on_decoded=spectrogram_writer(plots, codec.name) if plots is not None else None,
