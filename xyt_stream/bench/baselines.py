@@ -34,7 +34,7 @@ class LiveCodec:
         decode: takes these codes; returns sound.
         model_bytes: memory of the weights, packed copies included.
         stream_bytes: memory of one stream's state.
-        recorded: whether its matrix products are also timed alone.
+        written: takes a step as it is written in torch; its matrix products are timed alone.
     """
 
     name: str
@@ -43,7 +43,7 @@ class LiveCodec:
     decode: Callable[[Tensor], Tensor]
     model_bytes: int
     stream_bytes: int
-    recorded: bool = False
+    written: Callable[[], object] | None = None
 
 
 def ours(codec: Codec, streams: int, *, lookahead: int = 0) -> LiveCodec:
@@ -83,6 +83,11 @@ def _live(
         _hold_windows(decoder, windows)
         return decoder.step(codes, all_slots)
 
+    def written() -> Tensor:
+        sole = [half.sole_lane(all_slots) for half in (encoder, decoder)]
+        codes = encoder.run(noise, all_slots, None, sole[0])
+        return decoder.run(codes, all_slots, None, sole[1])
+
     weights = tensor_bytes(codec.network)
     return LiveCodec(
         name=name,
@@ -91,7 +96,7 @@ def _live(
         decode=decode,
         model_bytes=weights,
         stream_bytes=(tensor_bytes(encoder, decoder) - weights) // streams,
-        recorded=True,
+        written=written,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}  # as onnxruntime
 LARGEST_GRAPH = 1 << 30  # bytes
 
 State = dict[str, "onnxruntime.OrtValue"]
+Arrays = Mapping[str, NDArray[Any]]
 
 # One session serves all streams of a model.
 _loaded: WeakValueDictionary[tuple[Any, ...], Step] = WeakValueDictionary()
@@ -94,6 +96,38 @@ class Step:
         count = len(self.spec.outputs)
         after = dict(zip(self._names[1:], results[count:], strict=True))
         return [result.numpy() for result in results[:count]], after
+
+    def bind(
+        self, before: Arrays, after: Arrays, outputs: list[NDArray[Any]], x: NDArray[Any]
+    ) -> Callable[[], None]:
+        """A function that takes a step of some streams on buffers that stay where they are.
+
+        All arrays are contiguous, with a row for each stream, and must outlive the function.
+
+        Args:
+            before: the state before the step, by name.
+            after: receives the state after it. Only keys and values, of which a step writes the
+                newest entries, may be the arrays of `before`.
+            outputs: receive the outputs, in the manifest's order.
+            x: the input.
+        """
+        ort = _onnxruntime()
+        value = ort.OrtValue.ortvalue_from_numpy  # on a CPU it copies nothing
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self.spec.input.name, value(x))
+        for each, array in zip(self.spec.outputs, outputs, strict=True):
+            binding.bind_ortvalue_output(each.name, value(array))
+        for each in self.spec.state:
+            binding.bind_ortvalue_input(each.name, value(before[each.name]))
+            binding.bind_ortvalue_output(each.name + NEXT, value(after[each.name]))
+
+        def run() -> None:
+            try:
+                self._session.run_with_iobinding(binding)
+            except Exception as error:
+                raise ModelError(f"onnxruntime cannot run the step: {_line(error)}") from None
+
+        return run
 
     def _check(self, graph: Path) -> None:
         """The graph takes and gives what the manifest says."""

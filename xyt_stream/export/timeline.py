@@ -17,21 +17,13 @@ from xyt_stream.streaming.state import init_state
 def initial_state(network: Tokenizer, modules: list[nn.Module]) -> dict[str, Tensor]:
     """The state of one fresh stream through `modules`, all zeros, by name.
 
-    Keys and values are those of the `context` frames before the step, oldest first.
+    Shapes and meaning are those of `StreamState`: keys and values are rings, so live streams of
+    torch can be stepped by an exported graph, and the other way round.
     """
     names = {module: name for name, module in network.named_modules()}
-    state = init_state(modules, 1, network.config.context, network.quantizer.codebooks.device)
-    groups = {
-        "tail": state.tails,
-        "keys": state.keys,
-        "values": state.values,
-        "carry": state.carries,
-    }
-    return {FRAMES: state.frames} | {
-        f"{names[layer]}.{kind}": tensor
-        for kind, group in groups.items()
-        for layer, tensor in group.items()
-    }
+    capacity = network.config.context + 1
+    device = network.quantizer.codebooks.device
+    return init_state(modules, 1, capacity, device).named(names)
 
 
 class Envelopes(NamedTuple):
@@ -61,7 +53,9 @@ class Functional:
     """One frame of streams side by side, for a causal network.
 
     Nothing is written in place: the state is read from `before`, and the next step's state is left
-    in `after`. Caches shift: old and new are joined and the newest part kept.
+    in `after`. A ring's state after is the state before with the frame's entries replaced, and no
+    other operation reads the state before: so a runtime that is given one buffer for both writes
+    only those entries.
 
     Args:
         network: whose layers ask.
@@ -89,10 +83,13 @@ class Functional:
 
     def attend(self, layer: Cached, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         name, rate = self._names[layer], k.shape[2]
-        keys = self._join(f"{name}.keys", k, self.context * rate, dim=2)
-        values = self._join(f"{name}.values", v, self.context * rate, dim=2)
-        age = torch.arange(self.context, -1, -1).repeat_interleave(rate)  # in frames
-        missing = age > self.before[FRAMES][:, None]
+        capacity = (self.context + 1) * rate
+        start = self.before[FRAMES][:, None] * rate
+        where = (start + torch.arange(rate)) % capacity
+        keys = self._replace(f"{name}.keys", k, where)
+        values = self._replace(f"{name}.values", v, where)
+        # Until the ring is full, its entries beyond this frame's were never written.
+        missing = torch.arange(capacity) >= start + rate
         mask = torch.where(missing, -torch.inf, 0.0)[:, None, None]
         scores = (q * q.shape[-1] ** -0.5) @ keys.transpose(2, 3) + mask
         out: Tensor = scores.softmax(-1) @ values
@@ -126,8 +123,19 @@ class Functional:
         carry = self.after[f"{self._names[layer]}.carry"]
         return carry[:, : len(self._envelopes.rest)] / self._envelopes.rest
 
-    def _join(self, name: str, new: Tensor, kept: int, dim: int = 1) -> Tensor:
+    def _replace(self, name: str, new: Tensor, where: Tensor) -> Tensor:
+        """Returns the ring `name` with `new` at the entries `where`, int64 [batch, length]."""
+        batch, heads, _, _ = new.shape
+        index = (
+            torch.arange(batch)[:, None, None],
+            torch.arange(heads)[None, :, None],
+            where[:, None],
+        )
+        self.after[name] = self.before[name].index_put(index, new)
+        return self.after[name]
+
+    def _join(self, name: str, new: Tensor, kept: int) -> Tensor:
         """Returns the state `name` with `new` behind it, and keeps the newest `kept` positions."""
-        joined = torch.cat([self.before[name], new], dim)
-        self.after[name] = joined.narrow(dim, joined.shape[dim] - kept, kept)
+        joined = torch.cat([self.before[name], new], 1)
+        self.after[name] = joined.narrow(1, joined.shape[1] - kept, kept)
         return joined

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
+from xyt_stream.edge.step import Step
 from xyt_stream.errors import AudioError, CodeError, DeviceError
 from xyt_stream.model import checkpoint, hub
 from xyt_stream.model.checkpoint import Checkpoint
@@ -16,6 +19,7 @@ from xyt_stream.model.precision import precision
 from xyt_stream.streaming import offline
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder
+from xyt_stream.streaming.few_rows import exported_decoder
 from xyt_stream.streaming.inputs import (
     Codes,
     Lengths,
@@ -49,7 +53,8 @@ class Codec:
         causal: whether streams need no lookahead.
     """
 
-    def __init__(self, loaded: Checkpoint) -> None:
+    def __init__(self, loaded: Checkpoint, folder: Path | None = None) -> None:
+        self._folder = folder  # that may hold the model's export
         self.network = loaded.network
         self.hash = loaded.hash
         config = loaded.network.config
@@ -61,6 +66,10 @@ class Codec:
         self.frame_samples_out = config.frame_samples_out
         self.num_codebooks = config.quantizer.codebooks
         self.codebook_size = config.quantizer.codebook_size
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy loads its own: onnxruntime's session cannot be pickled.
+        return {name: each for name, each in vars(self).items() if name != "_decoder_graph"}
 
     def __repr__(self) -> str:
         kind = "causal" if self.causal else "bidirectional"
@@ -100,7 +109,7 @@ class Codec:
         # In float32 a second copy of the published size would cost 2 GB.
         if loaded.network.config.causal or dtype != torch.float32:
             loaded.network.prepack()
-        return cls(loaded)
+        return cls(loaded, source.weights.parent)
 
     @property
     def device(self) -> torch.device:
@@ -207,8 +216,17 @@ class Codec:
     def stream_decoder(self, slots: int = 1, lookahead: int = 0) -> StreamDecoder:
         """Start live decoding of `slots` streams; arguments and errors as `stream_encoder`."""
         decoder = StreamDecoder(self.network, slots, lookahead=lookahead)
-        decoder.compile()
+        decoder.compile(self._decoder_graph)
         return decoder
+
+    @cached_property
+    def _decoder_graph(self) -> Step | None:
+        """The decoder for onnxruntime, where the model's folder holds one."""
+        weight = self.network.decoder.deconv1.weight
+        plain = weight.device.type == "cpu" and weight.dtype == torch.float32
+        if self._folder is None or not (self.causal and plain):
+            return None
+        return exported_decoder(self._folder, self.hash)
 
 
 def check_device(device: str) -> str:

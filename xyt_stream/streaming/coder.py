@@ -9,11 +9,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from xyt_stream.edge.step import Step
 from xyt_stream.errors import ModelError, XYTError
 from xyt_stream.model import torch_internals
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.compiled_step import CompiledStep
 from xyt_stream.streaming.feed import Feed
+from xyt_stream.streaming.few_rows import FewRows
 from xyt_stream.streaming.graphs import CudaCapture, Graphs
 from xyt_stream.streaming.lookahead import Lanes, LookaheadBuffer
 from xyt_stream.streaming.overlapped_stream import OverlappedStream
@@ -111,17 +113,25 @@ class StreamCoder:
         """Samples or codes, [slots, ..., time], as the network takes them."""
         return x
 
-    def compile(self) -> None:
+    def compile(self, graph: Step | None = None) -> None:
         """Make later steps run without Python between their operations, where that can be.
 
         On a CPU the steps of a causal network are traced, each kind when it is first taken. On a
         GPU a step of every bucket of slots is captured at once, which takes seconds.
+
+        Args:
+            graph: this half, exported, for steps of few rows on a CPU.
         """
         if self.device.type == "cuda":
             rows = self._blank_input().to(self.device)
             self._compiled = Graphs(self.run, rows, CudaCapture(self.device))
         elif self.device.type == "cpu" and not self.lanes and torch_internals.supported():
-            self._compiled = Traces(self.run, self._modules, self.stream.all)
+            traces = Traces(self.run, self._modules, self.stream.all)
+            self._compiled = traces
+            names = {module: name for name, module in self.network.named_modules()}
+            state = self.stream.all.named(names)
+            if graph is not None and FewRows.fits(graph, state):
+                self._compiled = FewRows(graph, state, traces)
 
     def _blank_input(self) -> Tensor:
         """Input of a step of all slots, on the CPU."""

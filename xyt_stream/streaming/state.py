@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
+from xyt_stream.edge.manifest import FRAMES
 from xyt_stream.model.timeline import Cached, Overlapping, Tailed
 
 OPEN = 1 << 40  # the end, in frames, of a stream whose end is not known
@@ -106,6 +107,24 @@ class StreamState:
                 for layer, tensor in value.items():
                     found[f"{field.name}.{names[layer]}"] = self._by_slot(tensor)[slot]
         return found
+
+    def named(self, names: dict[nn.Module, str]) -> dict[str, Tensor]:
+        """What a causal network's streams remember, [slots, ...] each, by layer and kind.
+
+        Args:
+            names: of the layers.
+        """
+        groups = {
+            "tail": self.tails,
+            "keys": self.keys,
+            "values": self.values,
+            "carry": self.carries,
+        }
+        return {FRAMES: self.frames} | {
+            f"{names[layer]}.{kind}": tensor
+            for kind, group in groups.items()
+            for layer, tensor in group.items()
+        }
 
     def _by_slot(self, tensor: Tensor) -> Tensor:
         """[rows or slots, ...] as [slots, rows of a slot, ...]."""
