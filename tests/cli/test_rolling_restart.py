@@ -42,7 +42,7 @@ class Member:
                 assert not event.gap, self.name
             if isinstance(event, Codes):
                 self.frames.append(event.codes)
-                self.numbers.append(event.frame)
+                self.numbers += range(event.frame, event.frame + event.codes.shape[1])
             elif not isinstance(event, Pcm | End):
                 self.notices.append(getattr(event, "name", None))
 
