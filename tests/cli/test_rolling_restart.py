@@ -1,22 +1,31 @@
-"""Three nodes are restarted, one after another, under live sessions of all roles."""
+"""Three nodes are restarted, one after another, under live sessions of all roles.
+
+Those that can move are unbroken; a Realtime client and a conversation with the nodes' own model end
+with one reason, and begin anew.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import signal
 import time
 from contextlib import AsyncExitStack
 
 import numpy as np
 import pytest
+from openai import AsyncOpenAI
+from websockets.exceptions import ConnectionClosed
 
 from xyt_stream.audio import to_float32
 from xyt_stream.client import connect
+from xyt_stream.client.live import RESTARTED, live
 from xyt_stream.protocol.machine import Codes, Pcm
-from xyt_stream.protocol.messages import End
+from xyt_stream.protocol.messages import End, Notice
 
 from ..cluster_process import cluster_process
 
+PARROT = "xyt_stream.server.duplex.parrot:Parrot"
 _FRAME = 1280  # samples
 
 
@@ -73,9 +82,81 @@ async def send_codes(member, codes, done, *, ends=True):
         await member.connection.end()
 
 
+class Realtime:
+    """A client of the Realtime protocol, by OpenAI's SDK, which begins anew whenever it must.
+
+    Attributes:
+        sessions: that it had.
+        ends: code of the last error of each session that has ended, and its close code.
+        gap: the longest time from an end to the next session, in seconds.
+    """
+
+    def __init__(self, url):
+        self.client = AsyncOpenAI(
+            api_key="any",
+            base_url=f"{url.replace('ws', 'http', 1)}/v1",
+            websocket_base_url=f"{url}/v1",
+        )
+        self.sessions = 0
+        self.ends = []
+        self.gap = 0.0
+
+    async def talk(self, pcm, done):
+        ended = None
+        while not done.is_set():
+            async with self.client.realtime.connect(model="any") as connection:
+                sending = asyncio.create_task(self.send(connection, pcm))
+                stopping = asyncio.create_task(self.stop(connection, done))
+                code = None
+                try:
+                    async for event in connection:
+                        if event.type == "session.created":
+                            self.sessions += 1
+                            if ended is not None:
+                                self.gap = max(self.gap, time.monotonic() - ended)
+                        elif event.type == "error":
+                            code, ended = event.error.code, time.monotonic()
+                except ConnectionClosed as closed:
+                    self.ends.append((code, closed.rcvd.code if closed.rcvd else None))
+                for task in (sending, stopping):
+                    task.cancel()
+                await asyncio.gather(sending, stopping, return_exceptions=True)
+
+    async def send(self, connection, pcm):
+        for start in range(0, 1 << 40, 1920):  # 80 ms at 24 kHz
+            piece = np.take(pcm, np.arange(start, start + 1920), mode="wrap")
+            await connection.input_audio_buffer.append(audio=base64.b64encode(piece).decode())
+            await asyncio.sleep(0.08)
+
+    async def stop(self, connection, done):
+        await done.wait()
+        await connection.close()
+
+
+async def converse(connection, pcm, done):
+    """Talks with the nodes' own model until `done`; returns how often it began anew."""
+    restarts = 0
+
+    async def listen():
+        nonlocal restarts
+        async for event in connection:
+            restarts += isinstance(event, Notice) and event.name == RESTARTED
+
+    listening = asyncio.create_task(listen())
+    for start in range(0, 1 << 40, _FRAME):
+        if done.is_set():
+            break
+        await connection.send_pcm(np.take(pcm, np.arange(start, start + _FRAME), mode="wrap"))
+        await asyncio.sleep(0.08)
+    await connection.end()
+    await listening
+    return restarts
+
+
 @pytest.mark.slow
 async def test_no_session_is_cut_and_no_code_changes(codec, clip, direct, until):
-    with cluster_process("--nodes", "3", "--max-sessions", "16", "--max-load", "0") as cluster:
+    options = ("--max-sessions", "20", "--max-load", "0", "--duplex", PARROT)
+    with cluster_process("--nodes", "3", *options) as cluster:
         members, speakers, done = {}, [], asyncio.Event()
         async with AsyncExitStack() as stack:
 
@@ -112,6 +193,10 @@ async def test_no_session_is_cut_and_no_code_changes(codec, clip, direct, until)
                     model = name.startswith("model")
                     sending = send_codes(each, direct.codes, done, ends=not model)
                     speakers.append(asyncio.create_task(sending))
+            realtime = Realtime(cluster.url)
+            talking = asyncio.create_task(realtime.talk(clip, done))
+            user = await stack.enter_async_context(live(cluster.url, "user"))
+            conversing = asyncio.create_task(converse(user, clip, done))
             for node in ("node-1", "node-2", "node-3"):
                 before = cluster.pids[node]
                 await asyncio.sleep(3)
@@ -121,6 +206,8 @@ async def test_no_session_is_cut_and_no_code_changes(codec, clip, direct, until)
             done.set()
             await asyncio.wait_for(asyncio.gather(*speakers), 120)
             await asyncio.wait_for(asyncio.gather(*hearing), 120)
+            await asyncio.wait_for(talking, 120)
+            restarts = await asyncio.wait_for(conversing, 120)
         longest = max(each.sent for each in members.values())
         pcm = np.take(clip, np.arange(longest * _FRAME), mode="wrap")
         expected = codec.stream_encoder().push(to_float32(pcm)).numpy()
@@ -145,6 +232,11 @@ async def test_no_session_is_cut_and_no_code_changes(codec, clip, direct, until)
             assert heard.shape[1] > 0.9 * members[f"user {room}"].sent
         moved = sum("resumed" in each.notices for each in members.values())
         assert moved == 24
+        # Each node is restarted once, so a session that begins anew may do so three times.
+        assert 1 <= restarts <= 3
+        assert realtime.ends == [("going_away", 1012)] * (realtime.sessions - 1)
+        assert 2 <= realtime.sessions <= 4
+        print(f"Realtime: {realtime.sessions} sessions, at most {realtime.gap:.2f} s between two")
         gaps = sorted((each.gap, name) for name, each in members.items() if each.gap)
         print([(round(gap * 1e3), name) for gap, name in gaps])
         print(

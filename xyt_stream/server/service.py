@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 CLOSE_TIMEOUT = 2.0  # seconds that a client has to read why its connection closes
 _CHECK_INTERVAL = 1.0  # seconds
+_OTHER_NODE_RETRY = 0.1  # seconds
 
 _S = TypeVar("_S", bound=AnySession)
 
@@ -378,8 +379,8 @@ class Service:
         self._draining = True
 
     def drain_staying(self) -> None:
-        """Ends the sessions that cannot move to another node: sends what is left first."""
-        error = protocol_error("going_away", retry_after=BUSY_RETRY)
+        """Ends the sessions that cannot move; other nodes take new ones. Sends the rest first."""
+        error = protocol_error("going_away", retry_after=_OTHER_NODE_RETRY)
         for session in list(self._sessions.values()):
             if not isinstance(session, Session) or not session.may_move:
                 session.drain(error)
