@@ -17,9 +17,9 @@ to answer with, and for an illegal message of its own end.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 
 from xyt_stream.audio import Pcm16
@@ -51,6 +51,9 @@ from xyt_stream.protocol.sealing import Sealing
 
 _TO_CLIENTS = (Notice, Pong, Clear, Cleared, Playing)  # at any time
 _KIND = {"pcm": Kind.PCM, "codes": Kind.CODES, "sealed": Kind.SEALED}
+# Plain numbers: a relay reads and writes thousands of headers a second.
+_KIND_OF = {int(kind): kind for kind in Kind}
+_GAP = int(Flags.GAP)
 
 
 class State(enum.Enum):
@@ -61,8 +64,7 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True)
-class Pcm:
+class Pcm(msgspec.Struct, frozen=True, eq=False):
     """Received sound: int16 [samples]; `frame` is the code frame that it begins in or came from.
 
     `gap`: something between this message and the one before was dropped.
@@ -73,8 +75,7 @@ class Pcm:
     gap: bool = False
 
 
-@dataclass(frozen=True)
-class Codes:
+class Codes(msgspec.Struct, frozen=True, eq=False):
     """Received codes: int64 [codebooks, frames]; `frame` is the index of the first frame.
 
     `gap`: something between this message and the one before was dropped.
@@ -175,8 +176,7 @@ class _Machine:
 
     def _send(self, kind: Kind, frame: int, payload: bytes, gap: bool) -> bytes:
         self._check_may_send(kind)
-        flags = Flags.GAP if gap else Flags.NONE
-        data = messages.encode_media(kind, self._sent, frame, payload, flags)
+        data = messages.encode_media(kind, self._sent, frame, payload, _GAP if gap else 0)
         self._sent += 1
         return data
 
@@ -191,12 +191,12 @@ class _Machine:
                 "bad_sequence", f"Message {media.seq} arrived instead of {self._received}."
             )
         self._received += 1
-        if media.kind not in tuple(Kind):
+        kind = _KIND_OF.get(media.kind)
+        if kind is None:
             return None
-        kind = Kind(media.kind)
         if self._receiving_over or kind not in self._accepts:
             raise protocol_error("not_allowed", f"No {kind.name.lower()} may be sent here and now.")
-        gap = bool(media.flags & Flags.GAP)
+        gap = media.flags & _GAP != 0
         if kind is Kind.PCM:
             if len(media.payload) % 2:
                 raise protocol_error("bad_audio")
@@ -241,6 +241,16 @@ class ServerMachine(_Machine):
         if isinstance(message, Cleared) and self._converses:
             return message
         raise protocol_error("not_allowed", f"No {_tag(message)} may be sent here and now.")
+
+    def ack(self, data: str) -> Ack | None:
+        """Decodes `ack` as `receive` does; None: it is another message, and nothing has changed.
+
+        Raises:
+            ProtocolError: bad_sequence.
+        """
+        if self.state is State.WAITING or (ack := messages.decode_ack(data)) is None:
+            return None
+        return self._receive_ack(ack)
 
     def ready(self, ready: Ready) -> str:
         """Encodes the answer to `hello`, and opens the session."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -197,8 +196,7 @@ class Flags(enum.IntFlag):
     GAP = 1  # something was dropped between this message and the one before it
 
 
-@dataclass(frozen=True)
-class Media:
+class Media(msgspec.Struct, frozen=True):
     """A binary message.
 
     Attributes:
@@ -213,7 +211,7 @@ class Media:
     seq: int
     frame: int
     payload: bytes
-    flags: int = Flags.NONE
+    flags: int = 0
 
 
 Message: TypeAlias = Control | Media
@@ -266,6 +264,16 @@ def decode(data: str | bytes) -> Message | None:
     known = _CONTROL.get(_parse(data, _TypeTag).type)
     return None if known is None else _parse(data, known)
 
+
+def decode_ack(text: str) -> Ack | None:
+    """Decodes an `ack`, the most frequent control message; None: it is none, or a bad one."""
+    try:
+        return _ACK_DECODER.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+_ACK_DECODER = msgspec.json.Decoder(Ack)
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 

@@ -37,14 +37,13 @@ def pack_codes(codes: npt.NDArray[np.integer[Any]], bits: int = 10) -> bytes:
     Raises:
         CodeError: the array is not two-dimensional and integer, or a code does not fit in `bits`.
     """
-    codes = np.asarray(codes)
     if codes.ndim != 2 or codes.dtype.kind not in "iu":
         raise CodeError(
             f"Codes must be integers [codebooks, frames], not {codes.dtype} {list(codes.shape)}."
         )
     num_codebooks, frames = codes.shape
     if frames <= _FEW:
-        return _pack_few(codes.astype(np.int64).tobytes(), num_codebooks, bits)
+        return _pack_few(codes.astype(np.int64, copy=False).tobytes(), num_codebooks, bits)
     _check_range(codes, bits)
     ones = (codes.T[:, :, None] >> np.arange(bits)) & 1  # [frames, codebooks, bits]
     groups = ones.reshape(frames, num_codebooks * bits).astype(np.uint8)
@@ -85,13 +84,16 @@ def _pack_frame(codes: list[int], bits: int, size: int) -> bytes:
 def unpack_codes(data: bytes, num_codebooks: int, bits: int = 10) -> CodeArray:
     """Unpacks the bytes of `pack_codes` into int64 [codebooks, frames].
 
-
     Raises:
         CodeError: `data` is not a whole number of frames.
     """
     size = frame_bytes(num_codebooks, bits)
     if len(data) % size:
         raise CodeError(f"{len(data)} bytes are no whole number of {size}-byte code frames.")
+    if len(data) == size:
+        group, mask = int.from_bytes(data, "little"), (1 << bits) - 1
+        values = [group >> shift & mask for shift in range(0, num_codebooks * bits, bits)]
+        return np.array(values, np.int64)[:, None]
     groups = np.frombuffer(data, dtype=np.uint8).reshape(-1, size)
     ones = np.unpackbits(groups, axis=1, count=num_codebooks * bits, bitorder="little")
     ones = ones.reshape(-1, num_codebooks, bits)

@@ -204,7 +204,7 @@ async def _serve(session: AnySession, socket: Socket) -> None:
         ConnectionClosed: the connection has ended.
         ProtocolError: the session must end, or goes on with a newer connection.
     """
-    with session.attach() as superseded:
+    with session.attach(socket) as superseded:
         tasks = [
             asyncio.create_task(metered(_read(session, socket), socket.spend_work)),
             asyncio.create_task(metered(_write(session, socket), socket.answered)),
@@ -243,8 +243,20 @@ async def _serve(session: AnySession, socket: Socket) -> None:
 
 
 async def _read(session: AnySession, socket: Socket) -> None:
+    def receive_now(data: str | bytes) -> bool:
+        try:
+            return session.receive_now(data)
+        except ProtocolError as error:
+            session.abort(error)
+            return True
+
     while True:
-        await session.receive(await socket.recv())
+        socket.receive_now = receive_now
+        try:
+            data = await socket.recv()
+        finally:
+            socket.receive_now = None
+        await session.receive(data)
         await asyncio.sleep(0)  # other sessions must not wait for messages that have arrived
 
 

@@ -34,6 +34,7 @@ from xyt_stream.server.engine.relay import RelayEngine
 from xyt_stream.server.engine.silence import silence_of
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.metrics import Metrics
+from xyt_stream.server.sessions.flush import Flush
 from xyt_stream.server.sessions.resources import AnySession, Resources, model_of
 from xyt_stream.server.sessions.rooms import Rooms
 from xyt_stream.server.sessions.session import Session
@@ -121,6 +122,7 @@ class Service:
             relayed=self.relayed,
             limits=limits,
             memory=self.memory,
+            flush=Flush(),
             metrics=self.metrics,
             node=self.node,
             model=model_of(self.engine.codec),

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.server.admission.limits import Limits, Pace
+from xyt_stream.server.admission.limits import Limits
 
 BURST = 10.0  # seconds' worth of a budget that may be spent at once
 CALM = 0.2  # seconds' worth of it that a client who is no flood may be ahead
@@ -41,6 +41,8 @@ class Budget:
             "bytes": limits.client_bytes,
             "work": limits.client_work,
         }
+        self._paid: dict[Kind, float] = {}
+        self._last_paid = 0.0
         share = limits.early_share
         # Work follows from messages and bytes, so before the hello these two suffice.
         early: dict[Kind, float] = {
@@ -60,20 +62,38 @@ class Budget:
         Raises:
             ProtocolError: too_many_messages, too_many_bytes or too_much_work.
         """
-        pace = self._paces.get(kind)
-        if pace is not None and pace.charge(amount / self._rate[kind]) > 0:
-            raise protocol_error(_ERRORS[kind])
+        self._spend(kind, amount, self._clock())
+
+    def spend_message(self, size: int, work: float) -> None:
+        """Spends a message of `size` bytes and the seconds of processor time that it took.
+
+        Raises:
+            ProtocolError: see `spend`.
+        """
+        now = self._clock()
+        self._spend("messages", 1, now)
+        self._spend("bytes", size, now)
+        self._spend("work", work, now)
 
     @property
     def calm(self) -> bool:
         """Whether the client spends no more than it earns, but for a little."""
-        return all(pace.ahead < CALM for pace in self._paces.values())
+        return self._last_paid - self._clock() < CALM
 
-    def _set(self, rate: dict[Kind, float]) -> None:
-        self._rate = rate
-        self._paces = {
-            kind: Pace(BURST, self._clock) for kind, per_second in rate.items() if per_second
-        }
+    def _spend(self, kind: Kind, amount: float, now: float) -> None:
+        rate = self._rates_now[kind]
+        if not rate:
+            return
+        self._paid[kind] = paid = max(self._paid[kind], now) + amount / rate
+        if paid > self._last_paid:
+            self._last_paid = paid
+        if paid - now > BURST:
+            raise protocol_error(_ERRORS[kind])
+
+    def _set(self, rates: dict[Kind, float]) -> None:
+        self._rates_now = rates
+        self._last_paid = now = self._clock()
+        self._paid = dict.fromkeys(rates, now)  # times until which they are paid
 
 
 async def metered(work: Awaitable[_T], charge: Callable[[float], None]) -> _T:

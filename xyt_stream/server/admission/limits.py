@@ -97,6 +97,15 @@ class Pace:
         self._paid_until = max(self._paid_until, now) + seconds
         return max(0.0, self._paid_until - now - self._credit)
 
+    def spend_now(self, seconds: float) -> bool:
+        """Spends so many seconds if they are earned; returns whether it did."""
+        now = self._clock()
+        paid_until = max(self._paid_until, now) + seconds
+        if paid_until - now > self._credit:
+            return False
+        self._paid_until = paid_until
+        return True
+
     @property
     def ahead(self) -> float:
         """Seconds that were spent and not earned yet."""

@@ -68,6 +68,10 @@ class CodeStream:
         """Number of frames that wait for the decoder."""
         return 0 if self._decoder is None else self._pushed - self._taken
 
+    def has_room(self, frames: int) -> bool:
+        """Whether so many more frames may be pushed now."""
+        return self._decoder is None or self.waiting + frames <= RING
+
     def update_decoding(self) -> None:
         """Starts or stops decoding, as the listener's `wants_sound` now says.
 

@@ -39,6 +39,7 @@ from xyt_stream.server.realtime.input_buffer import InputBuffer
 from xyt_stream.server.realtime.model_feed import ModelFeed
 from xyt_stream.server.realtime.output import OutputSplitter
 from xyt_stream.server.realtime.turn_detector import TurnDetector
+from xyt_stream.server.sessions.flush import DirectWriter
 from xyt_stream.server.sessions.framing import SoundFramer
 from xyt_stream.server.sessions.lateness import Lateness
 from xyt_stream.server.sessions.resources import Resources
@@ -123,9 +124,13 @@ class RealtimeSession:
         return len(self._outgoing)
 
     @contextmanager
-    def attach(self) -> Iterator[asyncio.Future[None]]:
+    def attach(self, writer: DirectWriter | None = None) -> Iterator[asyncio.Future[None]]:
         """Serves the only connection that the session has; see AnySession."""
         yield asyncio.get_running_loop().create_future()
+
+    def receive_now(self, data: str | bytes) -> bool:
+        """Takes nothing: what an event causes may take long; see AnySession."""
+        return False
 
     async def receive(self, data: str | bytes) -> None:
         """Takes an event of the client's, and answers a wrong one with `error`; see AnySession.

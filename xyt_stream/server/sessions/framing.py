@@ -13,6 +13,7 @@ from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Cleared
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.server.engine.code_stream import CodeStream
 from xyt_stream.server.engine.slot_stream import Length
 from xyt_stream.server.saved import SavedFramer, array, codes_of, values_of
 from xyt_stream.server.sessions.moving import load_resampler, save_resampler
@@ -179,6 +180,20 @@ class CodeFramer:
         assert isinstance(media, Codes)
         self._rest.extend(media.codes.T)
         await self.go_on()
+
+    def may_take(self, media: Codes) -> bool:
+        """Whether `take` would not wait: nothing is left over, and the sink takes all frames."""
+        sink, frames = self._sink, media.codes.shape[1]
+        if self._rest or frames > _TURN:
+            return False
+        return isinstance(sink, CodeStream) and sink.has_room(frames)
+
+    def take_now(self, media: Codes) -> None:
+        """Takes a message of codes without waiting; `may_take` has said that it can be."""
+        assert isinstance(self._sink, CodeStream)
+        for frame in media.codes.T:
+            self._sink.push_nowait(frame)
+            self.pushed += 1
 
     async def go_on(self) -> None:
         """Pushes what the sink has not taken, here or before the stream moved here."""

@@ -21,6 +21,7 @@ class Lateness:
 
     Attributes:
         clock: the same.
+        dropping: whether media are dropped until the server has caught up.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,7 +29,7 @@ class Lateness:
         self._held = 0.0  # seconds in which the server waited for the client
         self._held_since: float | None = None
         self._next_due = self.now
-        self._dropping = False
+        self.dropping = False
 
     @property
     def now(self) -> float:
@@ -60,5 +61,5 @@ class Lateness:
     def is_too_late(self, due: float) -> bool:
         """Whether the media that are taken in next are too late to be heard."""
         late = self.now - due
-        self._dropping = late > (_ENOUGH if self._dropping else MAX_LATE)
-        return self._dropping
+        self.dropping = late > (_ENOUGH if self.dropping else MAX_LATE)
+        return self.dropping

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import OBJECT
 from xyt_stream.server.saved import SavedReceiveQueue
-from xyt_stream.server.sessions.framing import AnswerFramer, Framer
+from xyt_stream.server.sessions.framing import AnswerFramer, CodeFramer, Framer
 from xyt_stream.server.sessions.lateness import MAX_LATE, Lateness
 from xyt_stream.server.sessions.moving import load_message, save_message
 from xyt_stream.server.sessions.send_queue import SendQueue
@@ -51,6 +50,7 @@ class ReceiveQueue:
         lateness: of a client that is heard live: where the server cannot keep up, it loses the
             oldest media; None: it loses nothing.
         changed: notified whenever a message is taken in.
+        on_ack: called when an acknowledgement is due.
         on_size: called with the bytes of memory that wait, whenever they change.
         on_late: called with the number of frames that are dropped.
     """
@@ -65,6 +65,7 @@ class ReceiveQueue:
         acknowledges: bool,
         lateness: Lateness | None = None,
         changed: Signal | None = None,
+        on_ack: Callable[[], None] = lambda: None,
         on_size: Callable[[int], None] = lambda size: None,
         on_late: Callable[[int], None] = lambda frames: None,
     ) -> None:
@@ -79,6 +80,8 @@ class ReceiveQueue:
         self._on_late = on_late
         self._changed = changed or Signal()
         self._added = Signal()
+        self._on_ack = on_ack
+        self._waits = False  # whether `run` waits for the next message
         # Each message with its bytes, the client's last sequence number at that time, and the
         # time at which it is due.
         self._queue: collections.deque[tuple[Pcm | Codes | End, int, int | None, float]]
@@ -139,7 +142,7 @@ class ReceiveQueue:
             message, size, seq, due = self._queue[index]
             if isinstance(message, Codes):
                 dropped += message.codes.shape[1]
-                empty = dataclasses.replace(message, codes=message.codes[:, :0].copy())
+                empty = msgspec.structs.replace(message, codes=message.codes[:, :0].copy())
                 self._count(_size_of(empty) - _size_of(message))
                 self._waiting -= self._seconds(message)
                 self._queue[index] = (empty, size, seq, due)
@@ -158,7 +161,7 @@ class ReceiveQueue:
         if self._framer is not None and self._moved:
             await self._framer.go_on()
         while True:
-            await self._added.wait_for(lambda: bool(self._queue))
+            await self._wait_for_message()
             message, _, _, due = self._queue[0]
             if isinstance(message, End):
                 if self._framer is None:
@@ -182,6 +185,36 @@ class ReceiveQueue:
             self._pop()
             await asyncio.sleep(0)  # other sessions must not wait for a long queue
 
+    async def _wait_for_message(self) -> None:
+        self._waits = True
+        try:
+            await self._added.wait_for(lambda: bool(self._queue))
+        finally:
+            self._waits = False
+
+    def take_now(self, codes: Codes, size: int, received: int | None) -> bool:
+        """Takes codes in at once if nothing has to be waited for; returns whether it did.
+
+        Args:
+            codes, size, received: see `put`, which is for what is not taken here.
+        """
+        framer, late = self._framer, self._lateness is not None and self._lateness.dropping
+        if not self._waits or self._queue or late or not isinstance(framer, CodeFramer):
+            return False
+        if not framer.may_take(codes) or not self._send_queue.has_room:
+            return False
+        if not self._pace.spend_now(self._seconds(codes)):
+            return False
+        framer.take_now(codes)
+        self._count_taken(size, received)
+        return True
+
+    def _count_taken(self, size: int, seq: int | None) -> None:
+        self._taken = seq
+        self._ack_policy.count(size)
+        if self._acknowledges and self._ack_policy.due:
+            self._on_ack()
+
     def _pop(self) -> None:
         """Counts the first message as taken in."""
         message, size, seq, _ = self._queue.popleft()
@@ -190,8 +223,7 @@ class ReceiveQueue:
         self._count(-_size_of(message))
         self._waiting -= self._seconds(message)
         self._bytes -= size + MESSAGE_OVERHEAD
-        self._taken = seq
-        self._ack_policy.count(size)
+        self._count_taken(size, seq)
         self._changed.notify()
 
     def save(self, *, over: bool) -> SavedReceiveQueue:

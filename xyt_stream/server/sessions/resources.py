@@ -16,6 +16,7 @@ from xyt_stream.server.admission.relayed import Relayed
 from xyt_stream.server.duplex.runner import DuplexRunner
 from xyt_stream.server.engine.slot_engine import CodecShape, SlotEngine
 from xyt_stream.server.metrics import Metrics
+from xyt_stream.server.sessions.flush import DirectWriter, Flush
 from xyt_stream.server.sessions.rooms import Rooms
 
 
@@ -50,8 +51,21 @@ class AnySession(Protocol):
     def queued(self) -> int:
         """Number of messages queued for the client."""
 
-    def attach(self) -> AbstractContextManager[asyncio.Future[None]]:
-        """Serves a connection while the block runs, until the future that it gives is done."""
+    def attach(
+        self, writer: DirectWriter | None = None
+    ) -> AbstractContextManager[asyncio.Future[None]]:
+        """Serves a connection while the block runs, until the future that it gives is done.
+
+        Args:
+            writer: of the connection; None: all that is sent comes from `next`.
+        """
+
+    def receive_now(self, data: str | bytes) -> bool:
+        """Takes a message as `receive` does if it can without waiting; returns whether it did.
+
+        Raises:
+            ProtocolError: the client breaks the protocol: the session must end.
+        """
 
     async def receive(self, data: str | bytes) -> None:
         """Takes a message of the client's; waits until the next one may be read.
@@ -99,6 +113,7 @@ class Resources:
         relayed: counts sessions that carry codes only.
         limits: of everything.
         memory: counts what waits in sessions.
+        flush: writes to connections that are idle.
         metrics: of the server.
         node: name of the server among others.
         model: as `ready` describes it to clients.
@@ -114,6 +129,7 @@ class Resources:
     relayed: Relayed
     limits: Limits
     memory: Memory
+    flush: Flush
     metrics: Metrics
     node: str
     model: Model

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Callable, Iterator
 
+import msgspec
 import numpy as np
 
 from xyt_stream.audio import FRAME_SECONDS, Samples, StreamResampler, fit_length, to_int16
@@ -39,7 +39,7 @@ class SendQueue:
         live: whether a client that reads too slowly loses the oldest media; otherwise it holds its
             sender back, see `drain`.
         limit: number of queued messages beyond which that happens.
-        changed: notified whenever a message is added.
+        on_change: called whenever a message is added.
         on_drop: called for every message that is lost.
         on_size: called with the bytes that wait, whenever they change.
 
@@ -55,7 +55,7 @@ class SendQueue:
         *,
         live: bool,
         limit: int,
-        changed: Signal | None = None,
+        on_change: Callable[[], None] = lambda: None,
         on_drop: Callable[[], None] = lambda: None,
         on_size: Callable[[int], None] = lambda size: None,
     ) -> None:
@@ -68,7 +68,7 @@ class SendQueue:
         self._codec_rate = codec_rate
         self._live = live
         self._limit = limit
-        self._changed = changed or Signal()
+        self._on_change = on_change
         self._taken = Signal()
         self._on_drop = on_drop
         self._resampler = StreamResampler(codec_rate, rate)
@@ -149,7 +149,9 @@ class SendQueue:
 
     def _number(self, kind: type[Pcm | Codes], index: int) -> tuple[int, bool]:
         """The client's number of a frame of the stream, and whether a gap is before it."""
-        before = self._skipped + sum(frames for first, frames in self._skips if first <= index)
+        before = self._skipped
+        if self._skips:
+            before += sum(frames for first, frames in self._skips if first <= index)
         gap = before != self._skipped_before[kind]
         self._skipped_before[kind] = before
         return index + before, gap
@@ -188,12 +190,12 @@ class SendQueue:
             size += sum(map(_size_of, following))
             if following:
                 parts = [message.codes, *(each.codes for each in following)]
-                message = dataclasses.replace(message, codes=np.concatenate(parts, axis=1))
+                message = msgspec.structs.replace(message, codes=np.concatenate(parts, axis=1))
         self._count(-size)
         self._taken.notify()
         self.lost = self._gap and isinstance(message, Pcm | Codes)
         if self.lost and isinstance(message, Pcm | Codes):
-            message = dataclasses.replace(message, gap=True)
+            message = msgspec.structs.replace(message, gap=True)
             self._gap = False
         return message
 
@@ -208,9 +210,14 @@ class SendQueue:
             frame += 1
             yield following
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the client has read enough to be sent more."""
+        return self._live or len(self._queue) < self._limit
+
     async def drain(self) -> None:
         """Waits until the client has read enough to be sent more; not at all if it is live."""
-        await self._taken.wait_for(lambda: self._live or len(self._queue) < self._limit)
+        await self._taken.wait_for(lambda: self.has_room)
 
     def save(self) -> SavedSendQueue:
         """Returns the state that lets another server continue.
@@ -254,7 +261,7 @@ class SendQueue:
             if not isinstance(end, End):
                 raise HandoverError("the end of a session is none")
             self._last = end
-        self._changed.notify()
+        self._on_change()
 
     def _missing(self, length: Length) -> int:
         """Samples still to be queued of a stream of this length."""
@@ -273,7 +280,7 @@ class SendQueue:
             self._drop()
         self._queue.append(message)
         self._count(_size_of(message))
-        self._changed.notify()
+        self._on_change()
 
     def _drop(self) -> None:
         """Drops the oldest media message, or the oldest message if there is no media."""
@@ -291,7 +298,7 @@ class SendQueue:
 
     def _finish(self, last: End | ProtocolError) -> None:
         self._last = last
-        self._changed.notify()
+        self._on_change()
 
 
 def _size_of(message: Pcm | Codes | Control) -> int:

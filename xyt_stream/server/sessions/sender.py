@@ -15,6 +15,7 @@ from xyt_stream.protocol.replay_buffer import ReplayBuffer
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.engine.timings import Timings
 from xyt_stream.server.saved import SavedSender
+from xyt_stream.server.sessions.flush import DirectWriter, Flush
 from xyt_stream.server.sessions.send_queue import SendQueue
 
 _MAX_PONGS = 16  # pongs waiting to be sent from which on the client is not read
@@ -29,7 +30,7 @@ class Sender:
         replay_bytes: of media kept for a resumed session; 0: none.
         take_ack: returns an acknowledgement if one is due.
         timings: of the engine, for `end`.
-        changed: notified when the send queue has grown or an acknowledgement may be due.
+        flush: writes to connections that are idle.
         on_written: called with each media message once it is written.
         on_size: called with the bytes that are kept for a resumed session, whenever they change.
 
@@ -45,7 +46,7 @@ class Sender:
         replay_bytes: int,
         take_ack: Callable[[], Ack | None],
         timings: Timings,
-        changed: Signal,
+        flush: Flush,
         on_written: Callable[[Pcm | Codes], None],
         on_size: Callable[[int], None] = lambda size: None,
     ) -> None:
@@ -55,7 +56,12 @@ class Sender:
         self._replay_buffer = ReplayBuffer(replay_bytes)
         self._take_ack = take_ack
         self._timings = timings
-        self._changed = changed
+        self._flush = flush
+        self._writer: DirectWriter | None = None  # of the connection; None: there is none
+        self._woken = Signal()  # for the only task in `next`
+        self._waits = False  # whether that task waits
+        self._flushed = True  # whether `_write_now` is not about to run
+        self._pong_taken = Signal()
         self._on_written = on_written
         self._on_size = on_size
         # Encoded messages, each with the media it holds.
@@ -65,8 +71,13 @@ class Sender:
         self._returned: Pcm | Codes | None = None  # the media that `next` has returned last
         self._ended = False
 
-    def restart(self, ready: str) -> None:
-        """Begins on a new connection, with `ready` and all media that are kept."""
+    def restart(self, ready: str, writer: DirectWriter | None) -> None:
+        """Begins on a new connection, with `ready` and all media that are kept.
+
+        Args:
+            writer: of the connection; None: all that is sent comes from `next`.
+        """
+        self._writer = writer
         self._encoded = collections.deque([(ready, None)])
         self._encoded.extend((data, None) for data in self._replay_buffer.unacknowledged())
         self._pongs.clear()
@@ -114,13 +125,39 @@ class Sender:
         """The client has all media up to this sequence number."""
         self._replay_buffer.acknowledge(received)
         self._on_size(self._replay_buffer.size)
-        self._changed.notify()
+        self.wake()
+
+    def wake(self) -> None:
+        """Sends what there may be now: the send queue has grown, or an acknowledgement is due."""
+        if self._writer is None:
+            self._woken.notify()
+        elif self._waits and self._flushed:
+            self._flushed = False
+            self._flush.add(self._write_now)
+
+    def _write_now(self) -> None:
+        """Writes as much as the connection takes; `next` does the rest, and all that is unusual."""
+        self._flushed = True
+        writer = self._writer
+        if not self._waits:
+            return
+        assert writer is not None
+        may_write, failed = writer.may_write, False
+        try:
+            while may_write and (data := self._take()) is not None:
+                writer.write(data)
+                self._report_written()
+                may_write = writer.may_write
+        except ProtocolError:  # `next` finds it, too
+            failed = True
+        if failed or self._ended or not may_write:
+            self._woken.notify()
 
     async def pong(self, pong: Pong) -> None:
         """Adds a pong; waits while too many wait to be sent."""
         self._pongs.append(self._machine.control(pong))
-        self._changed.notify()
-        await self._changed.wait_for(lambda: len(self._pongs) < _MAX_PONGS)
+        self.wake()
+        await self._pong_taken.wait_for(lambda: len(self._pongs) < _MAX_PONGS)
 
     async def next(self) -> str | bytes | None:
         """Waits for the next message; None: `end` was the last. The last one must be written.
@@ -128,17 +165,24 @@ class Sender:
         Raises:
             ProtocolError: the session must end: the device has failed, or the server goes away.
         """
+        self._report_written()
+        while (data := self._take()) is None and not self._ended:
+            self._waits = True
+            try:
+                await self._woken.wait()
+            finally:
+                self._waits = False
+        return data
+
+    def _report_written(self) -> None:
         returned, self._returned = self._returned, None
         if returned is not None:
             self._on_written(returned)
-        while (data := self._take()) is None and not self._ended:
-            await self._changed.wait()
-        return data
 
     def _take(self) -> str | bytes | None:
         """The next message, if there is one now: encoded ones, then control, then media."""
         if not self._encoded and self._pongs:
-            self._changed.notify()
+            self._pong_taken.notify()
             return self._pongs.popleft()
         if not self._encoded and (ack := self._take_ack()) is not None:
             return self._machine.control(ack)

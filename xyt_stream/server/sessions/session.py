@@ -36,6 +36,7 @@ from xyt_stream.server.admission.memory import Account
 from xyt_stream.server.engine.code_stream import load_stream
 from xyt_stream.server.saved import SavedPosition, SavedSession
 from xyt_stream.server.sessions.answer import answer, is_relayed, is_sealed
+from xyt_stream.server.sessions.flush import DirectWriter
 from xyt_stream.server.sessions.framing import AnswerFramer
 from xyt_stream.server.sessions.lateness import Lateness
 from xyt_stream.server.sessions.receive_queue import ReceiveQueue
@@ -95,7 +96,6 @@ class Session:
         self._account = Account(
             resources.memory, lambda: self.abort(protocol_error("too_much_memory"))
         )
-        self._changed = Signal()  # of the queues and of the sender
         self._superseded: asyncio.Future[None] | None = None  # ends the connection; None: none
         self._detached = Signal()
         self._suspended_at: float | None = None
@@ -108,7 +108,7 @@ class Session:
             resources.model.output_rate,
             live=self._live,
             limit=limits.queue,
-            changed=self._changed,
+            on_change=lambda: self._sender.wake(),
             on_drop=resources.metrics.dropped.inc,
             on_size=lambda size: self._account.set("output", size),
         )
@@ -134,7 +134,7 @@ class Session:
             pace=Pace(limits.ahead),
             acknowledges=self.resumable,
             lateness=Lateness() if hello.role in _HEARD_LIVE and limits.load else None,
-            changed=self._changed,
+            on_ack=lambda: self._sender.wake(),
             on_size=lambda size: self._account.set("input", size),
             on_late=resources.metrics.late.inc,
         )
@@ -145,7 +145,7 @@ class Session:
             replay_bytes=buffer if self.resumable else 0,
             take_ack=self._receive_queue.take_ack,
             timings=resources.engine.timings,
-            changed=self._changed,
+            flush=resources.flush,
             on_written=self._on_written,
             on_size=lambda size: self._account.set("replay", size),
         )
@@ -190,11 +190,11 @@ class Session:
             await self._detached.wait()
 
     @contextmanager
-    def attach(self) -> Iterator[asyncio.Future[None]]:
+    def attach(self, writer: DirectWriter | None = None) -> Iterator[asyncio.Future[None]]:
         """Begins with `ready` and the media that the client lacks; see AnySession."""
         self._suspended_at = None
         self._received_at = time.monotonic()
-        self._sender.restart(self._ready_message())
+        self._sender.restart(self._ready_message(), writer)
         self._superseded = superseded = asyncio.get_running_loop().create_future()
         try:
             yield superseded
@@ -210,6 +210,21 @@ class Session:
             self.close("disconnected")
 
     # From the client.
+
+    def receive_now(self, data: str | bytes) -> bool:
+        """Takes codes and acknowledgements, most of what a relay gets; see AnySession."""
+        if isinstance(data, str):
+            if (ack := self._machine.ack(data)) is None:
+                return False
+            self._sender.acknowledge(ack.received)
+        elif self._relayed and not len(self._receive_queue):
+            message = self._machine.receive(data)
+            if isinstance(message, Codes):
+                self._put(message, len(data))
+        else:
+            return False
+        self._received_at = time.monotonic()
+        return True
 
     async def receive(self, data: str | bytes) -> None:
         """Takes a message, media even if the connection is lost now; see AnySession."""
@@ -242,9 +257,12 @@ class Session:
         if isinstance(message, Pcm) and self._hears_itself:
             # A frame behind others waits for its turn and not for the server: it is not timed.
             self._frames.fill(len(message.samples), timed=not len(self._receive_queue))
+        received = self._machine.received
         if isinstance(message, Codes) and self._relayed:
             self._resources.metrics.relayed.inc(message.codes.shape[1])
-        self._receive_queue.put(message, size, self._machine.received)
+            if self._receive_queue.take_now(message, size, received):
+                return
+        self._receive_queue.put(message, size, received)
 
     def _interrupt(self) -> None:
         """Drops the model's speech that the user has not heard."""
