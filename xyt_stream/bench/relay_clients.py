@@ -25,6 +25,7 @@ _CODES = struct.Struct("<BBxxIIQH")  # a media message of one frame, whose codes
 _ACK_EVERY = 16  # messages
 _HEAD_END = b"\r\n\r\n"
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
+_ONE_BINARY = 128 | _BINARY  # first byte of a whole binary message
 _OPENING = 32  # sessions that one process opens at once
 _PATIENCE = 60.0  # s until a session must be open, or ended
 
@@ -92,6 +93,9 @@ class CodesClient(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes what the server sends."""
+        if not self._data and data[0] == _ONE_BINARY and len(data) == 2 + data[1]:
+            self._take(_BINARY, data[2:])  # most often one whole frame comes
+            return
         self._data += data
         if not self._upgraded:
             end = self._data.find(_HEAD_END)
@@ -217,8 +221,17 @@ async def _all(
 
 async def _speak(mic: CodesClient, frames: int) -> None:
     """Sends so many frames in real time, beginning at a random moment."""
-    began = time.monotonic() + random.uniform(0, FRAME_SECONDS)
-    for frame in range(frames):
-        await asyncio.sleep(began + frame * FRAME_SECONDS - time.monotonic())
+    loop = asyncio.get_running_loop()
+    began = loop.time() + random.uniform(0, FRAME_SECONDS)
+    over = loop.create_future()
+
+    def send(frame: int) -> None:
+        if frame == frames:
+            mic.end()
+            over.set_result(None)
+            return
         mic.send_frame()
-    mic.end()
+        loop.call_at(began + (frame + 1) * FRAME_SECONDS, send, frame + 1)
+
+    loop.call_at(began, send, 0)
+    await over
