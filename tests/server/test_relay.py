@@ -48,7 +48,7 @@ LIBRARIES = {
 PARTS = {
     *("audio", "cli", "edge", "errors", "model", "protocol", "server"),
     *("server.admission", "server.duplex", "server.engine", "server.sessions"),
-    "server.handover",
+    *("server.cascade", "server.handover"),
 }
 
 
