@@ -19,9 +19,15 @@ from .conftest import several
 
 
 async def joined(nodes, name):
-    """Waits until a node's speakers are fed by another."""
+    """Waits until a node's speakers are fed by another, which has begun to send."""
+
+    def figures(direction):
+        metric = f"xyt_subscriptions_{direction}"
+        return {each: nodes.figure(each, metric) for each in nodes.servers}
+
     for _ in range(6000):
-        if nodes.figure(name, "xyt_subscriptions_in"):
+        fed, feeding = figures("in"), figures("out")
+        if fed[name] and sum(feeding.values()) >= sum(fed.values()):
             return
         await asyncio.sleep(0.02)
     raise AssertionError("no subscription")
