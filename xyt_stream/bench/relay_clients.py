@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.protocol.messages import SUBPROTOCOL
+from xyt_stream.protocol.place import placed
 
 _CODES = struct.Struct("<BBxxIIQH")  # a media message of one frame, whose codes are the time in ns
 _ACK_EVERY = 16  # messages
@@ -51,7 +52,7 @@ class CodesClient(asyncio.Protocol):
     """One session of codes.
 
     Args:
-        host: for the request.
+        host, path: for the request.
         hello: the first message.
         delays: gets the seconds that each frame took.
 
@@ -59,11 +60,12 @@ class CodesClient(asyncio.Protocol):
         opened, ended: done with None, or with the reason why the session failed.
     """
 
-    def __init__(self, host: str, hello: dict[str, object], delays: list[float]) -> None:
+    def __init__(self, host: str, path: str, hello: dict[str, object], delays: list[float]) -> None:
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[str | None] = loop.create_future()
         self.ended: asyncio.Future[str | None] = loop.create_future()
         self._host = host
+        self._path = path
         self._hello = hello
         self._delays = delays
         self._data = bytearray()
@@ -76,7 +78,7 @@ class CodesClient(asyncio.Protocol):
         self.transport = transport = cast(asyncio.Transport, transport)
         key = base64.b64encode(os.urandom(16)).decode()
         transport.write(
-            f"GET / HTTP/1.1\r\nHost: {self._host}\r\nUpgrade: websocket\r\n"
+            f"GET {self._path} HTTP/1.1\r\nHost: {self._host}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
             f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n".encode()
         )
@@ -185,12 +187,14 @@ async def _all(
     host, port = str(address.hostname), int(address.port or 80)
     loop = asyncio.get_running_loop()
 
-    async def open_client(role: str, room: int) -> CodesClient:
-        hello = {"type": "hello", "role": role, "room": f"room {room}", "resumable": True}
+    async def open_client(role: str, number: int) -> CodesClient:
+        room = f"room {number}"
+        path = "/?" + urlsplit(placed(url, room, role=role)).query  # for proxies
+        hello = {"type": "hello", "role": role, "room": room, "resumable": True}
         hello |= {"send": "codes"} if role == "mic" else {"receive": ["codes"]}
         async with gate:
             _, client = await loop.create_connection(
-                lambda: CodesClient(f"{host}:{port}", hello, result.delays), host, port
+                lambda: CodesClient(f"{host}:{port}", path, hello, result.delays), host, port
             )
             await done(client.opened)
         return client

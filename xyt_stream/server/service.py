@@ -344,7 +344,7 @@ class Service:
         if reason := self.why_not_ready():
             return reason
         if place.room is not None:
-            return "The room is full here" if self.rooms.is_full(place.room) else None
+            return None if self.rooms.reserve(place.room) else "The room is full here"
         full = self.engine.has_codec and not self.engine.free_slots
         return f"All {self.engine.slots} slots are taken" if full else None
 

@@ -229,6 +229,20 @@ async def test_a_full_room_sends_its_speakers_to_other_nodes():
             assert refused.value.name == "room_full"
 
 
+async def test_speakers_leave_a_place_for_their_mic(codes, hear, say):
+    async with several(None, "ab", members=2) as nodes:
+        a = nodes.url("a")
+        async with connect(a, "speaker", room="r", **C) as speaker:
+            with pytest.raises(ProtocolError) as refused:
+                async with connect(a, "speaker", room="r", **C):
+                    pass
+            assert refused.value.name == "busy"  # by 503: a proxy tries another node
+            async with connect(a, "mic", room="r", send="codes") as mic:
+                await say(mic, codes)
+                await mic.end()
+                same(await hear(speaker), codes)
+
+
 C = {"receive": ("codes",)}
 
 

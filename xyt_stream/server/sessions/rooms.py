@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,8 @@ from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.engine.slot_stream import SlotStream
 from xyt_stream.server.sessions.room import Room
 from xyt_stream.server.sessions.send_queue import SendQueue
+
+_RESERVED = 5.0  # seconds that a place is kept for a speaker until its hello comes
 
 
 class Rooms:
@@ -54,6 +57,23 @@ class Rooms:
         """Whether a room takes no member more."""
         room = self._rooms.get(name)
         return room is not None and room.members >= self._limits.members
+
+    def reserve(self, name: str) -> bool:
+        """Keeps a place for a speaker whose websocket opens now; False: none is left for it.
+
+        One more is kept for a mic that is yet to come.
+        """
+        room = self._rooms.get(name)
+        if room is None:
+            return True
+        now = time.monotonic()
+        while room.expected and room.expected[0] < now - _RESERVED:
+            room.expected.popleft()
+        taken = room.members + len(room.expected) + (not room.has_sender)
+        if taken >= self._limits.members:
+            return False
+        room.expected.append(now)
+        return True
 
     def has_orphan(self, name: str | None) -> bool:
         """Whether a stream in a room goes on after its sender has left; it ends in a moment."""
@@ -131,6 +151,8 @@ class Rooms:
             ProtocolError: room_full; busy: the listener wants sound of a mic that sends codes.
         """
         with self.enter(name, moved=moved) as room:
+            if room.expected:
+                room.expected.popleft()
             fanouts = {
                 "user": room.user_fanout,
                 "model": room.model_fanout,
