@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from xyt_stream import Codec
 from xyt_stream.edge import EdgeDecoder, EdgeEncoder
 from xyt_stream.edge.external import locations
 from xyt_stream.edge.manifest import read
@@ -67,3 +69,21 @@ def test_the_manifest_names_the_precision_and_the_codes_stay(exported: Path, int
     assert (manifest.encoder.precision, manifest.decoder.precision) == ("float32", "int8")
     wav = np.random.default_rng(1).normal(0, 0.1, 12_800)
     assert np.array_equal(EdgeEncoder(exported).push(wav), EdgeEncoder(int8).push(wav))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 12])
+def test_live_streams_of_an_export_in_eight_bits_are_decoded_so(
+    exported: Path, int8: Path, rows: int
+) -> None:
+    codecs = [Codec.load(folder) for folder in (exported, int8)]
+    right, near = (codec.stream_decoder(12) for codec in codecs)
+    codes = torch.randint(64, (30, rows, 3))
+    sounds = [
+        torch.stack([decoder.step(frame, torch.ones(rows, dtype=torch.bool)) for frame in codes])
+        for decoder in (right, near)
+    ]
+    noise = (sounds[0] - sounds[1])[1:].square().mean() / sounds[0][1:].square().mean()
+    assert 0 < noise < 1e-2
+    wav = torch.randn(12_800) / 10
+    assert torch.equal(codecs[0].encode(wav), codecs[1].encode(wav))
+    assert torch.equal(codecs[0].stream_encoder().push(wav), codecs[1].stream_encoder().push(wav))
