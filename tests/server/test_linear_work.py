@@ -84,8 +84,12 @@ async def hasty():
         yield server
 
 
-async def work(session, messages, settled, *, first=None):
-    """Calls that a session makes for messages, with a client that reads."""
+async def at_once(session):
+    """Of a client that never waits before its next message."""
+
+
+async def work(session, messages, settled, *, first=None, room=at_once):
+    """Calls that a session makes for messages, with a client that reads, and waits for `room`."""
 
     async def read():
         media = 0
@@ -103,6 +107,7 @@ async def work(session, messages, settled, *, first=None):
                 for message in messages:
                     await session.receive(message)
                     await asyncio.sleep(0)  # as the connection's reader does
+                    await room(session)
                 await settled(session)
             assert not session.failure.done()
         finally:
@@ -148,6 +153,12 @@ async def taken(session):
     await queue._changed.wait_for(lambda: session.role == "model" or not len(queue))
 
 
+async def in_window(session):
+    """Waits as a resumable client does, however slow the engine is: its session ends otherwise."""
+    queue = session._receive_queue
+    await queue._changed.wait_for(lambda: session.role == "model" or len(queue) < 5_000)
+
+
 async def test_messages_of_xyt_v1(hasty, until, numbers):
     works = {}
     for (kind, (role, messages)), resumable in itertools.product(XYT.items(), (False, True)):
@@ -155,7 +166,8 @@ async def test_messages_of_xyt_v1(hasty, until, numbers):
             continue  # it is read no further after four of them, or closed after some thousands
         for number in numbers:
             session, said = opened(hasty, role, resumable), itertools.islice(messages(), number)
-            works.setdefault((kind, resumable), []).append(await work(session, said, taken))
+            calls = await work(session, said, taken, room=in_window)
+            works.setdefault((kind, resumable), []).append(calls)
             await until(lambda: hasty.engine.free_slots == hasty.engine.slots)
     assert more_than_linear(works) == {}
 

@@ -204,7 +204,7 @@ async def _serve(session: AnySession, socket: Socket) -> None:
         ConnectionClosed: the connection has ended.
         ProtocolError: the session must end, or goes on with a newer connection.
     """
-    with session.attach(socket) as superseded:
+    with session.attach(socket, socket.spend_work) as superseded:
         tasks = [
             asyncio.create_task(metered(_read(session, socket), socket.spend_work)),
             asyncio.create_task(metered(_write(session, socket), socket.answered)),

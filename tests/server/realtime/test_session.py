@@ -5,7 +5,7 @@ import base64
 import json
 
 import pytest
-from realtime_models import Stubborn
+from realtime_models import Mute, Stubborn
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.server.admission.limits import Limits
@@ -170,3 +170,17 @@ async def test_no_room_for_two(talking, begin):
             begin(server)
         session.close("left")
         begin(server).close("left")
+
+
+async def test_a_session_charges_its_connection_what_its_own_tasks_take(talking, begin, until):
+    """Turns are looked for in a task of the session's, not in the connection's."""
+    async with talking(Mute) as server:
+        session, charged = begin(server), []
+        with session.attach(charge=charged.append):
+            await asyncio.sleep(0)
+            before = len(charged)
+            await session.receive(append(5))
+            await until(lambda: not session._buffer.has_arrivals)
+            assert len(charged) - before >= 5 / 0.08
+            assert sum(charged) > 0
+        session.close("left")

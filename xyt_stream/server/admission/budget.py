@@ -23,6 +23,8 @@ _ERRORS: dict[Kind, str] = {
 
 _T = TypeVar("_T")
 
+Charge: TypeAlias = "Callable[[float], None]"  # takes seconds of processor time
+
 
 class Budget:
     """Limits how much one connection may still spend. For the event loop's thread.
@@ -96,13 +98,17 @@ class Budget:
         self._paid = dict.fromkeys(rates, now)  # times until which they are paid
 
 
-async def metered(work: Awaitable[_T], charge: Callable[[float], None]) -> _T:
+def free(seconds: float) -> None:
+    """Charges nobody: of work while no connection is there."""
+
+
+async def metered(work: Awaitable[_T], charge: Charge) -> _T:
     """Awaits `work` and charges the seconds of processor time that each of its steps takes."""
     return await _metered(work, charge)
 
 
 @types.coroutine
-def _metered(work: Awaitable[_T], charge: Callable[[float], None]) -> Generator[Any, Any, _T]:
+def _metered(work: Awaitable[_T], charge: Charge) -> Generator[Any, Any, _T]:
     steps: Any = work.__await__()
     thrown: BaseException | None = None
     while True:

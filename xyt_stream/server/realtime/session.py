@@ -32,6 +32,7 @@ from xyt_stream.protocol.realtime.client_events import (
 from xyt_stream.protocol.realtime.items import NewItem, new_item
 from xyt_stream.protocol.realtime.server_events import ServerEvents
 from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.admission.budget import Charge, free, metered
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import OBJECT, Account
 from xyt_stream.server.duplex.vad import SpeechDetector
@@ -76,6 +77,7 @@ class RealtimeSession:
         )
         self._changed = Signal()
         self._pace = Pace(resources.limits.ahead)
+        self._charge: Charge = free
         codec, engine = resources.engine.codec, resources.engine
         self._events = ServerEvents(
             model=resources.runner.name if resources.runner else "",
@@ -124,8 +126,11 @@ class RealtimeSession:
         return len(self._outgoing)
 
     @contextmanager
-    def attach(self, writer: DirectWriter | None = None) -> Iterator[asyncio.Future[None]]:
+    def attach(
+        self, writer: DirectWriter | None = None, charge: Charge = free
+    ) -> Iterator[asyncio.Future[None]]:
         """Serves the only connection that the session has; see AnySession."""
+        self._charge = charge
         yield asyncio.get_running_loop().create_future()
 
     def receive_now(self, data: str | bytes) -> bool:
@@ -247,6 +252,8 @@ class RealtimeSession:
 
     async def _sound_of(self, new: NewItem) -> Samples:
         """All of the user's sound in an item, float32 [n] at 16 kHz."""
+        if not new.audio:
+            return np.zeros(0, np.float32)
         form = self._events.settings.input
         self._buffer.check_space(sum(seconds_of(audio, form) for audio in new.audio))
         decoder, sound = AudioDecoder(form, INPUT_RATE), [np.zeros(0, np.float32)]
@@ -276,7 +283,7 @@ class RealtimeSession:
 
     async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work()
+            await metered(work(), lambda seconds: self._charge(seconds))
         except Exception:
             _log.exception("a session failed")
             self.abort(protocol_error("internal"))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.messages import Delay, Model
+from xyt_stream.server.admission.budget import Charge, free
 from xyt_stream.server.admission.limits import Gate, Limits
 from xyt_stream.server.admission.memory import Memory
 from xyt_stream.server.admission.relayed import Relayed
@@ -52,12 +53,13 @@ class AnySession(Protocol):
         """Number of messages queued for the client."""
 
     def attach(
-        self, writer: DirectWriter | None = None
+        self, writer: DirectWriter | None = None, charge: Charge = free
     ) -> AbstractContextManager[asyncio.Future[None]]:
         """Serves a connection while the block runs, until the future that it gives is done.
 
         Args:
             writer: of the connection; None: all that is sent comes from `next`.
+            charge: takes the processor time of the session's own tasks meanwhile.
         """
 
     def receive_now(self, data: str | bytes) -> bool:

@@ -31,6 +31,7 @@ from xyt_stream.protocol.place import resume_token
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED
 from xyt_stream.protocol.roles import ROLES
 from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.admission.budget import Charge, free, metered
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import Account
 from xyt_stream.server.engine.code_stream import load_stream
@@ -149,6 +150,7 @@ class Session:
             on_written=self._on_written,
             on_size=lambda size: self._account.set("replay", size),
         )
+        self._charge: Charge = free
         self._taking_in: asyncio.Task[None] | None = None
         self._taken_in = False  # whether all up to the client's end was taken in
 
@@ -190,8 +192,11 @@ class Session:
             await self._detached.wait()
 
     @contextmanager
-    def attach(self, writer: DirectWriter | None = None) -> Iterator[asyncio.Future[None]]:
+    def attach(
+        self, writer: DirectWriter | None = None, charge: Charge = free
+    ) -> Iterator[asyncio.Future[None]]:
         """Begins with `ready` and the media that the client lacks; see AnySession."""
+        self._charge = charge
         self._suspended_at = None
         self._received_at = time.monotonic()
         self._sender.restart(self._ready_message(), writer)
@@ -199,7 +204,7 @@ class Session:
         try:
             yield superseded
         finally:
-            self._superseded = None
+            self._superseded, self._charge = None, free
             self._detached.notify()
 
     def disconnected(self) -> None:
@@ -427,7 +432,7 @@ class Session:
 
     async def _take_in(self) -> None:
         try:
-            await self._receive_queue.run()
+            await metered(self._receive_queue.run(), lambda seconds: self._charge(seconds))
             self._taken_in = True
         except Exception:
             _log.exception("a session failed")
