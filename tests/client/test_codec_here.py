@@ -17,7 +17,7 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
 from xyt_stream.client.sound import open_sound
-from xyt_stream.errors import ProtocolError
+from xyt_stream.errors import ModelError, ProtocolError
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import SUBPROTOCOL, Kind
 from xyt_stream.protocol.sealing import make_key
@@ -78,6 +78,13 @@ async def test_another_model_on_the_server_leaves_the_codec_there(other_model, c
             assert len(sound_of(await through(connection, clip))) == len(clip)
         with pytest.raises(ProtocolError, match="codes here are those of"):
             async with open_sound(server.url, "loopback", codec="here"):
+                pass
+
+
+async def test_a_model_that_cannot_run_here_is_refused(tmp_path):
+    for place, problem in (("auto", "xyt-stream export"), ("server", "leave --codec server out")):
+        with pytest.raises(ModelError, match=problem):
+            async with open_sound("ws://127.0.0.1:1", "mic", codec=place, model=tmp_path):
                 pass
 
 

@@ -9,9 +9,13 @@ import torch
 
 from xyt_stream import Codec
 from xyt_stream.audio import Pcm16, to_float32
+from xyt_stream.client.sound import open_sound
 from xyt_stream.edge import EdgeDecoder, EdgeEncoder
 from xyt_stream.edge.inputs import Codes, Samples
 from xyt_stream.errors import AudioError, CodeError, ModelError
+from xyt_stream.protocol.machine import Codes as WireCodes
+from xyt_stream.server.admission.limits import Limits
+from xyt_stream.server.app import running
 
 from ..streaming.test_hard_inputs import NAMES, inputs, through
 
@@ -106,6 +110,24 @@ def test_another_model_is_coded_as_by_torch(exported: Path, tiny_causal: Path) -
     assert encoder.delay == codec.stream_encoder().delay
     assert decoder.delay == codec.stream_decoder().delay
     assert decoder.delay_samples == codec.stream_decoder().delay_samples
+
+
+async def test_a_client_codes_with_an_exported_model_on_any_server(
+    exported: Path, tiny_causal: Path, clip: Pcm16, sound: Samples
+) -> None:
+    own = Codec.load(tiny_causal)
+    right = coded(EdgeEncoder(exported), sound, 320)
+    for server in (running(None), running(own, max_sessions=2, limits=Limits(load=0))):
+        async with (
+            server as started,
+            open_sound(started.url, "loopback", codec="auto", model=exported) as connection,
+        ):
+            assert (connection.codec, connection.ready.model.hash) == ("here", own.hash)
+            for start in range(0, len(clip), 320):
+                assert await connection.send_pcm(clip[start : start + 320])
+            await connection.end()
+            heard = [each.codes async for each in connection if isinstance(each, WireCodes)]
+        assert np.array_equal(np.concatenate(heard, axis=1), right)
 
 
 def test_streams_of_one_model_do_not_mix(sound: Samples, right: Right) -> None:

@@ -90,9 +90,17 @@ class ServerOptions:
         CodecPlace,
         typer.Option(
             help="Where sound becomes codes: here, on the server, or auto: here where the server "
-            "has the model of this package."
+            "has the model of this package, or that of --model."
         ),
     ] = CodecPlace.auto
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of an exported model (`export`) that runs here. Default: the model of "
+            "this package.",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check_url(self.url, self.fingerprint)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ T = TypeVar("T")
 
 
 class LocalCodec:
-    """The packaged model: encodes one stream and decodes another, each as they come.
+    """A model: encodes one stream and decodes another, each as they come.
 
     All methods run on one event loop; the work is done in a thread of its own.
 
@@ -43,14 +44,14 @@ class LocalCodec:
         self._decode_ms: list[float] = []
 
     @classmethod
-    async def load(cls) -> LocalCodec:
-        """Loads the model in the package.
+    async def load(cls, folder: Path | None = None) -> LocalCodec:
+        """Loads an exported model from its folder; None: the one in the package.
 
         Raises:
             MissingExtraError: there is no onnxruntime.
-            ModelError: the package's model cannot be used.
+            ModelError: the model cannot be used.
         """
-        return await asyncio.to_thread(lambda: cls(EdgeEncoder(), EdgeDecoder()))
+        return await asyncio.to_thread(lambda: cls(EdgeEncoder(folder), EdgeDecoder(folder)))
 
     def close(self) -> None:
         """Ends the thread after the work that waits."""

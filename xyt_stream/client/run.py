@@ -36,6 +36,7 @@ async def run_mic(
     key: str | None = None,
     fingerprint: str | None = None,
     codec: Place = "auto",
+    model: Path | None = None,
     frames_a_message: int = 1,
     input_device: str | None = None,
     input_file: Path | None = None,
@@ -46,6 +47,7 @@ async def run_mic(
         key: of an encrypted room, which the server cannot hear; None: it is not encrypted.
         fingerprint: of the server's certificate, the only one to trust; see `connect`.
         codec: the place where it runs.
+        model: folder of the exported model that runs here; None: the one in the package.
         frames_a_message: frames of codes that are sent together, if the codec runs here.
 
     Raises:
@@ -56,6 +58,7 @@ async def run_mic(
             url,
             "mic",
             codec=codec,
+            model=model,
             frames_a_message=frames_a_message,
             room=room,
             token=token,
@@ -81,6 +84,7 @@ async def run_play(
     key: str | None = None,
     fingerprint: str | None = None,
     codec: Place = "auto",
+    model: Path | None = None,
     output_device: str | None = None,
     output_file: Path | None = None,
 ) -> WireReport:
@@ -95,6 +99,7 @@ async def run_play(
             url,
             "speaker",
             codec=codec,
+            model=model,
             room=room,
             token=token,
             key=key,
@@ -122,6 +127,7 @@ async def run_loopback(
     key: str | None = None,
     fingerprint: str | None = None,
     codec: Place = "auto",
+    model: Path | None = None,
     frames_a_message: int = 1,
     input_device: str | None = None,
     output_device: str | None = None,
@@ -138,6 +144,7 @@ async def run_loopback(
             url,
             "loopback",
             codec=codec,
+            model=model,
             receive=("pcm", "codes"),
             frames_a_message=frames_a_message,
             token=token,
@@ -170,6 +177,7 @@ async def run_talk(
     key: str | None = None,
     fingerprint: str | None = None,
     codec: Place = "auto",
+    model: Path | None = None,
     frames_a_message: int = 1,
     input_device: str | None = None,
     output_device: str | None = None,
@@ -190,6 +198,7 @@ async def run_talk(
             url,
             "user",
             codec=codec,
+            model=model,
             fill=output_file is not None,
             frames_a_message=frames_a_message,
             room=room,

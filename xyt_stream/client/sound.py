@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -30,6 +31,7 @@ async def open_sound(
     role: str,
     *,
     codec: Place,
+    model: Path | None = None,
     receive: Sequence[str] | None = None,
     fill: bool = False,
     frames_a_message: int = 1,
@@ -40,6 +42,7 @@ async def open_sound(
     Args:
         url, role: as for `connect`.
         codec: where it runs; auto: here if it can, else on the server.
+        model: folder of the exported model that runs here; None: the one in the package.
         receive: the media to ask for if the codec runs on the server.
         fill: whether to yield silence where the other side says nothing.
         frames_a_message: frames of codes that are sent together, if the codec runs here.
@@ -47,19 +50,23 @@ async def open_sound(
 
     Raises:
         RoomKeyError: the key is too short, or the codec is to run on the server.
-        MissingExtraError, ModelError: the codec cannot run here, where it must.
+        MissingExtraError, ModelError: the codec cannot run here, where it must; `model` is none,
+            or the codec is to run on the server.
         ConnectionFailedError, ProtocolError: as `live`.
     """
     reason = ""
     if codec == "server" and options.get("key"):
         raise RoomKeyError("A key needs the codec here: leave --codec server out.")
+    if codec == "server" and model is not None:
+        raise ModelError("--model runs the codec here: leave --codec server out")
     async with AsyncExitStack() as stack:
         if codec != "server":
             try:
-                here = await _open_here(stack, url, role, fill, frames_a_message, options)
+                here = await _open_here(stack, url, role, model, fill, frames_a_message, options)
             except (MissingExtraError, ModelError, ProtocolError) as error:
                 other = isinstance(error, ProtocolError) and error.name not in _ON_SERVER
-                if codec == "here" or options.get("key") or other:
+                unusable = model is not None and isinstance(error, ModelError)
+                if codec == "here" or options.get("key") or other or unusable:
                     raise
                 reason = f"The codec runs on the server: {error}"
             else:
@@ -74,11 +81,12 @@ async def _open_here(
     stack: AsyncExitStack,
     url: str,
     role: str,
+    model: Path | None,
     fill: bool,
     frames_a_message: int,
     options: dict[str, Any],
 ) -> SoundConnection:
-    codec = await LocalCodec.load()
+    codec = await LocalCodec.load(model)
     stack.callback(codec.close)
     sends = role in SENDERS
     connection = await stack.enter_async_context(
