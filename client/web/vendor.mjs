@@ -1,15 +1,18 @@
 // `make web` runs this after `npm ci`: it puts the WebAssembly runtime into runtime/, from where the
-// server gives it to the page, and lists the files with their SHA-256 in runtime/runtime.json.
+// server gives it to the page, and lists the files with their SHA-256 in runtime/runtime.json. Beside
+// each file lies one that ends in .gz: its pieces, each compressed, one behind the other.
 
 import { createHash } from 'node:crypto';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const from = join(here, 'node_modules', 'onnxruntime-web');
 const to = join(here, 'runtime');
 const FILES = { script: 'ort.wasm.bundle.min.mjs', wasm: 'ort-wasm-simd-threaded.wasm' };
+const PIECE = 1 << 19; // bytes, as in page_codec.py
 const LICENSE = `onnxruntime-web, Copyright (c) Microsoft Corporation, under the MIT License:
 
 Permission is hereby granted, free of charge, to any person obtaining a copy of this software and
@@ -31,11 +34,17 @@ SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 const { version } = JSON.parse(readFileSync(join(from, 'package.json'), 'utf8'));
 rmSync(to, { recursive: true, force: true });
 mkdirSync(to);
-const listed = { version };
+const listed = { version, piece: PIECE };
 for (const [role, file] of Object.entries(FILES)) {
   copyFileSync(join(from, 'dist', file), join(to, file));
-  const sha256 = createHash('sha256').update(readFileSync(join(to, file))).digest('hex');
-  listed[role] = { file, sha256 };
+  const bytes = readFileSync(join(to, file));
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const packed = [];
+  for (let start = 0; start < bytes.length; start += PIECE) {
+    packed.push(gzipSync(bytes.subarray(start, start + PIECE), { level: 9 }));
+  }
+  writeFileSync(join(to, `${file}.gz`), Buffer.concat(packed));
+  listed[role] = { file, sha256, packed: packed.map(({ length }) => length) };
 }
 writeFileSync(join(to, 'LICENSE'), LICENSE);
 writeFileSync(join(to, 'runtime.json'), `${JSON.stringify(listed, null, 2)}\n`); // last: all is there

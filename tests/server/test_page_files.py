@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 import shutil
@@ -28,10 +29,12 @@ needs_runtime = pytest.mark.skipif(
 )
 
 
-async def get(server, target):
+async def get(server, target, encoding=None):
     """(status, headers, body) of a path, to the byte as it is given here."""
     reader, writer = await asyncio.open_connection(server.host, server.port)
-    writer.write(f"GET {target} HTTP/1.1\r\nHost: {server.host}:{server.port}\r\n\r\n".encode())
+    own = "" if encoding is None else f"Accept-Encoding: {encoding}\r\n"
+    host = f"Host: {server.host}:{server.port}"
+    writer.write(f"GET {target} HTTP/1.1\r\n{host}\r\n{own}\r\n".encode())
     head, _, body = (await asyncio.wait_for(reader.read(), 120)).partition(b"\r\n\r\n")
     writer.close()
     status, *lines = head.decode().split("\r\n")
@@ -94,6 +97,48 @@ async def test_the_codec_s_files_come_in_pieces_that_never_change(server):
         whole = b"".join(pieces)
         assert (len(whole), sha256(whole).hexdigest()) == (file["bytes"], file["sha256"])
         assert file["sha256"][:16] in file["address"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("gzip, deflate, br, zstd", True),
+        ("br;q=1.0, GZIP ; q=0.5", True),
+        ("gzip;q=0.001", True),
+        ("gzip;q=0, br", False),
+        ("gzip;q=0.000", False),
+        ("identity", False),
+        ("", False),
+        (None, False),
+    ],
+)
+async def test_the_page_is_compressed_for_those_that_take_it(server, encoding, packed):
+    for file in (WEB / "page.js", WEB / "style.css", WEB / "sample.flac"):
+        status, headers, body = await get(server, f"/{file.name}", encoding)
+        smaller = packed and file.suffix != ".flac"
+        assert status == 200
+        assert headers.get("content-encoding") == ("gzip" if smaller else None)
+        assert headers["vary"] == "accept-encoding"
+        assert int(headers["content-length"]) == len(body)
+        assert (gzip.decompress(body) if smaller else body) == file.read_bytes()
+
+
+@needs_runtime
+async def test_the_runtime_is_compressed_piece_by_piece(server):
+    listed = await listing(server)
+    for role in ("wasm", "script", "weights"):
+        file, sent, pieces = listed["files"][role], 0, []
+        for number in range(-(-file["bytes"] // listed["piece"])):
+            status, headers, body = await get(server, f"/{file['address']}?piece={number}", "gzip")
+            assert status == 200
+            assert headers["cache-control"] == "public, max-age=31536000, immutable"
+            assert "'wasm-unsafe-eval'" in headers["content-security-policy"]
+            assert headers.get("content-encoding") == (None if role == "weights" else "gzip")
+            pieces.append(body if role == "weights" else gzip.decompress(body))
+            sent += len(body)
+        whole = b"".join(pieces)
+        assert (len(whole), sha256(whole).hexdigest()) == (file["bytes"], file["sha256"])
+        assert role == "weights" or sent < file["bytes"] / 2
 
 
 async def test_a_server_without_the_runtime_says_how_to_get_it(server, monkeypatch):

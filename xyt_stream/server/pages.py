@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import math
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -68,7 +70,10 @@ async def answer(service: Service, socket: Socket, request: Request) -> Response
     """Answers a request; None: it asks for a websocket, which is allowed."""
     path, _, query = request.path.partition("?")
     piece = None if _wants_websocket(request) else page_codec.page_codec().find(path, query)
-    response = _answer(service, socket, request) if piece is None else await _piece(*piece)
+    if piece is None:
+        response = _answer(service, socket, request)
+    else:
+        response = await _piece(*piece, packed=_takes_gzip(request))
     if response is not None and not socket.wants_body:
         response.body = b""  # its length stays in the header
     return response
@@ -114,7 +119,16 @@ def _answer(service: Service, socket: Socket, request: Request) -> Response | No
         return _page(HTTPStatus.OK, listing, "application/json")
     if path == "/" and not service.access.answers_to(request.headers):
         return _text(HTTPStatus.FORBIDDEN, OWN_ADDRESS)
-    return _file(path) or _text(HTTPStatus.NOT_FOUND, "There is no such page.")
+    file = _file(path, packed=_takes_gzip(request))
+    return file or _text(HTTPStatus.NOT_FOUND, "There is no such page.")
+
+
+def _takes_gzip(request: Request) -> bool:
+    """Whether the answer may be compressed; see RFC 9110, section 12.5.3."""
+    offered = ",".join(request.headers.get_all("Accept-Encoding")).lower()
+    found = {name.strip(): rest for name, _, rest in (e.partition(";") for e in offered.split(","))}
+    weight = found.get("gzip", "q=0").replace(" ", "")
+    return not (weight.startswith("q=0") and not weight[3:].strip(".0"))
 
 
 def _wants_websocket(request: Request) -> bool:
@@ -183,21 +197,42 @@ def _read() -> dict[str, tuple[str, bytes]]:
 _FILES = _read()
 
 
-def _file(path: str) -> Response | None:
+def _file(path: str, *, packed: bool) -> Response | None:
     """The page's file at a path; None if there is none."""
-    return _asset(*_FILES[path]) if path in _FILES else None
+    if path not in _FILES:
+        return None
+    kind, body = _FILES[path]
+    packed = packed and not kind.startswith("audio/")
+    return _asset(kind, _compressed(body) if packed else body, packed=packed)
 
 
-async def _piece(file: page_codec.Shipped, number: int) -> Response:
+@cache
+def _compressed(body: bytes) -> bytes:
+    return gzip.compress(body, mtime=0)
+
+
+async def _piece(file: page_codec.Shipped, number: int, *, packed: bool) -> Response:
     """A piece of a file of the codec, which never changes under its address."""
+    forever = "public, max-age=31536000, immutable"
     try:
-        body = await asyncio.to_thread(file.piece, number)
+        body = await asyncio.to_thread(file.packed_piece, number) if packed else None
+        if body is not None:
+            return _asset(file.kind, body, forever, packed=True)
+        return _asset(file.kind, await asyncio.to_thread(file.piece, number), forever)
     except OSError:
         return _text(HTTPStatus.NOT_FOUND, f"{file.path.name} is gone: start the server again.")
-    return _asset(file.kind, body, cache="public, max-age=31536000, immutable")
 
 
-def _asset(kind: str, body: bytes, cache: str = "no-cache") -> Response:
-    """A file's contents, with the page's rights."""
+def _asset(kind: str, body: bytes, cache: str = "no-cache", *, packed: bool = False) -> Response:
+    """A file's contents, with the page's rights.
+
+    Args:
+        kind: its content type.
+        body: its contents.
+        cache: how long the browser may keep it.
+        packed: whether they are compressed.
+    """
     own = {"Cache-Control": cache, "Content-Type": kind, "Content-Length": str(len(body))}
+    own |= {"Vary": "Accept-Encoding"}
+    own |= {"Content-Encoding": "gzip"} if packed else {}
     return Response(HTTPStatus.OK.value, HTTPStatus.OK.phrase, Headers({**_HEADERS, **own}), body)
