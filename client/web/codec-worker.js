@@ -21,6 +21,15 @@ const ACTIONS = {
   async decode({ frames }) {
     return timed(() => decoder.push(frames));
   },
+  async decodeClip({ frames }) {
+    const clip = decoder.another();
+    const sound = await clip.push(frames);
+    const rest = await clip.flush();
+    const whole = new Float32Array(sound.length + rest.length);
+    whole.set(sound);
+    whole.set(rest, sound.length);
+    return whole;
+  },
   async flushEncoder() {
     return timed(() => encoder.flush());
   },

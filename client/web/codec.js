@@ -84,6 +84,15 @@ export class Codec {
     return toInt16(await this.#coded('decode', 'flushDecoder', {}, 0));
   }
 
+  /**
+   * Decodes a whole clip, beside the stream of a call.
+   * @param {Uint16Array[]} frames codes of the first one or more codebooks
+   * @returns {Promise<Int16Array>}
+   */
+  async decodeClip(frames) {
+    return toInt16(await this.#ask('decodeClip', { frames }));
+  }
+
   /** Measures the speed again; it begins fresh streams. */
   async measure() {
     this.trial = await this.#ask('trial');

@@ -39,7 +39,7 @@ class Step {
    */
   async run(data) {
     const { input, outputs, state } = this.spec;
-    const given = new this.ort.Tensor(input.dtype, data, [1, ...input.shape]);
+    const given = new this.ort.Tensor(input.dtype, data, [1, data.length]); // or fewer codebooks
     const results = await this.session.run({ [input.name]: given, ...this.state });
     this.state = Object.fromEntries(state.map(({ name }) => [name, results[name + NEXT]]));
     return outputs.map(({ name }) => results[name].data);
@@ -105,9 +105,15 @@ export class StreamDecoder {
    * @param {any} model the contents of model.json
    */
   constructor(ort, session, model) {
+    this.model = model;
     this.step = new Step(ort, session, model.decoder);
     this.delaySamples = model.decoder.delay_samples;
     this.frameSamples = model.frame_samples_out;
+  }
+
+  /** A decoder of another stream, with the same graph. */
+  another() {
+    return new StreamDecoder(this.step.ort, this.step.session, this.model);
   }
 
   /** Begins a fresh stream. */
@@ -119,7 +125,7 @@ export class StreamDecoder {
 
   /**
    * Decodes frames.
-   * @param {Uint16Array[]} frames one code per codebook
+   * @param {Uint16Array[]} frames one code per codebook, of the first one or more codebooks
    * @returns {Promise<Float32Array>} the new samples; a stream's first frame gives fewer
    */
   async push(frames) {

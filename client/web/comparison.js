@@ -1,5 +1,10 @@
-/** Hear the difference: records ten seconds, and plays original and decoded at a switch. */
+/**
+ * Hear the difference: records ten seconds, plays original and decoded at a switch, and decodes
+ * again from fewer codebooks.
+ */
 
+import { FewerCodebooks, firstOf } from './fewer_codebooks.js';
+import { codeBits } from './protocol.js';
 import { codeFile, wavFile } from './sound_files.js';
 import { Switcher } from './switcher.js';
 import { Take } from './take.js';
@@ -13,11 +18,16 @@ export class Comparison {
   #stop = null; // ends the recording early
   /** @type {Switcher | null} */
   #switcher = null;
+  /** @type {FewerCodebooks | null} */
+  #fewer = null;
+  #frameSamples = 0;
+  #shown = 0; // codebooks that are heard
+  #decoding = false;
   #swapped = false; // whether A is the decoded sound, in a blind comparison
 
   /**
    * @param {Record<string, any>} elements record, sample, state, player, play, first, second, blind,
-   *   reveal, original, decoded, codes
+   *   reveal, original, decoded, codes, codebooks, bits
    * @param {string} url of the server's websocket
    * @param {() => Promise<{token: string, codec: any, sound: any, devices: any}>} prepare called in
    *   a click handler
@@ -36,6 +46,7 @@ export class Comparison {
     }
     this.blind.addEventListener('change', () => this.#shuffle());
     this.reveal.addEventListener('click', () => this.#name(true));
+    this.codebooks.addEventListener('input', () => void this.#decodeAgain());
   }
 
   /** Records or reads a clip and sends it through the codec. */
@@ -50,11 +61,13 @@ export class Comparison {
       sound = prepared.sound;
       const take = new Take(this.url, prepared.token, prepared.codec);
       const ready = await take.begun;
-      const frameSamples = Math.round((ready.model.input_rate * ready.frame_ms) / 1e3);
+      this.#frameSamples = Math.round((ready.model.input_rate * ready.frame_ms) / 1e3);
       await Promise.race([feed(take, sound, prepared.devices), take.done]);
       this.#say('Coding…');
       take.end();
-      await this.#show(await take.done, frameSamples);
+      const recording = await take.done;
+      this.#fewer = new FewerCodebooks(recording, this.url, prepared.token, prepared.codec);
+      this.#show(recording);
     } catch (error) {
       this.#say(userMessage(error));
     } finally {
@@ -102,8 +115,7 @@ export class Comparison {
     }
   }
 
-  async #show(recording, frameSamples) {
-    const { original, decoded, rate, frames, model } = recording;
+  #show({ original, decoded, rate, frames, model }) {
     if (!frames.length) throw new Error('Nothing was recorded. Try again.');
     this.#switcher = new Switcher(
       [original, model.input_rate],
@@ -111,16 +123,61 @@ export class Comparison {
       (playing) => (this.play.textContent = playing ? 'Pause' : 'Play'),
     );
     offer(this.original, wavFile(original, model.input_rate));
+    this.codebooks.max = this.codebooks.value = String(model.codebooks);
+    this.#hear(model.codebooks, decoded);
+    this.player.hidden = false;
+    this.#shuffle();
+  }
+
+  /** Decodes from as many codebooks as the slider says; while it moves, what was heard goes on. */
+  async #decodeAgain() {
+    this.#tellRate();
+    if (this.#decoding) return;
+    this.#decoding = true;
+    const fewer = this.#fewer;
+    const wanted = () => Number(this.codebooks.value);
+    try {
+      while (fewer === this.#fewer && wanted() !== this.#shown) {
+        const count = wanted();
+        this.#say('Decoding…');
+        const sound = await fewer.decode(count);
+        if (fewer !== this.#fewer) break;
+        this.#switcher?.replace(1, sound);
+        this.#hear(count, sound);
+      }
+    } catch (error) {
+      this.codebooks.value = String(this.#shown);
+      this.#tellRate();
+      this.#say(userMessage(error));
+    } finally {
+      this.#decoding = false;
+    }
+  }
+
+  /** What is heard now, in files and in words. */
+  #hear(count, decoded) {
+    const { original, rate, frames, model } = this.#fewer.recording;
+    this.#shown = count;
     offer(this.decoded, wavFile(decoded, rate));
-    offer(this.codes, codeFile(frames, original.length, model, frameSamples));
-    const bytes = Math.ceil((frames.length * model.codebooks * 10) / 8);
+    const part = { ...model, codebooks: count };
+    offer(this.codes, codeFile(firstOf(frames, count), original.length, part, this.#frameSamples));
+    const bits = frames.length * count * codeBits(model.codebook_size);
     const seconds = (original.length / model.input_rate).toFixed(1);
     this.#say(
       `${seconds} s: ${(2 * original.length).toLocaleString('en')} bytes of sound, ` +
-        `${bytes.toLocaleString('en')} bytes of codes.`,
+        `${Math.ceil(bits / 8).toLocaleString('en')} bytes of codes (${count} of ${model.codebooks} codebooks).`,
     );
-    this.player.hidden = false;
-    this.#shuffle();
+    this.#tellRate();
+  }
+
+  #tellRate() {
+    const { model } = this.#fewer.recording;
+    const count = Number(this.codebooks.value);
+    const frames = model.input_rate / this.#frameSamples; // a second
+    const bits = Math.round(count * codeBits(model.codebook_size) * frames);
+    const text = `${count} of ${model.codebooks}: ${bits.toLocaleString('en')} bits a second`;
+    this.bits.textContent = text;
+    this.codebooks.setAttribute('aria-valuetext', text);
   }
 
   #toggle() {

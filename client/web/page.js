@@ -77,6 +77,8 @@ new Comparison(
     original: element('original-file'),
     decoded: element('decoded-file'),
     codes: element('codes-file'),
+    codebooks: element('codebooks'),
+    bits: element('codebooks-bits'),
   },
   socket.href,
   async () => {

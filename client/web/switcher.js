@@ -7,6 +7,7 @@ export class Switcher {
   #sources = [];
   #gains = [];
   #chosen = 0;
+  #began = 0; // seconds of the context
 
   /**
    * @param {[Int16Array, number]} first samples and Hz
@@ -18,6 +19,26 @@ export class Switcher {
     this.onChange = onChange;
   }
 
+  /**
+   * Puts other sound of the same length in the place of a version; it goes on where that was.
+   * @param {0 | 1} version
+   * @param {Int16Array} samples
+   */
+  replace(version, samples) {
+    const [, rate] = this.versions[version];
+    this.versions[version] = [samples, rate];
+    if (!this.#context) return;
+    const now = this.#context.currentTime;
+    const old = this.#gains[version];
+    this.#fade(old, 0);
+    this.#sources[version].stop(now + 2 * FADE);
+    this.#gains[version] = this.#gain(0);
+    this.#sources[version] = this.#source(version);
+    const at = Math.max(0, now - this.#began) % this.#sources[version].buffer.duration;
+    this.#sources[version].start(now, at);
+    this.#fade(this.#gains[version], Number(version === this.#chosen));
+  }
+
   get playing() {
     return this.#context !== null;
   }
@@ -26,24 +47,36 @@ export class Switcher {
   play() {
     const context = new AudioContext();
     this.#context = context;
-    this.#gains = this.versions.map((_, i) => {
-      const gain = context.createGain();
-      gain.gain.value = Number(i === this.#chosen);
-      gain.connect(context.destination);
-      return gain;
-    });
-    this.#sources = this.versions.map(([samples, rate], i) => {
-      const buffer = context.createBuffer(1, samples.length, rate);
-      buffer.copyToChannel(Float32Array.from(samples, (x) => x / 32768), 0);
-      const source = context.createBufferSource();
-      source.buffer = buffer;
-      source.loop = true;
-      source.connect(this.#gains[i]);
-      return source;
-    });
-    const at = context.currentTime + 0.05; // both at the same moment
-    for (const source of this.#sources) source.start(at);
+    this.#gains = this.versions.map((_, i) => this.#gain(Number(i === this.#chosen)));
+    this.#sources = this.versions.map((_, i) => this.#source(i));
+    this.#began = context.currentTime + 0.05; // both at the same moment
+    for (const source of this.#sources) source.start(this.#began);
     this.onChange(true);
+  }
+
+  #gain(value) {
+    const gain = this.#context.createGain();
+    gain.gain.value = value;
+    gain.connect(this.#context.destination);
+    return gain;
+  }
+
+  /** A version that is to be started, behind its gain. */
+  #source(version) {
+    const [samples, rate] = this.versions[version];
+    const buffer = this.#context.createBuffer(1, samples.length, rate);
+    buffer.copyToChannel(Float32Array.from(samples, (x) => x / 32768), 0);
+    const source = this.#context.createBufferSource();
+    source.buffer = buffer;
+    source.loop = true;
+    source.connect(this.#gains[version]);
+    return source;
+  }
+
+  #fade({ gain }, value) {
+    const now = this.#context.currentTime;
+    gain.setValueAtTime(gain.value, now);
+    gain.linearRampToValueAtTime(value, now + FADE);
   }
 
   stop() {
@@ -57,10 +90,6 @@ export class Switcher {
   choose(version) {
     this.#chosen = version;
     if (!this.#context) return;
-    const now = this.#context.currentTime;
-    this.#gains.forEach(({ gain }, i) => {
-      gain.setValueAtTime(gain.value, now);
-      gain.linearRampToValueAtTime(Number(i === version), now + FADE);
-    });
+    this.#gains.forEach((gain, i) => this.#fade(gain, Number(i === version)));
   }
 }

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from xyt_stream.audio import to_int16
 from xyt_stream.protocol.code_file import CodeFile
+from xyt_stream.server import pages
 
 from .page import PATIENCE, playwright
 
@@ -53,6 +55,47 @@ async def test_the_sample_is_coded_compared_and_downloaded(codec, serving, open_
     await page.get_by_role("button", name="Which is which?").click()
     await playwright.expect(page.locator("#player .modes")).to_contain_text("original")
     await page.get_by_role("button", name="Pause").click()
+    assert call.complaints == []
+
+
+def needs_runtime(choice):
+    runtime = Path(SAMPLE).parent / "runtime" / "runtime.json"
+    return pytest.param(
+        choice, marks=pytest.mark.skipif(not runtime.exists(), reason="make web was not run")
+    )
+
+
+@pytest.mark.parametrize("place", ["server", needs_runtime("here")])
+async def test_fewer_codebooks_are_decoded_again(
+    codec, serving, open_page, tmp_path, monkeypatch, place
+):
+    kind, choice = pages._FILES["/codec_choice.js"]
+    patient = choice.replace(b"BUDGET = 0.6", b"BUDGET = 1e9")  # the machine may be busy
+    monkeypatch.setitem(pages._FILES, "/codec_choice.js", (kind, patient))
+    call = await open_page(serving.url)
+    page = call.page
+    await page.get_by_label("Codec").select_option(place)
+    await page.get_by_role("button", name="Use a sample").click()
+    slider, bits = page.get_by_label("Codebooks"), page.locator("#codebooks-bits")
+    await playwright.expect(bits).to_have_text("8 of 8: 1,000 bits a second", timeout=PATIENCE)
+    await page.get_by_role("button", name="Play", exact=True).click()
+    for key in ("Home", "ArrowRight", "ArrowRight"):  # it moves on while the first is decoded
+        await slider.press(key)
+    await playwright.expect(bits).to_have_text("3 of 8: 375 bits a second")
+    heard = page.locator("#comparing")
+    await playwright.expect(heard).to_contain_text("(3 of 8 codebooks)", timeout=PATIENCE)
+    file = CodeFile.read(await saved(page, "#codes-file", tmp_path / "codes.xyt"))
+    file.require_model(codec.name, codec.hash)
+    assert len(file.codes) == 3
+    sound, rate = soundfile.read(
+        await saved(page, "#decoded-file", tmp_path / "decoded.wav"), dtype="int16"
+    )
+    expected = to_int16(codec.decode(file.codes).numpy())[: len(sound)]
+    assert rate == codec.output_rate
+    assert np.abs(sound.astype(int) - expected).max() <= 8
+    await playwright.expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    await slider.press("End")
+    await playwright.expect(heard).to_contain_text("(8 of 8 codebooks)", timeout=PATIENCE)
     assert call.complaints == []
 
 

@@ -38,6 +38,15 @@ def test_decode_takes_the_first_codebooks_alone():
     assert torch.allclose(net.decode(codes[:, :1])[0], first, atol=1e-6)
 
 
+def test_a_code_of_minus_one_leaves_its_codebook_out():
+    net, codes = quantizer(), torch.randint(16, (2, 3, 4))
+    fewer = codes.clone()
+    fewer[1, 1:] = -1
+    out = net.decode(fewer)
+    assert torch.equal(out[0], net.decode(codes)[0])
+    assert torch.allclose(out[1], net.decode(codes[1:, :1])[0], atol=1e-6)
+
+
 def test_changed_codebooks_count_after_refresh():
     net, latent = quantizer(), torch.randn(1, 7, 6)
     net.codebooks.copy_(torch.randn(3, 16, 6) * 5)

@@ -123,10 +123,14 @@ class ResidualQuantizer(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """Codes of the first one or more codebooks: [batch, codebooks, frames].
 
+        A code of -1 adds nothing, as if its codebook were left out: streams of fewer codebooks can
+        so be decoded beside others.
+
         Returns:
             [batch, frames, width].
         """
         first = torch.arange(codes.shape[1], device=codes.device) * self.config.codebook_size
-        vectors = F.embedding(codes + first[:, None], self.codebooks.flatten(0, 1))
+        rows = (codes + first[:, None]).clamp(min=0)
+        vectors = F.embedding(rows, self.codebooks.flatten(0, 1)) * (codes >= 0)[..., None]
         out: Tensor = self.output_proj(vectors.sum(1))
         return out

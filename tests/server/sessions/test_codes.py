@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xyt_stream.audio import to_int16
 from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Codes, Pcm
@@ -173,3 +174,37 @@ async def test_a_role_sends_only_what_it_may(server, role):
         async with connect(server.url, role, room=room, send=wrong):
             pass
     assert caught.value.name == "not_allowed"
+
+
+async def test_codes_of_fewer_codebooks_are_decoded_beside_others(server, codec, direct, hear):
+    """As in the whole file: those that are left out add nothing."""
+
+    async def decoded(count):
+        shape = {"model_hash": codec.hash, "codebooks": count}
+        async with connect(server.url, "decode", **shape) as connection:
+            assert connection.ready.model.codebooks == count
+            await connection.send_codes(direct.codes[:count])
+            await connection.end()
+            return (await hear(connection)).sound
+
+    counts = (8, 1, 3)
+    for count, sound in zip(counts, await asyncio.gather(*map(decoded, counts)), strict=True):
+        expected = to_int16(codec.decode(direct.codes[:count]).numpy())
+        assert len(sound) == len(expected)
+        assert np.abs(sound.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("role", "shape"),
+    [
+        ("decode", {"codebooks": 9}),
+        ("decode", {"codebooks": 3, "codebook_size": 512}),
+        ("loopback", {"codebooks": 3}),
+        ("encode", {"codebooks": 3}),
+    ],
+)
+async def test_other_codebooks_than_the_model_s_are_refused(server, codec, role, shape):
+    with pytest.raises(ProtocolError) as caught:
+        async with connect(server.url, role, model_hash=codec.hash, **shape):
+            pass
+    assert caught.value.name == "wrong_model"

@@ -72,6 +72,9 @@ def _model(resources: Resources, hello: Hello) -> Model:
     if hello.model_hash in (None, model.hash):
         if msgspec.structs.replace(model, **shape) == model:
             return model
+        fewer = shape["codebooks"] < model.codebooks
+        if hello.role == "decode" and fewer and shape["codebook_size"] == model.codebook_size:
+            return msgspec.structs.replace(model, codebooks=shape["codebooks"])
     elif agreed is None and not resources.engine.has_codec:  # a relay never looks into codes
         return msgspec.structs.replace(model, name="another", hash=hello.model_hash, **shape)
     raise protocol_error("wrong_model", f"The codes here are those of {model.name}, {model.hash}.")

@@ -163,22 +163,31 @@ class CodeFramer:
         sink: takes the frames.
         codec_rate: Hz at which the codec decodes.
         frame_samples: samples in a decoded frame.
+        codebooks: that the sink takes: those that a client leaves out are filled with -1; None: as
+            many as come.
 
     Attributes:
         pushed: frames that the sink has taken.
     """
 
-    def __init__(self, sink: CodeSink, codec_rate: int, frame_samples: int) -> None:
+    def __init__(
+        self, sink: CodeSink, codec_rate: int, frame_samples: int, codebooks: int | None = None
+    ) -> None:
         self._sink = sink
         self._rate = codec_rate
         self._frame_samples = frame_samples
+        self._codebooks = codebooks
         self._rest: collections.deque[CodeArray] = collections.deque()  # not taken by the sink
         self.pushed = 0
 
     async def take(self, media: Pcm | Codes) -> None:
         """Takes a message of codes; waits while the sink does."""
         assert isinstance(media, Codes)
-        self._rest.extend(media.codes.T)
+        codes = media.codes
+        if self._codebooks is not None and len(codes) < self._codebooks:
+            missing = self._codebooks - len(codes)
+            codes = np.pad(codes, ((0, missing), (0, 0)), constant_values=-1)
+        self._rest.extend(codes.T)
         await self.go_on()
 
     def may_take(self, media: Codes) -> bool:

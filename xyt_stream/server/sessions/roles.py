@@ -68,7 +68,8 @@ def open_streams(
         )
 
     def codes(sink: CodeSink) -> CodeFramer:
-        return CodeFramer(sink, codec.output_rate, codec.frame_samples_out)
+        most = codec.num_codebooks if ready.role == "decode" else None
+        return CodeFramer(sink, codec.output_rate, codec.frame_samples_out, most)
 
     from_codes = ready.send in ("codes", "sealed")
     if ready.role == "speaker":
