@@ -20,6 +20,8 @@ from xyt_stream.server.admission.limits import Limits
 
 from .outcome import Run, refused
 
+ROOT = Path(__file__).parents[2]
+
 
 def served(monkeypatch: pytest.MonkeyPatch, *options: str) -> Limits:
     """The limits that `serve` gives its server."""
@@ -199,3 +201,36 @@ def test_closed_standard_streams_are_opened(tmp_path: Path) -> None:
     for words, status in ((("decode", "nothere", "a.wav"), 1), (("--version",), 0)):
         command = f"exec {sys.executable} -m xyt_stream.cli {' '.join(words)} <&- >&- 2>&-"
         assert subprocess.run(["sh", "-c", command], cwd=tmp_path).returncode == status
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("serve --lookahead 1", "causal"),
+        ("serve --device abacus", "no device 'abacus'"),
+        ("serve --relay --lookahead 1", "--relay runs no model"),
+        ("serve --relay --device cuda:1", "--relay runs no model"),
+        ("encode demos/speech.flac a.xyt --lookahead 1", "causal"),
+        ("roundtrip demos/speech.flac a.wav --lookahead 2", "causal"),
+        ("info --lookahead 1", "causal"),
+        ("eval mini demos --lookahead 1", "causal"),
+        ("eval mini demos --device cuda:x", "no device 'cuda:x'"),
+        ("train --data demos --out . --device abacus", "no device 'abacus'"),
+        ("bench stream --lookahead 1", "causal"),
+        ("bench codec --lookahead 1", "causal"),
+        ("bench load --lookahead 1", "causal"),
+        ("bench offline --device abacus", "no device 'abacus'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_torch_is_imported(line, says):
+    """Without torch: a command that imports it says that it is missing."""
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        f"from xyt_stream.cli import main; main({line.split()!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

@@ -36,7 +36,7 @@ def bench_stream(
     model: ModelOptions,
 ) -> None:
     """One stream's time per step and memory, early and after minutes of sound."""
-    model.check()
+    model.check(lookahead)
     from xyt_stream.bench.stream import measure
 
     one_thread()
@@ -70,7 +70,7 @@ def bench_codec(
     model: ModelOptions,
 ) -> None:
     """Time per step, memory and matrix products, beside Mimi on the same machine."""
-    model.check()
+    model.check(lookahead)
     from xyt_stream.bench.codec import compare
 
     if plot:
@@ -107,7 +107,7 @@ def bench_lookahead(
     live against offline sound, both decoded from the offline codes; time per step.
     """
     check_source(file)
-    model.check()
+    model.check(max(lookahead or [0]))
     from xyt_stream.evaluate.lookahead import measure
     from xyt_stream.streaming.summary import default_lookaheads
 

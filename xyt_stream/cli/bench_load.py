@@ -73,6 +73,8 @@ def bench_load(
         check_url(url, fingerprint)
     elif fingerprint is not None:
         raise typer.BadParameter("--fingerprint is that of a server at --url: give both")
+    if lookahead and url is None and hub.is_causal(model):
+        raise typer.BadParameter(f"{model or hub.DEFAULT} is causal: leave --lookahead out")
     from xyt_stream.bench.load import LATE, LoadResult, Target, find_capacity, measure, own_server
     from xyt_stream.bench.load_clients import Access
     from xyt_stream.bench.speech import speech_or_noise

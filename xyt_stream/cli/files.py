@@ -83,7 +83,7 @@ def encode(
     from xyt_stream.protocol.code_file import CodeFile
 
     with SoundReader(source) as reader:
-        model.check()
+        model.check(lookahead)
         precision = _precision(dtype, lookahead)
         codec = model.load()
         import numpy as np
@@ -135,7 +135,7 @@ def decode(
     file = CodeFile.read(source)
     rate = rate or file.original_rate
     check_target(target, rate)
-    model.check()
+    model.check(lookahead)
     precision = _precision(dtype, lookahead)
     codec = model.load()
     file.require_model(codec.name, codec.hash)
@@ -182,7 +182,7 @@ def roundtrip(
     with SoundReader(source) as reader:
         rate = rate or reader.rate
         check_target(target, rate)
-        model.check()
+        model.check(ahead)
         codec = model.load()
         import numpy as np
         import torch

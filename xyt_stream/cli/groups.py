@@ -26,6 +26,7 @@ from xyt_stream.cli.options import (
     check_source,
     check_url,
 )
+from xyt_stream.errors import ModelError
 from xyt_stream.model import hub
 
 if TYPE_CHECKING:
@@ -41,13 +42,21 @@ class ModelOptions:
     revision: Revision = None
     device: Device = "cpu"
 
-    def check(self) -> None:
-        """Checks that the model's files are there, before anything heavy is imported for it.
+    def check(self, lookahead: int | None = None) -> None:
+        """Checks the model's files, before anything heavy is imported for them.
+
+        Args:
+            lookahead: of the live stream; None: the default.
 
         Raises:
-            ModelError: no such file, or none that is a model; a hub name is not looked up yet.
+            ModelError: no such file, or none that is a model; a hub name is not looked up yet; or
+                a causal model is to look ahead.
         """
         hub.check(self.model, config=self.config, revision=self.revision)
+        if lookahead and hub.is_causal(self.model):
+            raise ModelError(
+                f"{self.model or hub.DEFAULT} is causal: its lookahead is 0, leave --lookahead out"
+            )
 
     def load(self, weights: Weights = Weights.float32) -> Codec:
         """Loads the model; call it when all other arguments have been checked.

@@ -20,7 +20,7 @@ app = typer.Typer()
 @grouped
 def info(lookahead: Lookaheads = None, json_file: Json = None, *, model: ModelOptions) -> None:
     """Show a model: its parts, rates, and a live stream's delay and memory at each lookahead."""
-    model.check()
+    model.check(max(lookahead or [0]))
     from xyt_stream.streaming.summary import summarize
 
     codec = model.load()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
+import re
 import stat
 from collections.abc import Callable
 from enum import Enum
@@ -13,7 +15,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from xyt_stream.errors import CertificateError, XYTError
+from xyt_stream.errors import CertificateError, DeviceError, XYTError
 from xyt_stream.model.formats import SUFFIXES
 
 DEFAULT_PORT = 8765
@@ -65,6 +67,28 @@ def check_url(url: str, fingerprint: str | None = None) -> None:
         check_fingerprint(fingerprint)
         if parts.scheme != "wss":
             raise CertificateError(f"--fingerprint is for wss://, and {url} has no certificate")
+
+
+def check_device(device: str) -> str:
+    """Checks the name of a compute device, and that the installed torch can use it at all.
+
+    Whether it works is seen when the model is loaded.
+
+    Raises:
+        DeviceError: there is no such device.
+    """
+    kind = re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d{1,3})?", device)
+    if kind is None:
+        raise DeviceError(f"there is no device {device!r}: try cpu, cuda or cuda:1")
+    torch = importlib.util.find_spec("torch")
+    if kind[1] == "cuda" and torch is not None and torch.origin is not None:
+        built = Path(torch.origin).with_name("version.py")  # read, for an import takes seconds
+        text = built.read_text() if built.is_file() else ""
+        if re.search(r"^cuda\b.*= None$", text, re.M) and re.search(r"^hip\b.*= None$", text, re.M):
+            raise DeviceError(
+                f"the device {device!r} cannot be used: the installed torch is for CPUs only"
+            )
+    return device
 
 
 def check_distinct(source: Path, target: Path) -> None:
@@ -129,7 +153,10 @@ Config = Annotated[
     typer.Option(help="The .yaml or config.json of published weights, if not beside them."),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub repository.")]
-Device = Annotated[str, typer.Option(help="Device of the model: cpu, cuda, cuda:1 ...")]
+Device = Annotated[
+    str,
+    typer.Option(callback=check_device, help="Device of the model: cpu, cuda, cuda:1 ..."),
+]
 Lookahead = Annotated[
     int | None,
     typer.Option(

@@ -69,7 +69,7 @@ def evaluate_command(
     from xyt_stream.audio import find_clips
 
     find_clips(folder)
-    model.check()
+    model.check(ahead)
     from xyt_stream.evaluate.baselines import BASELINES
     from xyt_stream.evaluate.lyra import lyra as open_lyra
     from xyt_stream.evaluate.report import evaluate

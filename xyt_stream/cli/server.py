@@ -105,8 +105,10 @@ def serve(
     model: ModelOptions,
 ) -> None:
     """Serve the codec over websockets until Ctrl-C."""
-    if relay and (duplex is not None or model.model is not None):
-        raise typer.BadParameter("--relay runs no model: leave --model and --duplex out")
+    if relay and (duplex is not None or model != ModelOptions() or lookahead):
+        raise typer.BadParameter(
+            "--relay runs no model: leave --duplex, --lookahead and the options of a model out"
+        )
     from xyt_stream.cli.welcome import announce, certificate_names, is_terminal
     from xyt_stream.server.admission.access import Access, all_tokens, check_bind, is_loopback
     from xyt_stream.server.admission.address import check_address
@@ -129,7 +131,7 @@ def serve(
         if node is None or peer_secret is None:
             raise typer.BadParameter("--peers needs --node and --peer-secret")
         others = Peers.read(peers, peer_secret)
-    model.check()
+    model.check(lookahead)
     Proxies(proxy or ())
     if duplex is not None:
         load(duplex)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from xyt_stream.errors import ModelError
-from xyt_stream.model.formats import INDEX, SUFFIXES, container
+from xyt_stream.model.formats import CONFIG_KEY, INDEX, SUFFIXES, container
 
 DEFAULT = "mini"
 ASSETS = Path(__file__).parent.parent / "assets"
 CONFIGS = (".yaml", ".yml", ".json")
+_LONGEST_HEADER = 1 << 24  # bytes
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
@@ -82,6 +84,27 @@ def check(
             )
     if config is not None and not Path(config).is_file():
         raise ModelError(f"there is no config {str(config)!r}")
+
+
+def is_causal(model: str | Path | None) -> bool | None:
+    """Whether a model is causal, by the config inside its file; None: it has none, or not there.
+
+    The answer needs neither torch nor a valid file, so loading the model checks it again.
+    """
+    default = model is None or str(model) == DEFAULT
+    path = ASSETS / f"{DEFAULT}.safetensors" if default else Path(str(model))
+    if not path.is_file() or container(path) != "safetensors":
+        return None
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > _LONGEST_HEADER:
+            return None
+        header = file.read(size)
+    try:
+        causal = json.loads(json.loads(header)["__metadata__"][CONFIG_KEY])["causal"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return causal if isinstance(causal, bool) else None
 
 
 def _on_hub(model: str | Path) -> bool:
