@@ -131,6 +131,7 @@ class ResidualQuantizer(nn.Module):
         """
         first = torch.arange(codes.shape[1], device=codes.device) * self.config.codebook_size
         rows = (codes + first[:, None]).clamp(min=0)
-        vectors = F.embedding(rows, self.codebooks.flatten(0, 1)) * (codes >= 0)[..., None]
+        vectors = F.embedding(rows, self.codebooks.flatten(0, 1))
+        vectors = vectors.masked_fill((codes < 0)[..., None], 0.0)
         out: Tensor = self.output_proj(vectors.sum(1))
         return out

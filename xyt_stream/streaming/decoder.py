@@ -52,7 +52,7 @@ class StreamDecoder(StreamCoder):
 
         Args:
             codes: int64 [slots, codebooks] of the first one or more codebooks, on the model's
-                device.
+                device; -1 where a row leaves a codebook out.
             active: bool [slots]; other slots' rows mean nothing and their state does not move.
             chosen: for a causal model, int64 [rows]: the rows are these slots instead, as in
                 `StreamEncoder.step`.
@@ -61,6 +61,8 @@ class StreamDecoder(StreamCoder):
             float32 [slots, frame_samples_out], on the model's device.
         """
         whole = codes.shape[1] == self.network.config.quantizer.codebooks
+        if whole and codes.device.type == "cpu":  # exported graphs take codes of all codebooks
+            whole = not bool((codes < 0).any())
         return self._step(codes, active, chosen, whole=whole)
 
     @torch.inference_mode()
