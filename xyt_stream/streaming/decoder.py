@@ -61,8 +61,6 @@ class StreamDecoder(StreamCoder):
             float32 [slots, frame_samples_out], on the model's device.
         """
         whole = codes.shape[1] == self.network.config.quantizer.codebooks
-        if whole and codes.device.type == "cpu":  # exported graphs take codes of all codebooks
-            whole = not bool((codes < 0).any())
         return self._step(codes, active, chosen, whole=whole)
 
     @torch.inference_mode()
