@@ -7,14 +7,14 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from xyt_stream.audio import FRAME_SAMPLES, Pcm16, to_float32
+from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Pcm16, to_float32
 from xyt_stream.bench import attacks
 from xyt_stream.bench.attack_target import AttackedServer, attacked_server
 from xyt_stream.bench.speech import in_real_time
@@ -25,6 +25,8 @@ from xyt_stream.streaming.codec import Codec
 
 _SETTLE_SECONDS = 10.0  # s after an attack in which memory must come back
 _MORE = 1.05  # times the memory before all attacks that the server may keep
+HEAD_START = 1.2  # s that the neighbour speaks before an attack; its first second is its own
+_HEAD_FRAMES = round(HEAD_START * INPUT_RATE) // FRAME_SAMPLES
 _NICE = 10  # of the attackers' process: in truth they have a processor of their own
 
 
@@ -65,7 +67,8 @@ def measure(
 
     Args:
         model: as for `Codec.load`.
-        pcm: the neighbour's sound in each of them, int16 [samples] at 16 kHz.
+        pcm: the neighbour's sound in each of them, int16 [samples] at 16 kHz; the attack begins
+            after HEAD_START seconds of it, and figures are of the frames from there on.
         connections: of each attack at once, each from another address.
         slow: whether the attacks pause between their pieces.
         only: names of the attacks to run; empty: all of them.
@@ -81,15 +84,16 @@ def measure(
     with attacked_server(model) as server, ProcessPoolExecutor(1, mp_context=context) as pool:
         pool.submit(os.nice, _NICE).result()  # starting a process is not part of an attack
         for attack in (None, *chosen):
-            running_attack = (
-                None
-                if attack is None
-                else pool.submit(_attack, attack, server.port, connections, slow)
-            )
-            heard, turnaround = asyncio.run(_neighbour(server.port, pcm))
-            result = "" if running_attack is None else running_attack.result()
+            running: list[Future[str]] = []
+
+            def begin(attack: attacks.Attack | None = attack) -> None:
+                if attack is not None:
+                    running.append(pool.submit(_attack, attack, server.port, connections, slow))  # noqa: B023
+
+            heard, turnaround = asyncio.run(_neighbour(server.port, pcm, begin))
+            result = "".join(each.result() for each in running)
             memory, left = _settled(server, costs[0].memory_mib if costs else None)
-            p99, most = np.percentile(turnaround or [np.nan], (99, 100)) * 1e3
+            p99, most = np.percentile(turnaround[_HEAD_FRAMES:] or [np.nan], (99, 100)) * 1e3
             cost = Cost(
                 attack="none" if attack is None else name_of(attack),
                 p99_ms=float(p99),
@@ -161,13 +165,17 @@ def _attack(attack: attacks.Attack, port: int, connections: int, slow: bool) -> 
 
 
 async def _neighbour(
-    port: int, pcm: Pcm16
+    port: int, pcm: Pcm16, begin: Callable[[], None]
 ) -> tuple[np.ndarray[Any, np.dtype[np.int64]], list[float]]:
-    """The codes that a client in real time gets, and the turnaround of its frames in seconds."""
+    """The codes that a client in real time gets, and the turnaround of its frames in seconds.
+
+    Args:
+        begin: called once the client has spoken for a while, to start the attack.
+    """
     codes, url = [np.zeros((8, 0), np.int64)], f"ws://127.0.0.1:{port}"
     async with connect(url, "loopback", receive=("pcm", "codes")) as connection:
         latency = Latency(connection.ready.frame_samples)
-        sending = asyncio.create_task(_speak(connection, pcm, latency))
+        sending = asyncio.create_task(_speak(connection, pcm, latency, begin))
         async for event in connection:
             if isinstance(event, Pcm):
                 latency.arrived(event.frame)
@@ -177,8 +185,14 @@ async def _neighbour(
     return np.concatenate(codes, axis=1), list(latency.values)
 
 
-async def _speak(connection: Connection, pcm: Pcm16, latency: Latency) -> None:
+async def _speak(
+    connection: Connection, pcm: Pcm16, latency: Latency, begin: Callable[[], None]
+) -> None:
+    said = 0
     async for block in in_real_time(pcm, time.monotonic()):
         latency.sent(len(block))
         await connection.send_pcm(block)
+        said += len(block)
+        if said == _HEAD_FRAMES * FRAME_SAMPLES:
+            begin()
     await connection.end()

@@ -168,7 +168,7 @@ def bench_soak(
 
 @app.command("attack")
 def bench_attack(
-    seconds: Annotated[float, typer.Option(min=2, help="Seconds that the neighbour speaks.")] = 8,
+    seconds: Annotated[float, typer.Option(min=2, help="Seconds of each attack.")] = 8,
     connections: Annotated[
         int, typer.Option(min=1, max=8, help="Addresses that each attack comes from.")
     ] = 1,
@@ -184,7 +184,7 @@ def bench_attack(
     import numpy as np
 
     from xyt_stream.audio import INPUT_RATE
-    from xyt_stream.bench.attack import flat, measure, name_of, table
+    from xyt_stream.bench.attack import HEAD_START, flat, measure, name_of, table
     from xyt_stream.bench.attacks import ATTACKS
     from xyt_stream.bench.speech import speech_or_noise
 
@@ -195,7 +195,7 @@ def bench_attack(
         )
     costs = measure(
         model,
-        np.resize(speech_or_noise(speech), round(seconds * INPUT_RATE)),
+        np.resize(speech_or_noise(speech), round((HEAD_START + seconds) * INPUT_RATE)),
         connections=connections,
         slow=slow,
         only=only or [],
