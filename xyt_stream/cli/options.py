@@ -80,8 +80,8 @@ def check_device(device: str) -> str:
     kind = re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d{1,3})?", device)
     if kind is None:
         raise DeviceError(f"there is no device {device!r}: try cpu, cuda or cuda:1")
-    torch = importlib.util.find_spec("torch")
-    if kind[1] == "cuda" and torch is not None and torch.origin is not None:
+    torch = importlib.util.find_spec("torch") if kind[1] == "cuda" else None
+    if torch is not None and torch.origin is not None:
         built = Path(torch.origin).with_name("version.py")  # read, for an import takes seconds
         text = built.read_text() if built.is_file() else ""
         if re.search(r"^cuda\b.*= None$", text, re.M) and re.search(r"^hip\b.*= None$", text, re.M):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,7 +29,6 @@ MAX_SECONDS = 90.0  # seconds of sound that may wait
 SAMPLE_BYTES = 4  # of float32
 _LEAST = 0.1  # seconds that can be committed
 _LOUD = 0.05  # peak from which on a frame of an item counts as speech
-_REST = 3.0  # times as long as examining a piece took, if more waits: a quarter of the event loop
 _PADDING = 4  # frames of silence before speech that are kept while a response goes on
 
 
@@ -203,11 +201,8 @@ class InputBuffer:
         while True:
             # A live model gets each frame right after it was examined: turn events stay in step.
             if self.has_arrivals and not (self._events.settings.live and self.frames):
-                began = time.thread_time()
                 self._listen_to_next()
-                # Other sessions run during a long queue, and it takes a share of the loop only.
-                seconds = time.thread_time() - began
-                await asyncio.sleep(_REST * seconds if self.has_arrivals else 0)
+                await asyncio.sleep(0)  # lets other sessions run during a long queue
             else:
                 await self.changed.wait()
 
