@@ -36,6 +36,7 @@ SERVER_FLOORS = {
     "engine": 1,
     "log": 0,
     "saved": 0,
+    "tasks": 0,
     "page_codec": 0,
     "duplex": 2,
     "metrics": 2,

@@ -1,4 +1,4 @@
-"""What a relay makes of frames that come in any pieces and any order of kinds."""
+"""Tests that a relay reads frames in any pieces, and of any kinds in any order."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,14 +85,9 @@ def measure(
     with attacked_server(model) as server, ProcessPoolExecutor(1, mp_context=context) as pool:
         pool.submit(os.nice, _NICE).result()  # starting a process is not part of an attack
         for attack in (None, *chosen):
-            running: list[Future[str]] = []
-
-            def begin(attack: attacks.Attack | None = attack) -> None:
-                if attack is not None:
-                    running.append(pool.submit(_attack, attack, server.port, connections, slow))  # noqa: B023
-
-            heard, turnaround = asyncio.run(_neighbour(server.port, pcm, begin))
-            result = "".join(each.result() for each in running)
+            begin = partial(pool.submit, _attack, attack, server.port, connections, slow)
+            heard, turnaround, running = asyncio.run(_neighbour(server.port, pcm, begin))
+            result = running.result()
             memory, left = _settled(server, costs[0].memory_mib if costs else None)
             p99, most = np.percentile(turnaround[_HEAD_FRAMES:] or [np.nan], (99, 100)) * 1e3
             cost = Cost(
@@ -160,14 +156,16 @@ def _unbroken(codec: Codec, pcm: Pcm16) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.concatenate([*frames, encoder.flush()], axis=1)
 
 
-def _attack(attack: attacks.Attack, port: int, connections: int, slow: bool) -> str:
+def _attack(attack: attacks.Attack | None, port: int, connections: int, slow: bool) -> str:
+    if attack is None:
+        return ""
     return asyncio.run(attacks.run(attack, port, connections, slow=slow))
 
 
 async def _neighbour(
-    port: int, pcm: Pcm16, begin: Callable[[], None]
-) -> tuple[np.ndarray[Any, np.dtype[np.int64]], list[float]]:
-    """The codes that a client in real time gets, and the turnaround of its frames in seconds.
+    port: int, pcm: Pcm16, begin: Callable[[], Future[str]]
+) -> tuple[np.ndarray[Any, np.dtype[np.int64]], list[float], Future[str]]:
+    """Speaks in real time; returns its codes, the turnaround of its frames in seconds, the attack.
 
     Args:
         begin: called once the client has spoken for a while, to start the attack.
@@ -181,18 +179,20 @@ async def _neighbour(
                 latency.arrived(event.frame)
             elif isinstance(event, Codes):
                 codes.append(event.codes)
-        await sending
-    return np.concatenate(codes, axis=1), list(latency.values)
+        running = await sending
+    return np.concatenate(codes, axis=1), list(latency.values), running
 
 
 async def _speak(
-    connection: Connection, pcm: Pcm16, latency: Latency, begin: Callable[[], None]
-) -> None:
+    connection: Connection, pcm: Pcm16, latency: Latency, begin: Callable[[], Future[str]]
+) -> Future[str]:
     said = 0
+    running: Future[str] | None = None
     async for block in in_real_time(pcm, time.monotonic()):
         latency.sent(len(block))
         await connection.send_pcm(block)
         said += len(block)
         if said == _HEAD_FRAMES * FRAME_SAMPLES:
-            begin()
+            running = begin()
     await connection.end()
+    return running or begin()  # no head start in sound that is shorter

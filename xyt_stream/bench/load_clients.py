@@ -39,7 +39,7 @@ class ClientResult:
 
 @dataclass(frozen=True)
 class Access:
-    """What a server asks of its clients.
+    """Holds the credentials that a server asks of its clients.
 
     Attributes:
         token, fingerprint: as for `connect`.
@@ -50,12 +50,7 @@ class Access:
 
 
 def run_clients(
-    url: str,
-    access: Access,
-    count: int,
-    number: int,
-    pcm: Pcm16,
-    seconds: float,
+    url: str, access: Access, count: int, number: int, pcm: Pcm16, seconds: float
 ) -> list[ClientResult]:
     """Runs `count` clients for `seconds`.
 
@@ -66,12 +61,7 @@ def run_clients(
 
 
 async def _all(
-    url: str,
-    access: Access,
-    count: int,
-    number: int,
-    pcm: Pcm16,
-    seconds: float,
+    url: str, access: Access, count: int, number: int, pcm: Pcm16, seconds: float
 ) -> list[ClientResult]:
     offsets = np.random.default_rng(number).uniform(0, 1, count)
     return await asyncio.gather(

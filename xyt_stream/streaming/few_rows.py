@@ -45,7 +45,7 @@ def exported_decoder(folder: Path, hash: str) -> Step | None:
 
 
 class _Buffers(NamedTuple):
-    """What a bound step of some rows works on; see `FewRows`."""
+    """Holds a step that is bound to its tensors, with its input and its output."""
 
     run: Callable[[], None]
     x: Tensor
@@ -53,7 +53,7 @@ class _Buffers(NamedTuple):
 
 
 class FewRows:
-    """Steps of a causal network's half in onnxruntime, and longer ones as before.
+    """Runs steps of few rows of a network's half in onnxruntime, and others as before.
 
     Chosen rows are copied next to each other and back, as in torch; the first rows are stepped
     where they lie. Of their keys and values a step writes the newest entries in place.
@@ -92,7 +92,7 @@ class FewRows:
         return self._takes(active) or self._many.serves(active, chosen)
 
     def __call__(self, x: Tensor, active: Tensor, chosen: Tensor | None) -> Tensor:
-        """As the step itself."""
+        """Takes one step; arguments and result as those of `CompiledStep`."""
         if not self._takes(active):
             return self._many(x, active, chosen)
         rows = len(active)

@@ -109,7 +109,7 @@ class StreamState:
         return found
 
     def named(self, names: dict[nn.Module, str]) -> dict[str, Tensor]:
-        """What a causal network's streams remember, [slots, ...] each, by layer and kind.
+        """Returns the state of a causal network's streams, [slots, ...] each, by layer and kind.
 
         Args:
             names: of the layers.

@@ -1,4 +1,4 @@
-"""Nodes that die, stall, lie, or do not know the secret: speakers are told, and others unmoved."""
+"""Tests what speakers get when nodes die, stall, lie or lack the secret, and that others go on."""
 
 from __future__ import annotations
 

@@ -18,6 +18,20 @@ from ..proxy import Proxy
 from .conftest import several
 
 
+async def drained(nodes, name, proxy, to):
+    """Has a node give its sessions up, to the node to which the proxy then leads."""
+    proxy.target = nodes[to].port
+    await asyncio.wait_for(nodes[name].handover.begin_drain(), 60)
+
+
+async def all_heard(mic, saying, hearing, codes):
+    """Ends the mic once all is said; all speakers must have heard it."""
+    await saying
+    await mic.end()
+    for heard in await asyncio.gather(*hearing):
+        same(heard, codes)
+
+
 async def joined(nodes, name):
     """Waits until a node's speakers are fed by another, which has begun to send."""
 
@@ -145,12 +159,8 @@ async def test_speakers_follow_a_mic_that_moves(relays, codes, hear, say, to):
         hearing = [asyncio.create_task(hear(each)) for each in (other, beside)]
         saying = asyncio.create_task(say(mic, codes, 0.01))
         await asyncio.sleep(0.1)
-        proxy.target = relays[to].port
-        await asyncio.wait_for(relays["a"].handover.begin_drain(), 60)
-        await saying
-        await mic.end()
-        for heard in await asyncio.gather(*hearing):
-            same(heard, codes)
+        await drained(relays, "a", proxy, to)
+        await all_heard(mic, saying, hearing, codes)
         assert relays.figure("b", 'xyt_subscribed_frames_total{direction="lost"}') == 0
 
 
@@ -167,12 +177,8 @@ async def test_speakers_move_without_their_mic(relays, codes, hear, say, to):
         hearing = [asyncio.create_task(hear(each)) for each in (one, two)]
         saying = asyncio.create_task(say(mic, codes, 0.01))
         await asyncio.sleep(0.1)
-        proxy.target = relays[to].port
-        await asyncio.wait_for(relays["b"].handover.begin_drain(), 60)
-        await saying
-        await mic.end()
-        for heard in await asyncio.gather(*hearing):
-            same(heard, codes)
+        await drained(relays, "b", proxy, to)
+        await all_heard(mic, saying, hearing, codes)
 
 
 async def test_a_mic_comes_to_the_speakers_own_node(relays, codes, hear, say):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.cascade.wire import MAX_ITEMS, Batch, Item
 from xyt_stream.server.handover.channel import Channel
+from xyt_stream.server.tasks import until_one_ends
 
 _MOST_WAITING = 8192  # items, beyond which the other node is too slow
 
@@ -51,15 +51,7 @@ class Link:
         Raises:
             HandoverError: it always is in the end: the reason.
         """
-        tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await until_one_ends(self._send(), self._receive())
 
     async def _send(self) -> None:
         while True:

@@ -7,10 +7,6 @@ import itertools
 import logging
 import random
 
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.typing import Subprotocol
-
 from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server import log
@@ -21,17 +17,15 @@ from xyt_stream.server.cascade.wire import (
     MAX_BYTES,
     PATH,
     ROOMS,
-    SUBPROTOCOL,
     Item,
     Start,
     Unwant,
     Want,
 )
-from xyt_stream.server.handover.channel import open_taker
+from xyt_stream.server.handover.dial import dial
 from xyt_stream.server.handover.peers import Peers
 from xyt_stream.server.service import Service
 
-_CONNECT = 2.0  # seconds for a websocket to another node to open
 _ANSWER = 6.0  # seconds that the other node has to greet
 _PING = 5.0  # seconds between pings, and for the pong
 _FIRST_WAIT = 0.1  # seconds before a node is called again; each later time twice as long
@@ -136,31 +130,22 @@ class Subscriber:
         Raises:
             HandoverError: it was lost, or there was none.
         """
-        try:
-            async with connect(
-                self._peers.url(node, PATH),
-                subprotocols=[Subprotocol(SUBPROTOCOL)],
-                compression=None,
-                max_size=MAX_BYTES,
-                open_timeout=_CONNECT,
-                close_timeout=_CONNECT,
-                ping_interval=_PING,
-                ping_timeout=_PING,
-                ssl=self._peers.tls(node),
-                proxy=None,
-            ) as websocket:
-                secret, name = self._peers.secret, self._service.node
-                channel = await open_taker(websocket, secret, name, _ANSWER, ROOMS)
-                if channel.node != node:
-                    raise HandoverError(f"{channel.node} answers for {node}")
-                link = Link(channel, lambda item: self._take(node, item))
-                for subscription in self._by_room.values():
-                    link.put(Want(subscription.number, subscription.name))
-                self._links[node] = link
-                try:
-                    await link.run()
-                except HandoverError:
-                    if websocket.close_code not in CLOSED_IN_ORDER:
-                        raise
-        except (OSError, InvalidHandshake, ConnectionClosed, asyncio.TimeoutError) as error:
-            raise HandoverError(f"the node cannot be reached: {error}") from None
+        async with dial(
+            self._peers,
+            node,
+            self._service.node,
+            PATH,
+            ROOMS,
+            max_bytes=MAX_BYTES,
+            answer=_ANSWER,
+            ping=_PING,
+        ) as channel:
+            link = Link(channel, lambda item: self._take(node, item))
+            for subscription in self._by_room.values():
+                link.put(Want(subscription.number, subscription.name))
+            self._links[node] = link
+            try:
+                await link.run()
+            except HandoverError:
+                if channel.close_code not in CLOSED_IN_ORDER:
+                    raise

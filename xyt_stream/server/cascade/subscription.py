@@ -26,7 +26,7 @@ from xyt_stream.server.saved import SavedPosition
 from xyt_stream.server.service import Service
 from xyt_stream.server.sessions.room import Room
 
-_LOST_TIME = 1.5  # seconds until members are told that the mic's node is gone
+_LOST_TIME = 1.5  # seconds in which a lost stream is found again, or members get `going_away`
 _MOVE_TIME = 10.0  # seconds that a room may be on its way to another node
 _RETRY = 0.1  # seconds after which members come back for a new stream
 _SETTLE_TIME = 1.0  # seconds that the frames of a mic that comes here may still be on their way
@@ -144,7 +144,7 @@ class Subscription:
             await self._feeder.settle(index, _SETTLE_TIME)
 
     def close(self) -> None:
-        """Feeds nothing more, for good. Members that hear another stream from now on are told."""
+        """Stops feeding for good; ends the members unless the mic's stream goes on here."""
         self._expect(None)
         self.room.feed = None
         goes_on = self.room.mic is not None and self.room.history.stream == self._feeder.stream

@@ -23,7 +23,7 @@ class _Item(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class Want(_Item, frozen=True, tag="want"):
-    """Asks to be told whenever a mic is in this room."""
+    """Asks the other node to send `Has` whenever a mic enters this room."""
 
     room: str
 

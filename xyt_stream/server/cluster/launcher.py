@@ -16,6 +16,7 @@ from xyt_stream.errors import ServeError
 from xyt_stream.server.admission.address import check_address, hosts_of
 from xyt_stream.server.cluster.haproxy import config, program
 from xyt_stream.server.cluster.process import Process
+from xyt_stream.server.tasks import until_one_ends
 
 _HOST = "127.0.0.1"  # of nodes
 _RESTART_WAIT = 0.5  # seconds before a node that has ended is started again
@@ -105,16 +106,7 @@ class Cluster:
         Raises:
             ServeError: HAProxy has ended, or a node does not start any more.
         """
-        watched = [asyncio.create_task(self._keep(node)) for node in self.nodes.values()]
-        watched.append(asyncio.create_task(self._watch_proxy()))
-        try:
-            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in watched:
-                task.cancel()
-            await asyncio.gather(*watched, return_exceptions=True)
+        await until_one_ends(*map(self._keep, self.nodes.values()), self._watch_proxy())
 
     async def stop(self) -> None:
         """Drains all nodes, none of which takes another's sessions, then ends HAProxy."""

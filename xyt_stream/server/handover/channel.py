@@ -110,6 +110,11 @@ class Channel:
         self._mine, self._theirs = (_TAKER, _GIVER) if mine == _TAKER else (_GIVER, _TAKER)
         self._sent = self._received = 0
 
+    @property
+    def close_code(self) -> int | None:
+        """Code with which the connection was closed; None: it is open."""
+        return self._websocket.close_code
+
     async def send(self, message: msgspec.Struct) -> None:
         """Sends a message.
 

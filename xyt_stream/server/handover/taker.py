@@ -6,28 +6,23 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidHandshake
-from websockets.typing import Subprotocol
-
 from xyt_stream.errors import HandoverError
 from xyt_stream.server import log
 from xyt_stream.server.handover import message, units
 from xyt_stream.server.handover.channel import (
+    HANDOVER,
     MAX_FRAME,
-    SUBPROTOCOL,
     Channel,
     Commit,
     Done,
     Refused,
     Take,
     Unit,
-    open_taker,
 )
-from xyt_stream.server.handover.peers import Peers
+from xyt_stream.server.handover.dial import dial
+from xyt_stream.server.handover.peers import PATH, Peers
 from xyt_stream.server.service import Service
 
-_CONNECT = 2.0  # seconds for a websocket to another node to open
 _ANSWER = 8.0  # seconds that the other node has for each message
 _MOST_HOPS = 3  # nodes that are asked, one after another
 _MOST_AT_ONCE = 4  # units that are taken over at once
@@ -92,26 +87,17 @@ class Taker:
         """
         if reason := self._service.why_not_adopt():
             raise HandoverError(reason)
-        url, tls = self._peers.url(node), self._peers.tls(node)
-        try:
-            async with connect(
-                url,
-                subprotocols=[Subprotocol(SUBPROTOCOL)],
-                compression=None,
-                max_size=MAX_FRAME,
-                open_timeout=_CONNECT,
-                close_timeout=_CONNECT,
-                ping_interval=None,
-                ssl=tls,
-                proxy=None,
-            ) as websocket:
-                name = self._service.node
-                channel = await open_taker(websocket, self._peers.secret, name, _ANSWER)
-                if channel.node != node:
-                    raise HandoverError(f"{channel.node} answers for {node}")
-                return await self._take_from(channel, key)
-        except (OSError, InvalidHandshake, asyncio.TimeoutError) as error:
-            raise HandoverError(f"the node cannot be reached: {error}") from None
+        async with dial(
+            self._peers,
+            node,
+            self._service.node,
+            PATH,
+            HANDOVER,
+            max_bytes=MAX_FRAME,
+            answer=_ANSWER,
+            ping=None,
+        ) as channel:
+            return await self._take_from(channel, key)
 
     async def _take_from(self, channel: Channel, key: str) -> Refused | None:
         await channel.send(Take(key))
