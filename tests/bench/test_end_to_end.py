@@ -106,20 +106,15 @@ async def test_the_parts_add_up_to_the_latency_of_the_sound(url, published, requ
 
 
 async def test_invalid_runs_are_repeated_and_marked(url):
-    """A jitter buffer that holds less than a frame runs dry between two frames."""
+    """Step times below zero make every run contradict itself, whatever else the machine does."""
     faults = []
+    impossible = ({"median": -10.0, "p99": 0.0}, {"median": 20.0, "p99": 0.0})
     run = await asyncio.to_thread(
-        end_to_end.measure,
-        url,
-        clicks(0.3),
-        STEPS,
-        target=0.01,
-        tries=2,
-        on_fault=faults.append,
+        end_to_end.measure, url, clicks(0.3), impossible, tries=2, on_fault=faults.append
     )
     assert len(faults) == 2
+    assert all(faults)
     assert run.fault == faults[-1]
-    assert all("jitter buffer" in fault for fault in faults)
 
 
 def test_step_times_are_of_both_halves(codec):
