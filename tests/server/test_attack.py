@@ -45,4 +45,4 @@ async def test_attacks_cost_the_neighbour_nothing_and_leave_nothing(
         np.testing.assert_array_equal((await hear(neighbour)).codes, direct.codes)
     assert {name for name in NAMED if not results[name].startswith("too_m")} == set(), results
     await until(lambda: server.service.memory.used == 0)
-    assert server.service.what_has_stopped() is None
+    assert server.service.readiness.what_has_stopped() is None

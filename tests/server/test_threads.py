@@ -67,7 +67,7 @@ async def test_a_model_that_exits_ends_one_conversation(codec, clip, hear, until
         else:
             await fails(server, "user", clip)
         await until(lambda: model.raised == 1 and server.engine.free_slots == 4)
-        assert server.service.what_has_stopped() is None
+        assert server.service.readiness.what_has_stopped() is None
         async with connect(server.url, "user") as connection:
             await connection.send_pcm(clip[:2560])
             await connection.end()
@@ -90,7 +90,7 @@ async def test_a_dead_engine_gives_its_slots_back_and_health_knows(codec, clip, 
     async with running(codec, max_sessions=2, limits=Limits(load=0)) as server:
         await fails(server, "encode", clip, server.engine, "_gather")
         await until(lambda: server.engine.free_slots == 2)
-        assert server.service.what_has_stopped() == "The engine has stopped"
+        assert server.service.readiness.what_has_stopped() == "The engine has stopped"
 
 
 async def test_a_dead_model_s_thread_is_known(codec, clip, until):
@@ -99,7 +99,7 @@ async def test_a_dead_model_s_thread_is_known(codec, clip, until):
     async with running(codec, max_sessions=4, duplex=model, limits=limits) as server:
         await fails(server, "user", clip, server.service.runner, "_step")
         await until(lambda: server.engine.free_slots == 4)
-        assert server.service.what_has_stopped() == "The speech model has stopped"
+        assert server.service.readiness.what_has_stopped() == "The speech model has stopped"
 
 
 def exits(*given):

@@ -189,7 +189,7 @@ async def running(
         cascade = None if peers is None else Cascade(service, peers)
         if handover is not None and cascade is not None:
             service.start_drain = handover.begin_drain
-            service.shares_rooms = bool(peers and peers.names)
+            service.readiness.shares_rooms = bool(peers and peers.names)
             handover.giver.on_room_given = cascade.publisher.moved
     except BaseException:
         server.close()

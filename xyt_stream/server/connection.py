@@ -126,7 +126,7 @@ class _MovingError(Exception):
 async def _open(service: Service, socket: Socket, handover: Handover | None) -> Session:
     """Reads a client's hello, and opens or resumes its session."""
     assert socket.request is not None
-    address = service.address(socket)
+    address = service.rights.address(socket)
     service.gate.admit(address)
     if socket.subprotocol != messages.SUBPROTOCOL:
         raise protocol_error("wrong_subprotocol")
@@ -174,7 +174,7 @@ async def _first(socket: Socket, seconds: float) -> str | bytes:
 async def _open_realtime(service: Service, socket: Socket) -> RealtimeSession:
     """Authorises a client by its handshake and opens its session."""
     assert socket.request is not None
-    address, headers = service.address(socket), socket.request.headers
+    address, headers = service.rights.address(socket), socket.request.headers
     service.gate.admit(address)
     token = _offered_token(headers.get_all("Sec-WebSocket-Protocol"))
     service.access.check(_REALTIME_ROLE, token, headers)

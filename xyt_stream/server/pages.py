@@ -85,7 +85,7 @@ def _answer(service: Service, socket: Socket, request: Request) -> Response | No
             return None  # its own protocol authenticates it
         if not service.access.trusts(request.headers):
             return _text(HTTPStatus.FORBIDDEN, "This page may not connect: see --origin.")
-        reason = service.turns_away(place_in(request.path))
+        reason = service.readiness.turns_away(place_in(request.path))
         if reason is None:
             return None
         refused = _text(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}: try another node.")
@@ -93,18 +93,18 @@ def _answer(service: Service, socket: Socket, request: Request) -> Response | No
         return refused
     path = request.path.partition("?")[0]
     if path == "/healthz":
-        stopped = service.what_has_stopped()
+        stopped = service.readiness.what_has_stopped()
         if stopped is None:
             return _text(HTTPStatus.OK, "ok")
         return _text(HTTPStatus.INTERNAL_SERVER_ERROR, stopped)
     if path == "/readyz":
-        reason = service.why_not_ready()
+        reason = service.readiness.why_not_ready()
         if reason is None:
             return _text(HTTPStatus.OK, "ready")
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
     if path == "/drain":
         return _drain(service, socket)
-    if path in ("/metrics", "/info") and not service.may_observe(socket):
+    if path in ("/metrics", "/info") and not service.rights.may_observe(socket):
         refused = _text(HTTPStatus.UNAUTHORIZED, "Give a token: Authorization: Bearer TOKEN.")
         refused.headers["WWW-Authenticate"] = "Bearer"
         return refused
@@ -141,7 +141,7 @@ def _drain(service: Service, socket: Socket) -> Response:
         refused = _text(HTTPStatus.METHOD_NOT_ALLOWED, "POST it.")
         refused.headers["Allow"] = "POST"
         return refused
-    if not service.may_drain(socket):
+    if not service.rights.may_drain(socket):
         return _text(HTTPStatus.FORBIDDEN, "Ask from this machine, or with a token for all roles.")
     service.start_drain()
     return _text(HTTPStatus.ACCEPTED, f"draining {len(service.sessions())} sessions")

@@ -10,22 +10,22 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import Delay, Hello, Resume
-from xyt_stream.protocol.place import Place, own_name, split_token
+from xyt_stream.protocol.place import own_name, split_token
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server import log
-from xyt_stream.server.admission.access import Access, is_loopback
+from xyt_stream.server.admission.access import Access
 from xyt_stream.server.admission.handshakes import Handshakes
 from xyt_stream.server.admission.limits import Gate, Limits
 from xyt_stream.server.admission.memory import MEGABYTE, Memory
 from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.reclaim import Reclaim
 from xyt_stream.server.admission.relayed import Relayed
+from xyt_stream.server.admission.rights import Rights
 from xyt_stream.server.duplex.models import Factory
 from xyt_stream.server.duplex.runner import DuplexRunner
 from xyt_stream.server.duplex.vad import load_network
@@ -34,6 +34,7 @@ from xyt_stream.server.engine.relay import RelayEngine
 from xyt_stream.server.engine.silence import silence_of
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.metrics import Metrics
+from xyt_stream.server.readiness import Readiness
 from xyt_stream.server.sessions.flush import Flush
 from xyt_stream.server.sessions.resources import AnySession, Resources, model_of
 from xyt_stream.server.sessions.rooms import Rooms
@@ -69,8 +70,9 @@ class Service:
         resources: the parts that sessions share.
         duplex_name: of the speech model that users talk with; None without one.
         handshakes: connections that have no session yet.
+        readiness: whether new clients are admitted.
+        rights: of clients that have no session.
         start_drain: begins to empty the server; sets where its sessions go.
-        shares_rooms: whether other nodes can serve speakers of rooms here.
         engine, limits, metrics, gate, rooms, runner: see Resources.
 
     Raises:
@@ -90,7 +92,6 @@ class Service:
         node: str | None = None,
     ) -> None:
         self.node = own_name() if node is None else node
-        self._in_cluster = node is not None
         self.duplex_name = None if duplex is None else getattr(duplex, "__name__", str(duplex))
         self.access = access
         self.limits = limits
@@ -131,12 +132,19 @@ class Service:
             load=lambda: self.load,
             on_closed=self._on_closed,
         )
-        self._proxies = proxies
         self._sessions: dict[str, AnySession] = {}  # by key, oldest first
         self._reclaim = Reclaim(time.monotonic())
-        self._draining = False
+        self.rights = Rights(access, proxies)
+        self.readiness = Readiness(
+            node,
+            engine=self.engine,
+            runner=self.runner,
+            rooms=self.rooms,
+            memory=self.memory,
+            shedding=self._shedding,
+            has_sessions=lambda: bool(self._sessions),
+        )
         self.start_drain: Callable[[], object] = self.begin_drain
-        self.shares_rooms = False
         self._closing = 0  # connections that are sent the reason why they close
         self._all_closed = Signal()
         self.metrics.gauge(
@@ -203,7 +211,7 @@ class Service:
         Raises:
             ProtocolError: busy, and all that `make` raises.
         """
-        if reason := self.why_not_ready():
+        if reason := self.readiness.why_not_ready():
             raise protocol_error("busy", f"{reason}: try again later.", retry_after=BUSY_RETRY)
         session = make()
         self._sessions[session.key] = session
@@ -247,10 +255,6 @@ class Service:
         """The sessions in a room, oldest first."""
         return [session for session in self.sessions() if session.room == room]
 
-    def why_not_adopt(self) -> str | None:
-        """The reason why no session of another node is taken over; None: it is."""
-        return "this node goes away, too" if self._draining else self.what_has_stopped()
-
     def adopt(self, session: Session) -> None:
         """Adds a session that another node has given up, and has it go on."""
         self._sessions[session.key] = session
@@ -279,30 +283,6 @@ class Service:
             self._closing -= 1
             self._all_closed.notify()
 
-    def address(self, socket: ServerConnection) -> str:
-        """The client's address, as far as the proxies in between are believed."""
-        assert socket.request is not None
-        peer = str(socket.remote_address[0]) if socket.remote_address else ""
-        return self._proxies.client(peer, socket.request.headers)
-
-    def may_observe(self, socket: ServerConnection) -> bool:
-        """Whether a client may read /metrics and /info: from this machine, or with a token."""
-        assert socket.request is not None
-        headers = socket.request.headers
-        if self.access.is_open or self.access.knows(headers):
-            return True
-        relayed = any(name in headers for name in ("X-Forwarded-For", "Forwarded"))
-        return is_loopback(self.address(socket)) and not relayed
-
-    def may_drain(self, socket: ServerConnection) -> bool:
-        """Whether a client may empty the server: a program here, or one with a token for all."""
-        assert socket.request is not None
-        headers = socket.request.headers
-        if self.access.opens_all(headers):
-            return True
-        relayed = any(name in headers for name in ("X-Forwarded-For", "Forwarded", "Origin"))
-        return is_loopback(self.address(socket)) and not relayed
-
     @property
     def session_count(self) -> int:
         """Number of sessions, suspended ones included."""
@@ -312,49 +292,6 @@ class Service:
     def load(self) -> float:
         """Share of real time that steps take, see Shedding."""
         return self._shedding.load
-
-    def why_not_ready(self) -> str | None:
-        """The reason why new clients are refused; None if they are admitted."""
-        if self._draining:
-            return "The server goes away"
-        if self._shedding.overloaded and self._sessions:
-            return "The server is overloaded"
-        if self.memory.full:
-            return "Too much waits in the server's sessions"
-        return self.what_has_stopped()
-
-    def turns_away(self, place: Place) -> str | None:
-        """The reason why a client should try another node, before its websocket opens.
-
-        A server that is alone says so in the session's own protocol, and so does one that has the
-        client's room or may have its session: there is no better node for these. Speakers may
-        listen to a room from any node.
-
-        Args:
-            place: that the client's URL names.
-        """
-        if not self._in_cluster:
-            return None
-        if self._draining:
-            return "The server goes away"
-        if place.node == self.node:
-            return None
-        if place.room is not None and not (place.is_listener and self.shares_rooms):
-            return None
-        if reason := self.why_not_ready():
-            return reason
-        if place.room is not None:
-            return None if self.rooms.reserve(place.room) else "The room is full here"
-        full = self.engine.has_codec and not self.engine.free_slots
-        return f"All {self.engine.slots} slots are taken" if full else None
-
-    def what_has_stopped(self) -> str | None:
-        """The thread that should run and does not; None if all do."""
-        if not self.engine.alive:
-            return "The engine has stopped"
-        if self.runner is not None and not self.runner.alive:
-            return "The speech model has stopped"
-        return None
 
     async def run(self) -> None:
         """Checks all sessions once a second until it is cancelled."""
@@ -371,14 +308,9 @@ class Service:
         self._shedding.check(list(self._sessions.values()))
         self._reclaim.check(now)
 
-    @property
-    def draining(self) -> bool:
-        """Whether the server goes away, and admits no new clients."""
-        return self._draining
-
     def begin_drain(self) -> None:
         """Admits no new clients any more."""
-        self._draining = True
+        self.readiness.draining = True
 
     def drain_staying(self) -> None:
         """Ends the sessions that cannot move; other nodes take new ones. Sends the rest first."""
@@ -393,7 +325,7 @@ class Service:
 
     async def drain(self) -> None:
         """Ends all sessions: sends what is left within the limit's time, then `going_away`."""
-        self._draining = True
+        self.readiness.draining = True
         sessions = list(self._sessions.values())
         error = protocol_error("going_away", retry_after=BUSY_RETRY)
         for session in sessions:

@@ -191,7 +191,7 @@ async def test_bytes_that_no_node_sends_end_the_connection(relays, data):
     async with await dial(relays["a"].port) as websocket:
         await websocket.send(data)
         await asyncio.wait_for(websocket.wait_closed(), 60)
-    assert relays["a"].service.why_not_ready() is None
+    assert relays["a"].service.readiness.why_not_ready() is None
 
 
 async def test_one_kind_of_connection_does_not_open_the_other(relays):

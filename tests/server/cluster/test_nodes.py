@@ -35,13 +35,13 @@ async def first_answer(url, **hello):
 
 def requested(server):
     """Collects the queries of the websockets that a server opens."""
-    seen, turns_away = [], server.service.turns_away
+    seen, turns_away = [], server.service.readiness.turns_away
 
     def note(place):
         seen.append((place.room, place.node))
         return turns_away(place)
 
-    server.service.turns_away = note
+    server.service.readiness.turns_away = note
     return seen
 
 

@@ -238,7 +238,7 @@ async def test_a_posted_drain_moves_sessions_and_the_server_stays(nodes, clip, d
         nodes.proxy.target = nodes.b.port
         assert await post(nodes.a.port) == 202
         await until(lambda: not nodes.a.service.sessions())
-        assert nodes.a.service.why_not_ready() == "The server goes away"
+        assert nodes.a.service.readiness.why_not_ready() == "The server goes away"
         await speak(connection, clip[9000:])
         await connection.end()
         np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
@@ -252,10 +252,10 @@ async def test_pages_proxies_and_lesser_tokens_cannot_drain(codec):
         assert await post(server.port, "X-Forwarded-For: 127.0.0.1") == 403
         lesser = ("X-Forwarded-For: 192.0.2.1", "Authorization: Bearer some")
         assert await post(server.port, *lesser) == 403
-        assert server.service.why_not_ready() is None
+        assert server.service.readiness.why_not_ready() is None
         allowed = ("X-Forwarded-For: 192.0.2.1", "Authorization: Bearer all")
         assert await post(server.port, *allowed) == 202
-        assert server.service.why_not_ready() is not None
+        assert server.service.readiness.why_not_ready() is not None
 
 
 async def test_a_member_of_a_room_is_sent_to_the_node_where_the_others_are(nodes):

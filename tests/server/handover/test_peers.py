@@ -68,7 +68,7 @@ async def test_bytes_that_no_node_sends_end_the_connection(nodes, data):  # noqa
     async with await dial(nodes.a.port) as websocket:
         await websocket.send(data)
         await asyncio.wait_for(websocket.wait_closed(), 60)
-    assert nodes.a.service.why_not_ready() is None
+    assert nodes.a.service.readiness.why_not_ready() is None
 
 
 async def test_recorded_messages_do_not_fit_again(nodes, waiting, clip, direct, hear):  # noqa: F811

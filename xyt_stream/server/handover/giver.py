@@ -79,7 +79,8 @@ class Giver:
             node = self._going.get(key, service.node)
             await channel.send(Refused("the session does not move now", node, stays=True))
             return
-        if not service.draining and any(not (each.suspended or each is session) for each in unit):
+        others = [each for each in unit if each is not session]
+        if not service.readiness.draining and not all(each.suspended for each in others):
             await channel.send(Refused("others of its room are here", service.node, stays=True))
             return
         frozen: list[Session] = unit

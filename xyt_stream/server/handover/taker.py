@@ -85,7 +85,7 @@ class Taker:
         Raises:
             HandoverError: the node cannot be reached, or the session does not fit here.
         """
-        if reason := self._service.why_not_adopt():
+        if reason := self._service.readiness.why_not_adopt():
             raise HandoverError(reason)
         async with dial(
             self._peers,
