@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 
 import numpy as np
@@ -247,6 +248,30 @@ async def test_speakers_leave_a_place_for_their_mic(codes, hear, say):
                 await say(mic, codes)
                 await mic.end()
                 same(await hear(speaker), codes)
+
+
+async def test_speakers_that_come_at_once_leave_a_place_for_their_mic():
+    async with several(None, "ab", members=4) as nodes, AsyncExitStack() as stack:
+        a = nodes.url("a")
+
+        async def open_one():
+            try:
+                url = f"{a}/?room=r&role=speaker"
+                websocket = await raw_connect(url, subprotocols=[SUBPROTOCOL])
+            except InvalidStatus as refused:
+                assert refused.response.status_code == 503
+                return None
+            return await stack.enter_async_context(websocket)
+
+        opened = await asyncio.gather(*(open_one() for _ in range(8)))
+        opened = [each for each in opened if each is not None]
+        assert len(opened) == 3
+        for each in opened:
+            hello = {"type": "hello", "role": "speaker", "room": "r", "receive": ["codes"]}
+            await each.send(json.dumps(hello))
+            assert json.loads(await each.recv())["type"] == "ready"
+        async with connect(a, "mic", room="r", send="codes"):
+            pass
 
 
 C = {"receive": ("codes",)}

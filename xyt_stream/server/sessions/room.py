@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable
 from typing import Protocol
 
@@ -50,7 +49,6 @@ class Room:
         user_fanout: passes on the mic or the user.
         model_fanout: passes on the model.
         has_sender: whether the mic's or the user's session is in the room.
-        expected: times at which places were kept for speakers that have not come yet.
         listeners: number of speakers that hear the mic, or would.
         default_fanout: passes on the mic or, in a conversation, the model.
         history: the latest frames of the mic, here or at another node.
@@ -66,7 +64,6 @@ class Room:
         self.fed: CodeStream | None = None
         self.fed_from: SavedPosition | None = None
         self.members = 0
-        self.expected: collections.deque[float] = collections.deque()
         self.codec: Model | None = None
         self.sealed = False
         self.mic: SlotStream | CodeStream | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,10 +15,9 @@ from xyt_stream.server.engine.code_stream import CodeStream
 from xyt_stream.server.engine.fanout import InterruptibleListener
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.engine.slot_stream import SlotStream
+from xyt_stream.server.sessions.places import Places
 from xyt_stream.server.sessions.room import Room
 from xyt_stream.server.sessions.send_queue import SendQueue
-
-_RESERVED = 5.0  # seconds that a place is kept for a speaker until its hello comes
 
 
 class Rooms:
@@ -47,6 +45,7 @@ class Rooms:
         self._silence = silence
         self._runner = runner
         self._rooms: dict[str, Room] = {}
+        self._places = Places()
         self.on_change: Callable[[str], None] = lambda name: None
 
     def get(self, name: str | None) -> Room | None:
@@ -64,15 +63,12 @@ class Rooms:
         One more is kept for a mic that is yet to come.
         """
         room = self._rooms.get(name)
-        if room is None:
-            return True
-        now = time.monotonic()
-        while room.expected and room.expected[0] < now - _RESERVED:
-            room.expected.popleft()
-        taken = room.members + len(room.expected) + (not room.has_sender)
-        if taken >= self._limits.members:
-            return False
-        room.expected.append(now)
+        members, has_sender = (0, False) if room is None else (room.members, room.has_sender)
+        if room is not None or self._places.count(name):  # a first speaker always has a place
+            taken = members + self._places.count(name) + (not has_sender)
+            if taken >= self._limits.members:
+                return False
+        self._places.keep(name)
         return True
 
     def has_orphan(self, name: str | None) -> bool:
@@ -151,8 +147,7 @@ class Rooms:
             ProtocolError: room_full; busy: the listener wants sound of a mic that sends codes.
         """
         with self.enter(name, moved=moved) as room:
-            if room.expected:
-                room.expected.popleft()
+            self._places.use(name)
             fanouts = {
                 "user": room.user_fanout,
                 "model": room.model_fanout,
