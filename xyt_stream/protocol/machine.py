@@ -38,6 +38,7 @@ from xyt_stream.protocol.messages import (
     Hello,
     Kind,
     Media,
+    Model,
     Notice,
     Ping,
     Playing,
@@ -45,7 +46,7 @@ from xyt_stream.protocol.messages import (
     Ready,
 )
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.protocol.payloads import OpaquePayload, Payload, PlainPayload, SealedPayload
+from xyt_stream.protocol.payloads import Payload, PlainPayload, SealedPayload, shared_payload
 from xyt_stream.protocol.roles import ROLES
 from xyt_stream.protocol.sealing import Sealing
 
@@ -136,6 +137,7 @@ class _Machine:
         Raises:
             ProtocolError: not_allowed.
         """
+        self._check_may_send(Kind.PCM)
         return self._send(Kind.PCM, frame, samples.astype("<i2").tobytes(), gap)
 
     def codes(self, frame: int, codes: CodeArray, *, gap: bool = False) -> bytes:
@@ -159,15 +161,14 @@ class _Machine:
         self._converses = ROLES[ready.role].converses if ready.role in ROLES else False
         self._sends = frozenset(_KIND[name] for name in sends)
         self._accepts = frozenset(_KIND[name] for name in accepts)
-        plain = PlainPayload(ready.model.codebooks, ready.model.codebook_size)
-        self._payload = self._sealed(plain) if self._is_sealed else plain
+        self._payload = self._payload_of(ready.model)
 
     @property
     def _is_sealed(self) -> bool:
         return Kind.SEALED in self._sends | self._accepts
 
-    def _sealed(self, plain: PlainPayload) -> Payload:
-        """The form of sealed codes at this end."""
+    def _payload_of(self, model: Model) -> Payload:
+        """The form of codes at this end."""
         raise NotImplementedError
 
     def _check_may_send(self, kind: Kind) -> None:
@@ -175,7 +176,6 @@ class _Machine:
             raise protocol_error("not_allowed", f"This end may not send {kind.name.lower()} now.")
 
     def _send(self, kind: Kind, frame: int, payload: bytes, gap: bool) -> bytes:
-        self._check_may_send(kind)
         data = messages.encode_media(kind, self._sent, frame, payload, _GAP if gap else 0)
         self._sent += 1
         return data
@@ -210,10 +210,10 @@ class _Machine:
 
 
 class ServerMachine(_Machine):
-    """The server's end of one session."""
+    """The server's end of one session. Arrays of codes that it has encoded must not change."""
 
-    def _sealed(self, plain: PlainPayload) -> Payload:
-        return OpaquePayload(plain)
+    def _payload_of(self, model: Model) -> Payload:
+        return shared_payload(model.codebooks, model.codebook_size, sealed=self._is_sealed)
 
     def receive(self, data: str | bytes) -> Event | None:
         """Decodes and checks a client's message; None: it is to be ignored.
@@ -287,7 +287,10 @@ class ClientMachine(_Machine):
         super().__init__()
         self._sealing = sealing
 
-    def _sealed(self, plain: PlainPayload) -> Payload:
+    def _payload_of(self, model: Model) -> Payload:
+        plain = PlainPayload(model.codebooks, model.codebook_size)
+        if not self._is_sealed:
+            return plain
         if self._sealing is None:
             raise protocol_error("room_sealed")
         return SealedPayload(plain, self._sealing)

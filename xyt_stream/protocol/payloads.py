@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -94,6 +95,40 @@ class SealedPayload:
         """
         frames = _split(payload, self._plain.frame_bytes + OVERHEAD)
         return self._plain.unpack(b"".join(map(self._sealing.open, frames)))
+
+
+class SharedPayload:
+    """A payload that packs an array once, however many clients it goes to, one after another.
+
+    Arrays that are packed must not change.
+
+    Args:
+        payload: that does the work.
+    """
+
+    def __init__(self, payload: Payload) -> None:
+        self.kind = payload.kind
+        self._payload = payload
+        self._codes: CodeArray | None = None  # the array that was packed last
+        self._packed = b""
+
+    def pack(self, codes: CodeArray) -> bytes:
+        """Encodes an array; see Payload."""
+        if codes is not self._codes:
+            self._packed = self._payload.pack(codes)
+            self._codes = codes
+        return self._packed
+
+    def unpack(self, payload: bytes) -> CodeArray:
+        """Decodes a payload; see Payload."""
+        return self._payload.unpack(payload)
+
+
+@lru_cache(maxsize=64)
+def shared_payload(codebooks: int, codebook_size: int, *, sealed: bool) -> SharedPayload:
+    """The payload of all sessions of a server whose codes have this shape."""
+    plain = PlainPayload(codebooks, codebook_size)
+    return SharedPayload(OpaquePayload(plain) if sealed else plain)
 
 
 class OpaquePayload:

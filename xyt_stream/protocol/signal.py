@@ -17,9 +17,10 @@ class Signal:
 
     def notify(self) -> None:
         """Wakes all tasks that wait: the state has changed."""
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            _wake(each)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                _wake(each)
 
     async def wait(self, timeout: float | None = None) -> None:
         """Waits for the next `notify`, or for `timeout` seconds."""

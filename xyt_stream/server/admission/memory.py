@@ -6,6 +6,7 @@ import collections
 from collections.abc import Callable
 
 MEGABYTE = 1_000_000
+TOLD_STEP = 2048  # bytes by which a queue must have changed until it says so: that costs time
 OBJECT = 256  # bytes counted for each thing that waits, beside its content
 
 

@@ -16,6 +16,7 @@ _FINAL = 0x80
 _MASKED = 0x80
 _MAX_SHORT = 125  # bytes of a payload whose length is in the frame's second byte
 _TEXT, _BINARY = _FINAL | Opcode.TEXT, _FINAL | Opcode.BINARY
+_SHORT_BINARY = [bytes((_BINARY, size)) for size in range(_MAX_SHORT + 1)]  # by payload's size
 _HEAD = 6  # bytes of a masked short frame before its payload
 
 
@@ -42,6 +43,8 @@ def read_short(data: bytes) -> tuple[str | bytes, int] | None:
 
 def write_whole(message: str | bytes) -> bytes:
     """Returns the frame of a server's message."""
+    if isinstance(message, bytes) and len(message) <= _MAX_SHORT:
+        return _SHORT_BINARY[len(message)] + message
     first, payload = (_TEXT, message.encode()) if isinstance(message, str) else (_BINARY, message)
     size = len(payload)
     if size <= _MAX_SHORT:

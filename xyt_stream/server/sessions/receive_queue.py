@@ -151,7 +151,7 @@ class ReceiveQueue:
 
     def take_ack(self) -> Ack | None:
         """The acknowledgement for what was taken in, if one is due; None otherwise."""
-        if not (self._acknowledges and self._ack_policy.due) or self._taken is None:
+        if self._taken is None or not (self._acknowledges and self._ack_policy.due):
             return None
         self._ack_policy.reset()
         return Ack(received=self._taken)

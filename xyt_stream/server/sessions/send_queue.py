@@ -15,7 +15,7 @@ from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Clear, Control, End, Notice
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
-from xyt_stream.server.admission.memory import OBJECT
+from xyt_stream.server.admission.memory import OBJECT, TOLD_STEP
 from xyt_stream.server.engine.slot_stream import DecodedFrame, Length
 from xyt_stream.server.saved import SavedMessage, SavedSendQueue
 from xyt_stream.server.sessions.moving import (
@@ -41,7 +41,7 @@ class SendQueue:
         limit: number of queued messages beyond which that happens.
         on_change: called whenever a message is added.
         on_drop: called for every message that is lost.
-        on_size: called with the bytes that wait, whenever they change.
+        on_size: called with the bytes that wait, whenever they have changed by a few thousand.
 
     Attributes:
         lost: whether messages before the one that was taken last were lost.
@@ -61,6 +61,7 @@ class SendQueue:
     ) -> None:
         self._on_size = on_size
         self._bytes = 0  # queued
+        self._told = 0  # bytes that `on_size` was called with
         self.wants_sound = "pcm" in receive
         self.lost = False
         self._wants_codes = not {"codes", "sealed"}.isdisjoint(receive)
@@ -89,6 +90,9 @@ class SendQueue:
         """Queues a frame's codes, int64 [codebooks]; see Listener."""
         if self._wants_codes and self._last is None:
             self._frames += 1
+            if not self._skips and not self._skipped:
+                self._put(_latest.of(index, codes))
+                return
             index, gap = self._number(Codes, index)
             self._put(Codes(index, codes[:, None], gap=gap))
 
@@ -170,6 +174,11 @@ class SendQueue:
         """Number of queued messages."""
         return len(self._queue)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, not even the end."""
+        return not self._queue and self._last is None
+
     def take(self) -> Pcm | Codes | Control | None:
         """Takes the next message; None: none is queued now. After End there is only End.
 
@@ -193,7 +202,10 @@ class SendQueue:
                 message = msgspec.structs.replace(message, codes=np.concatenate(parts, axis=1))
         self._count(-size)
         self._taken.notify()
-        self.lost = self._gap and isinstance(message, Pcm | Codes)
+        if not self._gap:
+            self.lost = False
+            return message
+        self.lost = isinstance(message, Pcm | Codes)
         if self.lost and isinstance(message, Pcm | Codes):
             message = msgspec.structs.replace(message, gap=True)
             self._gap = False
@@ -294,11 +306,35 @@ class SendQueue:
 
     def _count(self, grown: int) -> None:
         self._bytes += grown
-        self._on_size(self._bytes)
+        if abs(self._bytes - self._told) >= TOLD_STEP:
+            self._told = self._bytes
+            self._on_size(self._bytes)
 
     def _finish(self, last: End | ProtocolError) -> None:
         self._last = last
         self._on_change()
+
+
+class _Latest:
+    """Makes one message of a frame for all listeners of its stream, which come one after another.
+
+    So a frame is encoded once, however many listeners it has.
+    """
+
+    def __init__(self) -> None:
+        self._codes: CodeArray | None = None
+        self._message: Codes | None = None
+
+    def of(self, index: int, codes: CodeArray) -> Codes:
+        """The message of frame `index`, int64 [codebooks]."""
+        message = self._message
+        if message is None or codes is not self._codes or message.frame != index:
+            self._codes = codes
+            self._message = message = Codes(index, codes[:, None])
+        return message
+
+
+_latest = _Latest()
 
 
 def _size_of(message: Pcm | Codes | Control) -> int:

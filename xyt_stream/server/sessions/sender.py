@@ -13,6 +13,7 @@ from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
 from xyt_stream.protocol.messages import Ack, End, Notice, Pong
 from xyt_stream.protocol.replay_buffer import ReplayBuffer
 from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.admission.memory import TOLD_STEP
 from xyt_stream.server.engine.timings import Timings
 from xyt_stream.server.saved import SavedSender
 from xyt_stream.server.sessions.flush import DirectWriter, Flush
@@ -31,8 +32,9 @@ class Sender:
         take_ack: returns an acknowledgement if one is due.
         timings: of the engine, for `end`.
         flush: writes to connections that are idle.
-        on_written: called with each media message once it is written.
-        on_size: called with the bytes that are kept for a resumed session, whenever they change.
+        on_written: called with each media message once it is written; None: that matters to nobody.
+        on_size: called with the bytes that are kept for a resumed session, whenever they have
+            changed by a few thousand.
 
     Attributes:
         going_away: the error that is raised in place of `end`; None: `end` is sent.
@@ -47,7 +49,7 @@ class Sender:
         take_ack: Callable[[], Ack | None],
         timings: Timings,
         flush: Flush,
-        on_written: Callable[[Pcm | Codes], None],
+        on_written: Callable[[Pcm | Codes], None] | None,
         on_size: Callable[[int], None] = lambda size: None,
     ) -> None:
         self.going_away: ProtocolError | None = None
@@ -64,6 +66,8 @@ class Sender:
         self._pong_taken = Signal()
         self._on_written = on_written
         self._on_size = on_size
+        self._told = 0  # bytes that `on_size` was called with
+        self._drained = False  # whether nothing more was there when `_take` was called last
         # Encoded messages, each with the media it holds.
         self._encoded: collections.deque[tuple[str | bytes, Pcm | Codes | None]]
         self._encoded = collections.deque()
@@ -119,13 +123,15 @@ class Sender:
             sent=saved.sent, received=saved.received, receiving_over=saved.receiving_over
         )
         self._replay_buffer.restore(saved.kept, saved.sent)
-        self._on_size(self._replay_buffer.size)
+        self._tell_size()
 
     def acknowledge(self, received: int) -> None:
         """The client has all media up to this sequence number."""
+        held_back = self._replay_buffer.full
         self._replay_buffer.acknowledge(received)
-        self._on_size(self._replay_buffer.size)
-        self.wake()
+        self._tell_size()
+        if held_back:
+            self.wake()
 
     def wake(self) -> None:
         """Sends what there may be now: the send queue has grown, or an acknowledgement is due."""
@@ -147,6 +153,8 @@ class Sender:
             while may_write and (data := self._take()) is not None:
                 writer.write(data)
                 self._report_written()
+                if self._drained:
+                    return
                 may_write = writer.may_write
         except ProtocolError:  # `next` finds it, too
             failed = True
@@ -175,49 +183,57 @@ class Sender:
         return data
 
     def _report_written(self) -> None:
-        returned, self._returned = self._returned, None
-        if returned is not None:
-            self._on_written(returned)
+        if self._returned is not None:
+            returned, self._returned = self._returned, None
+            if self._on_written is not None:
+                self._on_written(returned)
 
     def _take(self) -> str | bytes | None:
         """The next message, if there is one now: encoded ones, then control, then media."""
-        if not self._encoded and self._pongs:
+        self._drained = False
+        if self._encoded:
+            data, self._returned = self._encoded.popleft()
+            return data
+        if self._pongs:
             self._pong_taken.notify()
             return self._pongs.popleft()
-        if not self._encoded and (ack := self._take_ack()) is not None:
+        if (ack := self._take_ack()) is not None:
             return self._machine.control(ack)
-        if not self._encoded and not self._ended and not self._replay_buffer.full:
-            self._encode()
-        if not self._encoded:
+        if self._ended or self._replay_buffer.full:
             return None
-        data, self._returned = self._encoded.popleft()
-        return data
+        return self._encode()
 
-    def _encode(self) -> None:
+    def _encode(self) -> str | bytes | None:
         """Encodes the next queued message, if there is one, and keeps it if it holds media.
 
         Nothing waits in between: media that are taken are media that are kept.
         """
         message, machine = self._send_queue.take(), self._machine
         if message is None:
-            return
-        if isinstance(message, End):
+            return None
+        if isinstance(message, Codes):
+            data = machine.codes(message.frame, message.codes, gap=message.gap)
+        elif isinstance(message, Pcm):
+            data = machine.pcm(message.frame, message.samples, gap=message.gap)
+        elif isinstance(message, End):
             if self.going_away is not None:
                 raise self.going_away
-            end = msgspec.structs.replace(message, step_ms=self._timings.step_ms())
-            self._encoded.append((machine.end(end), None))
             self._ended = True
-            return
-        if isinstance(message, Pcm):
-            data = machine.pcm(message.frame, message.samples, gap=message.gap)
-        elif isinstance(message, Codes):
-            data = machine.codes(message.frame, message.codes, gap=message.gap)
+            return machine.end(msgspec.structs.replace(message, step_ms=self._timings.step_ms()))
         else:
-            self._encoded.append((machine.control(message), None))
-            return
+            return machine.control(message)
         self._replay_buffer.add(data)
-        self._on_size(self._replay_buffer.size)
+        self._tell_size()
         if self._send_queue.lost:
             notice = Notice(name="dropped", message="You read too slowly: sound was left out.")
-            self._encoded.append((machine.control(notice), None))
-        self._encoded.append((data, message))
+            self._encoded.append((data, message))
+            return machine.control(notice)
+        self._returned = message
+        self._drained = self._send_queue.idle
+        return data
+
+    def _tell_size(self) -> None:
+        size = self._replay_buffer.size
+        if abs(size - self._told) >= TOLD_STEP:
+            self._told = size
+            self._on_size(size)

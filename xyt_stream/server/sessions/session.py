@@ -147,7 +147,7 @@ class Session:
             take_ack=self._receive_queue.take_ack,
             timings=resources.engine.timings,
             flush=resources.flush,
-            on_written=self._on_written,
+            on_written=self._on_written if self._hears_itself else None,
             on_size=lambda size: self._account.set("replay", size),
         )
         self._charge: Charge = free
