@@ -29,12 +29,12 @@ from xyt_stream.server.admission.access import (
     check_bind,
 )
 from xyt_stream.server.admission.address import check_address, hosts_of, why_not
-from xyt_stream.server.admission.budget import Budget
+from xyt_stream.server.admission.budget import Budget, metered
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.reclaim import freeze
 from xyt_stream.server.admission.sockets import Socket
-from xyt_stream.server.admission.turns import Turns
+from xyt_stream.server.admission.turns import NEW_CREDIT, NEW_SHARE, Turns
 from xyt_stream.server.cascade.cascade import Cascade
 from xyt_stream.server.duplex.models import Factory, load
 from xyt_stream.server.engine.slot_engine import SlotEngine
@@ -135,16 +135,24 @@ async def running(
         port = check_address(host, port)  # asyncio would pick a port for each of them
 
     turns = Turns()
+    # A relay has no thread that waits for the interpreter's lock, and takes thousands of clients.
+    share = 1.0 if codec is None else NEW_SHARE
+    newcomers = Turns(share=share, turn=0, credit=NEW_CREDIT)
 
     def connect(protocol: ServerProtocol, server: Server, **options: Any) -> Socket:
-        budget, handshakes = Budget(limits), service.handshakes
         return Socket(
-            protocol, server, budget=budget, turns=turns, handshakes=handshakes, **options
+            protocol,
+            server,
+            budget=Budget(limits),
+            turns=turns,
+            newcomers=newcomers,
+            handshakes=service.handshakes,
+            **options,
         )
 
     async def handle(socket: ServerConnection) -> None:
         assert isinstance(socket, Socket)
-        await connection.handle(service, socket, handover, cascade)
+        await metered(connection.handle(service, socket, handover, cascade), socket.opened)
 
     async def page(socket: ServerConnection, request: Request) -> Response | None:
         if connection.is_realtime(request):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from xyt_stream.errors import ProtocolError
-from xyt_stream.server.admission.budget import Budget, metered
+from xyt_stream.server.admission.budget import BURST, Budget, metered
 from xyt_stream.server.admission.handshakes import Handshakes
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
@@ -119,16 +119,46 @@ async def test_floods_leave_the_loop_the_rest_of_the_time(clock, until):
     await until(lambda: reader.slices > 0)
 
 
-def test_a_client_is_calm_while_it_sends_no_faster_than_it_earns(clock):
+async def test_one_reader_is_read_in_a_turn_of_no_length(clock):
+    turns = Turns(clock, turn=0)
+    readers = [Endless(turns) for _ in range(3)]
+    for taken in range(1, 7):
+        await asyncio.sleep(0)
+        assert sum(each.slices for each in readers) == taken
+
+
+def test_a_credit_is_taken_at_once_and_earned_again(clock):
+    turns = Turns(clock, share=0.25, credit=0.05)
+    turns.charge(0.04)
+    assert turns.idle
+    turns.charge(0.02)
+    assert not turns.idle
+    clock.now += 0.031
+    assert turns.idle
+    clock.now += 100
+    turns.charge(0.06)  # no more than the credit was earned
+    assert not turns.idle
+
+
+@pytest.mark.parametrize(("messages", "calm"), [(3, True), (19, False)])
+def test_a_client_is_calm_while_it_spends_a_part_of_its_budget(clock, messages, calm):
+    """A client that spends all of it, and no more, is no calm one, and is not closed."""
     budget = Budget(Limits(), clock)
     budget.accept()
-    for _ in range(100):
+    for _ in range(500):
         clock.now += 0.02
-        assert spent(budget, "messages", 10) is None
-        assert spent(budget, "bytes", 10_000) is None
-        assert budget.calm
-    assert spent(budget, "messages", 500) is None
+        assert spent(budget, "messages", messages) is None
+        assert spent(budget, "bytes", 1_000 * messages) is None
+    assert budget.calm is calm
+
+
+def test_a_flood_that_is_over_is_forgotten(clock):
+    budget = Budget(Limits(), clock)
+    budget.accept()
+    assert spent(budget, "messages", 9_000) is None
     assert not budget.calm
+    clock.now += BURST
+    assert budget.calm
 
 
 def entered(handshakes, peer, dropped, count=1):

@@ -3,11 +3,14 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
+from typing import ClassVar
 
 import pytest
 
 from xyt_stream.protocol.error_table import ERRORS
+from xyt_stream.server import app
 from xyt_stream.server.admission.limits import Limits
+from xyt_stream.server.admission.turns import Turns
 from xyt_stream.server.app import running
 
 HELLO = b'{"type":"hello","role":"loopback"}'
@@ -195,3 +198,68 @@ def test_every_budget_has_an_error():
     assert {"too_many_messages", "too_many_bytes", "too_much_work", "too_much_memory"} <= set(
         ERRORS
     )
+
+
+class Charged(Turns):
+    """Adds up what its readers take; the first of a server is for floods."""
+
+    made: ClassVar[list[Charged]] = []
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.seconds = 0.0
+        self.made.append(self)
+
+    def charge(self, seconds):
+        self.seconds += seconds
+        super().charge(seconds)
+
+
+@pytest.fixture
+async def charged(codec, monkeypatch):
+    """A server, and what connections without a session take in it."""
+    monkeypatch.setattr(app, "Turns", Charged)
+    async with running(codec, max_sessions=4, limits=Limits(load=0)) as server:
+        yield server, Charged.made[-1]
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/nothing", "/handover"])
+async def test_a_page_is_charged_to_the_share_of_those_without_a_session(charged, path):
+    server, newcomers = charged
+    for _ in range(3):
+        before = newcomers.seconds
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert (await asyncio.wait_for(reader.read(), 120)).startswith(b"HTTP/1.1 ")
+        writer.close()
+        assert newcomers.seconds > before
+
+
+async def test_a_session_is_charged_until_it_is_open(charged, dial):
+    server, newcomers = charged
+    reader, writer = await dial(server.port)
+    handshake = newcomers.seconds
+    writer.write(text(HELLO))
+    await opened(reader)
+    opening = newcomers.seconds
+    assert 0 < handshake < opening
+    for _ in range(20):
+        writer.write(text(b'{"type":"ping","time":1}'))
+        await asyncio.wait_for(reader.readuntil(b"}"), 120)
+    assert newcomers.seconds == opening
+    writer.close()
+
+
+async def test_those_without_a_session_wait_and_all_get_their_turn(charged):
+    server, newcomers = charged
+    newcomers.charge(0.3)
+
+    async def page():
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        try:
+            return (await asyncio.wait_for(reader.read(), 120))[:12]
+        finally:
+            writer.close()
+
+    assert set(await asyncio.gather(*(page() for _ in range(40)))) == {b"HTTP/1.1 200"}

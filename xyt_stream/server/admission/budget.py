@@ -11,7 +11,8 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.server.admission.limits import Limits
 
 BURST = 10.0  # seconds' worth of a budget that may be spent at once
-CALM = 0.2  # seconds' worth of it that a client who is no flood may be ahead
+EASY = 0.2  # share of a budget that a client spends who is no flood
+CALM = 1.0  # seconds' worth of that share that such a client may be ahead
 
 Kind: TypeAlias = Literal["messages", "bytes", "work"]
 
@@ -44,7 +45,8 @@ class Budget:
             "work": limits.client_work,
         }
         self._paid: dict[Kind, float] = {}
-        self._last_paid = 0.0
+        self._easy: dict[Kind, float] = {}
+        self._easy_until = 0.0
         share = limits.early_share
         # Work follows from messages and bytes, so before the hello these two suffice.
         early: dict[Kind, float] = {
@@ -79,23 +81,31 @@ class Budget:
 
     @property
     def calm(self) -> bool:
-        """Whether the client spends no more than it earns, but for a little."""
-        return self._last_paid - self._clock() < CALM
+        """Whether the client spends no more than a part of each budget, but for a little.
+
+        A client that spends a whole budget, and no more, is not closed: a few of them would still
+        keep the event loop busy.
+        """
+        return self._easy_until - self._clock() < CALM
 
     def _spend(self, kind: Kind, amount: float, now: float) -> None:
         rate = self._rates_now[kind]
         if not rate:
             return
-        self._paid[kind] = paid = max(self._paid[kind], now) + amount / rate
-        if paid > self._last_paid:
-            self._last_paid = paid
+        seconds = amount / rate
+        self._paid[kind] = paid = max(self._paid[kind], now) + seconds
+        easy = max(self._easy[kind], now) + seconds / EASY
+        self._easy[kind] = easy = min(easy, now + BURST)  # a flood that is over is soon forgotten
+        if easy > self._easy_until:
+            self._easy_until = easy
         if paid - now > BURST:
             raise protocol_error(_ERRORS[kind])
 
     def _set(self, rates: dict[Kind, float]) -> None:
         self._rates_now = rates
-        self._last_paid = now = self._clock()
+        self._easy_until = now = self._clock()
         self._paid = dict.fromkeys(rates, now)  # times until which they are paid
+        self._easy = dict.fromkeys(rates, now)  # the same, of an easy client's share
 
 
 def free(seconds: float) -> None:

@@ -66,6 +66,10 @@ class Handshakes:
             if not self._of[address]:
                 del self._of[address]
 
+    def waits(self, key: object) -> bool:
+        """Whether the connection has no session yet."""
+        return key in self._waiting
+
     def leave(self, key: object) -> None:
         """The connection is over."""
         self.accept(key)

@@ -21,7 +21,7 @@ from websockets.server import ServerProtocol
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.server.admission import requests, small_frames
-from xyt_stream.server.admission.budget import Budget, Kind
+from xyt_stream.server.admission.budget import Budget, Kind, metered
 from xyt_stream.server.admission.handshakes import Handshakes
 from xyt_stream.server.admission.turns import Turns
 
@@ -30,6 +30,7 @@ _MAX_UNREAD = 1 << 18  # bytes of whole messages that wait for the session
 _MAX_FRAGMENTS = 4096  # of a message; websockets 17 has the same limit, 16 (Python 3.10) has none
 _MAX_HEAD = 1 << 16  # bytes of a request's first line and headers
 _SLICE = 512  # bytes; at most 85 frames, half a millisecond
+_ACCEPT = 0.0002  # seconds that a connection takes before its first byte
 _AT_ONCE = 0.001  # seconds of reading at once for a calm client
 _DISCARD_EVERY = 0.02  # seconds between reads of what is thrown away
 _CHECK_EVERY = 1.0  # seconds between looks at a connection that is not read
@@ -42,7 +43,8 @@ class Socket(ServerConnection):
     Args:
         protocol, server, options: see ServerConnection.
         budget: of the connection.
-        turns: shares the event loop with the server's other sockets.
+        turns: shares the event loop with other floods.
+        newcomers: likewise with other connections that no session has taken.
         handshakes: counts the connection until a session takes it.
 
     Attributes:
@@ -60,6 +62,7 @@ class Socket(ServerConnection):
         *,
         budget: Budget,
         turns: Turns,
+        newcomers: Turns,
         handshakes: Handshakes,
         **options: Any,
     ) -> None:
@@ -67,6 +70,7 @@ class Socket(ServerConnection):
         self.budget = budget
         self.exceeded: asyncio.Future[ProtocolError] = self.loop.create_future()
         self._turns = turns
+        self._newcomers = newcomers
         self._handshakes = handshakes
         self._pending = bytearray()  # received, not parsed
         self._unread = 0  # bytes of whole messages that the session has not received
@@ -104,8 +108,24 @@ class Socket(ServerConnection):
 
     def answered(self, seconds: float) -> None:
         """Counts processor time of writing: that of a flood's answers is the flood's."""
-        if not self.budget.calm:
+        if self._is_new:
+            self._newcomers.charge(seconds)
+        elif not self.budget.calm:
             self._turns.charge(seconds)
+
+    def opened(self, seconds: float) -> None:
+        """Counts processor time of the handshake, of a page, or of opening a session."""
+        if self._is_new:
+            self._newcomers.charge(seconds)
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether no session has taken the connection."""
+        return self._handshakes.waits(self)
+
+    async def handshake(self, *args: Any, **options: Any) -> None:
+        """Performs the opening handshake; see ServerConnection."""
+        await metered(super().handshake(*args, **options), self.opened)
 
     async def fail(self, code: int, reason: str) -> None:
         """Ends the connection without reading what the client still sends."""
@@ -124,6 +144,7 @@ class Socket(ServerConnection):
         peer = transport.get_extra_info("peername")
         if not self._handshakes.enter(self, str(peer[0]) if peer else "", self.transport.abort):
             self.transport.abort()
+        self._newcomers.charge(_ACCEPT)
 
     def data_received(self, data: bytes) -> None:
         if self.exceeded.done() or self.protocol.parser_exc is not None:
@@ -137,7 +158,7 @@ class Socket(ServerConnection):
                 return
         self._pending += data
         whole_head = self._head_seen or self._see_head(len(data))
-        if whole_head and self.budget.calm and not self._in_turns:
+        if whole_head and self._reads_at_once:
             end = time.perf_counter() + _AT_ONCE
             while self.read_slice() and time.perf_counter() < end:
                 pass
@@ -272,6 +293,13 @@ class Socket(ServerConnection):
             self.transport.abort()
 
     @property
+    def _reads_at_once(self) -> bool:
+        """Whether what has come is parsed now, and not in turn with others."""
+        if self._in_turns or not self.budget.calm:
+            return False
+        return not self._is_new or self._newcomers.idle
+
+    @property
     def _held(self) -> bool:
         """Whether the session must take messages before more are parsed."""
         return self.recv_messages.paused or self._unread > _MAX_UNREAD
@@ -286,7 +314,7 @@ class Socket(ServerConnection):
             return
         if self._can_parse and not self._in_turns:
             self._in_turns = True
-            self._turns.add(self)
+            (self._newcomers if self._is_new else self._turns).add(self)
         if self._pending or self._held:
             self._pause()
         else:

@@ -2,7 +2,8 @@
 
 A flood keeps the loop busy, and between its many short system calls the loop takes the
 interpreter's lock back before a waiting thread has woken up. So floods get a share of the loop, and
-in the rest of the time it sleeps, unless there is other work.
+in the rest of the time it sleeps, unless there is other work. Connections without a session get
+another share: a handshake, or a page, takes a millisecond.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 TURN = 0.002  # seconds of one turn of the event loop that reading may take for all of them
-SHARE = 0.25  # of the loop's time for all of them: reading, and what follows from it
+SHARE = 0.15  # of the loop's time for all of them: reading, and what follows from it
+NEW_SHARE = 0.25  # of it for connections without a session
+NEW_CREDIT = 0.05  # seconds of the loop's time that these may take at once
 
 
 class Reader(Protocol):
@@ -29,10 +32,23 @@ class Turns:
 
     Args:
         clock: seconds, monotonic.
+        share: of the loop's time for all readers.
+        turn: seconds that they may take in one turn of the loop.
+        credit: seconds of the loop's time that they may take before they have earned it.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        share: float = SHARE,
+        turn: float = TURN,
+        credit: float = 0.0,
+    ) -> None:
         self._clock = clock
+        self._wait = 1 / share - 1  # seconds to wait for a second taken
+        self._turn = turn
+        self._credit = credit * self._wait
         self._readers: collections.deque[Reader] = collections.deque()
         self._scheduled = False
         self._due = 0.0  # time of the next turn
@@ -43,8 +59,13 @@ class Turns:
         self._schedule()
 
     def charge(self, seconds: float) -> None:
-        """Puts the next turn off: floods took so many seconds of processor time."""
-        self._due = max(self._due, self._clock()) + seconds * (1 / SHARE - 1)
+        """Puts the next turn off: the readers took so many seconds of processor time."""
+        self._due = max(self._due, self._clock() - self._credit) + seconds * self._wait
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for a turn, and one may be taken now."""
+        return not self._readers and self._clock() >= self._due
 
     def _schedule(self) -> None:
         if self._readers and not self._scheduled:
@@ -62,6 +83,6 @@ class Turns:
                 reader = self._readers.popleft()
                 if reader.read_slice():
                     self._readers.append(reader)
-                if self._clock() > began + TURN:
+                if self._clock() >= began + self._turn:
                     break
         self._schedule()

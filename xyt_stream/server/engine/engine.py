@@ -21,7 +21,7 @@ from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine.jobs import Jobs
 from xyt_stream.server.engine.saved_slot import loaded_slot, saved_slot
 from xyt_stream.server.engine.slot_engine import SlotOwner
-from xyt_stream.server.engine.slots import Mask, Slots, Work
+from xyt_stream.server.engine.slots import NEW, Mask, Slots, Work
 from xyt_stream.server.engine.timings import Timings
 from xyt_stream.server.engine.worker import Worker
 from xyt_stream.server.saved import SavedSlot
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
 
 LONGEST_WAIT = 0.008  # seconds that a step waits at most for the frames of other slots
+LONGEST_STEP = 0.03  # seconds that a step is expected to take at most
 WAIT_SHARE = 0.25  # of the last step's own time that it waits for them
 BUSY_RETRY = 5.0  # seconds after which a refused client may ask again for a slot
 
@@ -247,6 +248,7 @@ class Engine:
                 if self._jobs.waiting or not self._waiting.only_ahead(now):
                     break
                 self._wake.wait(self._rest_until - now)
+            self._give_way()
             if self._jobs.waiting:
                 return not self._worker.closing
             # A slot's frames come every 80 ms, so the ones that are about to come are known.
@@ -259,6 +261,20 @@ class Engine:
                     break
                 self._wake.wait(deadline - now)
             return not self._worker.closing
+
+    def _give_way(self) -> None:
+        """Waits for an older stream's frame before a step without any: see the top of slots.py.
+
+        The step would take about as long as the last one, and that frame would wait for its end.
+        """
+        until = time.monotonic() + min(LONGEST_STEP, self.timings.last_step)
+        while not self._worker.closing and (now := time.monotonic()) < until:
+            if self._jobs.waiting or not self._waiting.gives_way(now):
+                return
+            after, before = now - FRAME_SECONDS - LONGEST_WAIT, until - FRAME_SECONDS
+            if not self._waiting.expected(after, before, since=now - NEW):
+                return
+            self._wake.wait(until - now)
 
     def _gather(self) -> tuple[Work, Samples | None, bool]:
         """Plans the next step.

@@ -7,7 +7,8 @@ last row moves into its place.
 Streams in real time come first: a stream that is ahead of real time, a file for example, waits
 while any of them has a frame, and otherwise shares its steps with few others; the engine rests
 between those. And of streams that have just begun, few are in one step, so that many that begin at
-once lengthen nobody's steps.
+once lengthen nobody's steps; no step of such streams alone begins when an older one's frame is
+about to come, which would wait for its end.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PACE = 0.9  # seconds that a second of sound counts: so that a late first frame 
 BEHIND = 0.5  # seconds that a stream may catch up after its frames were held up
 ROWS_AHEAD = 2  # rows of a step of streams that are ahead, while others run in real time
 NEW = 1.0  # seconds after its first frame that a stream counts as one that has just begun
-ROWS_NEW = 4  # rows of a step of such streams, while others run in real time
+ROWS_NEW = 2  # rows of a step of such streams, while others run in real time
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -228,10 +229,23 @@ class Slots:
         """Whether any slot has something for a step to do."""
         return bool((self._written > self._taken).any() or self._ending.any())
 
-    def expected(self, after: float, before: float) -> bool:
-        """Whether an idle slot is due for a frame: its last one came between these two times."""
+    def expected(self, after: float, before: float, *, since: float = np.inf) -> bool:
+        """Whether an idle slot is due for a frame: its last one came between these two times.
+
+        Only streams count whose first frame came before `since`.
+        """
         idle = (self._written == self._taken) & self._open & (self._written > 0) & ~self._ending
+        idle &= self._first_push < since
         return bool((idle & (self._last_push > after) & (self._last_push < before)).any())
+
+    def gives_way(self, now: float) -> bool:
+        """Whether all frames that wait are ahead of real time, or of streams that have just begun.
+
+        Such a step may wait for an older stream's frame that is about to come.
+        """
+        ready = self._open & (self._written > self._taken)
+        older = ready & (self._due <= now + AHEAD) & (self._first_push <= now - NEW)
+        return not (older | self._ending).any()
 
     def only_ahead(self, now: float) -> bool:
         """Whether all frames that wait are ahead of real time, and other streams are in it."""
