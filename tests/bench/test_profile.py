@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from xyt_stream.bench.profile import kernels, record, tensor_bytes
+from xyt_stream.bench.profile import kernels, network_bytes, record, tensor_bytes
+from xyt_stream.model.quantizer import packed_weights
 
 
 def test_operations_are_counted_by_the_textbook():
@@ -52,3 +53,11 @@ def test_shared_tensors_count_once():
     assert tensor_bytes(layer) == 440
     assert tensor_bytes(layer, [layer.weight], layer.weight) == 440
     assert tensor_bytes(state, state.held[layer]) == 400
+
+
+def test_packed_weights_count_as_memory(codec):
+    plain = tensor_bytes(*codec.network.state_dict().values())
+    packed = [each for _, each in packed_weights(codec.network)]
+    share = {True: 1.0, False: 0.5}[bool(packed) and packed[0].is_mkldnn]
+    if packed:
+        assert network_bytes(codec.network) > (1 + 0.9 * share) * plain

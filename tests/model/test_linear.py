@@ -7,15 +7,26 @@ import sys
 import pytest
 import torch
 
+from xyt_stream.model import torch_internals
 from xyt_stream.model.linear import Linear
 
+PACKED = ["oneDNN", "FBGEMM"]
 SHAPES = [(192, 576), (192, 192), (192, 768), (768, 192), (768, 768), (256, 768), (256, 482)]
+
+
+def linear(shape: tuple[int, int], packed: str, **options: bool) -> Linear:
+    """A layer whose weights are such as these libraries pack."""
+    layer = Linear(*shape, **options).requires_grad_(False)
+    if packed == "FBGEMM":
+        layer.weight.copy_(layer.weight.half())
+    return layer
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("bias", [True, False])
-def test_prepacked_layer_is_the_same_map(shape, bias):
-    layer = Linear(*shape, bias=bias).requires_grad_(False)
+@pytest.mark.parametrize("packed", PACKED)
+def test_prepacked_layer_is_the_same_map(shape, bias, packed):
+    layer = linear(shape, packed, bias=bias)
     x = torch.randn(2, 5, shape[0])
     plain = layer(x)
     layer.prepack()
@@ -25,8 +36,10 @@ def test_prepacked_layer_is_the_same_map(shape, bias):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_rows_result_is_independent_of_the_number_of_rows(shape):
-    layer = Linear(*shape).requires_grad_(False)
+@pytest.mark.parametrize("packed", PACKED)
+@pytest.mark.parametrize("gelu", [True, False])
+def test_a_rows_result_is_independent_of_the_number_of_rows(shape, packed, gelu):
+    layer = linear(shape, packed, gelu=gelu)
     layer.prepack()
     if layer.prepacked is None:
         pytest.skip("this machine packs nothing")
@@ -34,6 +47,20 @@ def test_a_rows_result_is_independent_of_the_number_of_rows(shape):
     whole = layer(x)
     for rows in (1, 2, 3, 4, 8, 20, 128):
         assert torch.equal(layer(x[7 : 7 + rows]), whole[7 : 7 + rows])
+
+
+def test_only_weights_that_float16_holds_are_kept_in_it(monkeypatch):
+    held, unheld = (linear((64, 32), packed) for packed in ("FBGEMM", "oneDNN"))
+    large = linear((64, 32), "FBGEMM")
+    large.weight[3, 5] = 70000.0  # beyond float16
+    for layer in (held, unheld, large):
+        layer.prepack()
+    if not torch_internals.float16_supported():
+        pytest.skip("this machine has no FBGEMM")
+    assert [layer.prepacked[0].is_mkldnn for layer in (held, unheld, large)] == [False, True, True]
+    monkeypatch.setattr(torch_internals, "float16_supported", lambda: False)
+    held.prepack()
+    assert held.prepacked[0].is_mkldnn
 
 
 def test_autocast_still_applies_to_a_prepacked_layer(codec):

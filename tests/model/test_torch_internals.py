@@ -51,6 +51,22 @@ def test_a_product_that_is_wrong_is_not_supported(monkeypatch):
     assert not torch_internals.supported.__wrapped__()
 
 
+def test_float16_weights_are_used_only_where_their_product_is_right(monkeypatch):
+    monkeypatch.setattr(torch_internals, "pack_float16", lambda weight: torch.zeros(8))
+    assert not torch_internals.float16_supported.__wrapped__()
+    monkeypatch.undo()
+    monkeypatch.delattr(torch, "fbgemm_pack_gemm_matrix_fp16")
+    assert not torch_internals.float16_supported.__wrapped__()
+
+
+def test_codes_are_those_of_plain_weights_without_float16(codec, speech, monkeypatch):
+    monkeypatch.setattr(torch_internals, "float16_supported", lambda: False)
+    other = Codec.load()
+    packed = other.network.encoder.downsample.up_proj.prepacked
+    assert packed is None or packed[0].is_mkldnn
+    assert torch.equal(other.encode(speech), codec.encode(speech))
+
+
 def test_no_warning_of_others_is_hidden():
     def step(x):
         warnings.warn("of the step", UserWarning, stacklevel=1)

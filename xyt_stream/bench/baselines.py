@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE
-from xyt_stream.bench.profile import tensor_bytes
+from xyt_stream.bench.profile import network_bytes, tensor_bytes
 from xyt_stream.edge import EdgeDecoder, EdgeEncoder
 from xyt_stream.errors import MissingExtraError
 from xyt_stream.model.overlapped import decode as decode_clips
@@ -94,7 +94,7 @@ def _live(
         key=key,
         encode=encode,
         decode=decode,
-        model_bytes=weights,
+        model_bytes=network_bytes(codec.network),
         stream_bytes=(tensor_bytes(encoder, decoder) - weights) // streams,
         written=written,
     )

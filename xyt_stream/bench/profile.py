@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from xyt_stream.model.quantizer import packed_weights
+from xyt_stream.model.tokenizer import Tokenizer
+
 
 @dataclass(frozen=True)
 class Products:
@@ -84,6 +87,12 @@ def kernels(step: Callable[[], object], device: torch.device) -> int | None:
         step()
         torch.cuda.synchronize(device)
     return sum(bool(event.device_type.name == "CUDA") for event in trace.events() or ())
+
+
+def network_bytes(network: Tokenizer) -> int:
+    """Sums the bytes of a network's tensors and packed weights."""
+    hidden = [plain for plain, packed in packed_weights(network) if packed.layout == torch.strided]
+    return tensor_bytes(network) + 2 * sum(plain.numel() for plain in hidden)  # in float16
 
 
 def tensor_bytes(*roots: object) -> int:

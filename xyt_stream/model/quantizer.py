@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xyt_stream.model.config import QuantizerConfig
-from xyt_stream.model.linear import Linear, prepack_weight, row_invariant_linear
+from xyt_stream.model.linear import Linear, Prepackable, prepack_weight, row_invariant_linear
 from xyt_stream.model.precision import full_precision
 from xyt_stream.model.torch_internals import packed_linear
 
@@ -135,3 +135,15 @@ class ResidualQuantizer(nn.Module):
         vectors = vectors.masked_fill((codes < 0)[..., None], 0.0)
         out: Tensor = self.output_proj(vectors.sum(1))
         return out
+
+
+def packed_weights(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """The prepacked weights below a module, codebooks included, each after its plain one."""
+    found = []
+    for layer in module.modules():
+        if isinstance(layer, Prepackable) and layer.prepacked is not None:
+            found.append((layer.plain()[0], layer.prepacked[0]))
+        if isinstance(layer, ResidualQuantizer):
+            pairs = zip(layer.codebooks, layer.prepacked, strict=True)
+            found += [(plain, packed) for plain, packed in pairs if packed is not None]
+    return found

@@ -1,8 +1,8 @@
-"""Wraps the private parts of torch that make a live step on a CPU fast: oneDNN and TorchScript.
+"""Wraps private parts of torch that make a live step on a CPU fast: FBGEMM, oneDNN, TorchScript.
 
-Together they halve the time of a step. torch documents neither, and any release may drop or change
-them, so every use is in this file, and `supported` tests whether they work. Without them weights
-keep their plain layout and steps run eagerly: the same codes in twice the time.
+Together they halve the time of a step. torch documents none of them, and any release may drop or
+change them, so every use is in this file, and `supported` and `float16_supported` test whether they
+work. Without them weights keep their plain layout and steps run eagerly, in twice the time.
 """
 
 from __future__ import annotations
@@ -53,22 +53,57 @@ def reorder(weight: Tensor) -> Tensor:
     return packed
 
 
+@functools.cache
+def float16_supported() -> bool:
+    """Whether FBGEMM's product with weights in float16 is there and computes correctly.
+
+    It needs an x86 processor with AVX2.
+    """
+    if not supported():
+        return False
+    with torch.inference_mode(), torch.device("cpu"), warnings.catch_warnings():
+        # torch says once in a process that it will drop both functions some day.
+        warnings.filterwarnings("ignore", r"fbgemm_\w+ is deprecated", UserWarning)
+        weight = torch.linspace(-1, 1, 48, dtype=torch.float32).view(6, 8).half().float()
+        rows, bias = weight[:ROWS].clone(), weight[:, 0].clone()
+        try:
+            packed = pack_float16(weight)
+            result = packed_linear(rows, packed, bias)
+        except Exception:  # as above
+            return False
+        return torch.allclose(result, F.linear(rows, weight, bias), atol=1e-5)
+
+
+def pack_float16(weight: Tensor) -> Tensor:
+    """A weight, [out, in] on the CPU, as an opaque tensor of float16 in FBGEMM's layout.
+
+    Its values must be those of float16.
+    """
+    packed: Tensor = torch.fbgemm_pack_gemm_matrix_fp16(weight)
+    return packed
+
+
 def bfloat16_supported() -> bool:
     """Whether this processor multiplies bfloat16; those without AVX-512 do not."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
-    """F.linear with a weight of `reorder`, and F.gelu after it in the same pass.
+    """F.linear with a weight of `reorder` or `pack_float16`, and F.gelu after it.
+
+    Sums are in float32 in either case.
 
     Args:
         x: [..., in].
-        weight: of [out, in].
+        weight: packed, of [out, in].
         bias: [out].
 
     Returns:
         [..., out].
     """
+    if not weight.is_mkldnn:
+        product: Tensor = torch.fbgemm_linear_fp16_weight_fp32_activation(x, weight, bias)
+        return F.gelu(product) if gelu else product
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         traced: Tensor = _scripted()[gelu](x, weight, bias)
         return traced

@@ -19,7 +19,7 @@ from xyt_stream.model.precision import precision
 from xyt_stream.streaming import offline
 from xyt_stream.streaming.decoder import StreamDecoder
 from xyt_stream.streaming.encoder import StreamEncoder
-from xyt_stream.streaming.few_rows import exported_decoder
+from xyt_stream.streaming.exported_decoder import exported_decoder
 from xyt_stream.streaming.inputs import (
     Codes,
     Lengths,
@@ -221,7 +221,7 @@ class Codec:
 
     @cached_property
     def _decoder_graph(self) -> Step | None:
-        """The decoder for onnxruntime, where the model's folder holds one."""
+        """The decoder in eight bits, where the model's folder holds one."""
         weight = self.network.decoder.deconv1.weight
         plain = weight.device.type == "cpu" and weight.dtype == torch.float32
         if self._folder is None or not (self.causal and plain):

@@ -14,8 +14,8 @@ from xyt_stream.errors import ModelError, XYTError
 from xyt_stream.model import torch_internals
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.compiled_step import CompiledStep
+from xyt_stream.streaming.exported_decoder import OnnxStep
 from xyt_stream.streaming.feed import Feed
-from xyt_stream.streaming.few_rows import FewRows
 from xyt_stream.streaming.graphs import CudaCapture, Graphs
 from xyt_stream.streaming.lookahead import Lanes, LookaheadBuffer
 from xyt_stream.streaming.overlapped_stream import OverlappedStream
@@ -120,7 +120,7 @@ class StreamCoder:
         GPU a step of every bucket of slots is captured at once, which takes seconds.
 
         Args:
-            graph: this half, exported, for steps of few rows on a CPU.
+            graph: this half, exported, for steps on a CPU.
         """
         if self.device.type == "cuda":
             rows = self._blank_input().to(self.device)
@@ -130,8 +130,8 @@ class StreamCoder:
             self._compiled = traces
             names = {module: name for name, module in self.network.named_modules()}
             state = self.stream.all.named(names)
-            if graph is not None and FewRows.fits(graph, state):
-                self._compiled = FewRows(graph, state, traces)
+            if graph is not None and OnnxStep.fits(graph, state):
+                self._compiled = OnnxStep(graph, state, traces)
 
     def _blank_input(self) -> Tensor:
         """Input of a step of all slots, on the CPU."""

@@ -14,8 +14,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from xyt_stream.model.linear import Prepackable
-from xyt_stream.model.quantizer import ResidualQuantizer
+from xyt_stream.model.quantizer import packed_weights
 from xyt_stream.model.torch_internals import Trace, held, run_trace, trace
 from xyt_stream.streaming.compiled_step import StepFunction
 from xyt_stream.streaming.state import StreamState
@@ -75,9 +74,5 @@ def _weights(modules: list[nn.Module]) -> list[Tensor]:
     found: list[Tensor] = []
     for module in modules:
         found += [*module.parameters(), *module.buffers()]
-        for layer in module.modules():
-            if isinstance(layer, Prepackable) and layer.prepacked:
-                found.append(layer.prepacked[0])
-            if isinstance(layer, ResidualQuantizer):
-                found += [codebook for codebook in layer.prepacked if codebook is not None]
+        found += [packed for _, packed in packed_weights(module)]
     return found

@@ -1,13 +1,8 @@
-"""Runs steps of few streams in onnxruntime, on the very state that torch's steps work on.
+"""Runs a decoder that was exported in eight bits, on the very state that torch's steps work on.
 
-A step of few rows mostly waits for weights and for the code between small operations, and there
-onnxruntime is quicker than a traced step; with more rows torch is (docs/BENCHMARKS.md). Only the
-decoder runs so. Its sound is within 1e-5 of torch's. Of 480,000 codes of an encoder in onnxruntime
-3 were others than those of whole clips, which torch computes; codes must be equal.
-
-A decoder that was exported in eight bits runs all steps: its user has chosen its sound, and it is
-quicker with any number of rows. It has one scale for the activations of all rows, so streams side
-by side change each other's rounding, 75 dB below the sound.
+Its user has chosen its sound, and it is quicker than torch with any number of rows; in float32
+torch is (docs/BENCHMARKS.md). It has one scale for the activations of all rows, so streams side by
+side change each other's rounding, 75 dB below the sound.
 """
 
 from __future__ import annotations
@@ -20,24 +15,23 @@ import torch
 from torch import Tensor
 
 from xyt_stream.edge import step
-from xyt_stream.edge.manifest import FRAMES, TensorSpec, read
+from xyt_stream.edge.manifest import TensorSpec, read
 from xyt_stream.edge.step import Step
 from xyt_stream.errors import MissingExtraError, ModelError
 from xyt_stream.streaming.compiled_step import CompiledStep
 
-FEW = 8  # rows up to which onnxruntime is not slower
 RINGS = (".keys", ".values")
 
 
 def exported_decoder(folder: Path, hash: str) -> Step | None:
-    """The exported decoder in a folder; None without one of this model, or without onnxruntime.
+    """The decoder that a folder holds in eight bits; None without one, or without onnxruntime.
 
     Args:
-        hash: of the model.
+        hash: of the model that it must be of.
     """
     try:
         manifest = read(folder)
-        if manifest.hash != hash:
+        if manifest.hash != hash or manifest.decoder.precision != "int8":
             return None
         return step.load(folder, manifest, manifest.decoder, threads=1)
     except (ModelError, MissingExtraError):
@@ -52,8 +46,8 @@ class _Buffers(NamedTuple):
     made: Tensor
 
 
-class FewRows:
-    """Runs steps of few rows of a network's half in onnxruntime, and others as before.
+class OnnxStep:
+    """Runs steps of a network's half in onnxruntime, but those with slots that wait as before.
 
     Chosen rows are copied next to each other and back, as in torch; the first rows are stepped
     where they lie. Of their keys and values a step writes the newest entries in place.
@@ -61,20 +55,16 @@ class FewRows:
     Args:
         graph: the half, exported.
         state: of all slots, [slots, ...] each, by the names of the graph.
-        many: runs the steps that this one does not.
+        others: runs the steps that this one does not.
     """
 
-    def __init__(self, graph: Step, state: dict[str, Tensor], many: CompiledStep) -> None:
+    def __init__(self, graph: Step, state: dict[str, Tensor], others: CompiledStep) -> None:
         self._graph = graph
-        self._many = many
+        self._others = others
         self._state = state
-        slots = len(state[FRAMES])
-        self._rows = rows = slots if graph.spec.precision == "int8" else min(FEW, slots)
-        self._chosen = {name: torch.zeros_like(each[:rows]) for name, each in state.items()}
+        self._chosen = {name: torch.zeros_like(each) for name, each in state.items()}
         self._after = {
-            name: torch.zeros_like(each[:rows])
-            for name, each in state.items()
-            if not name.endswith(RINGS)
+            name: torch.zeros_like(each) for name, each in state.items() if not name.endswith(RINGS)
         }
         self._bound: dict[tuple[int, bool], _Buffers] = {}
 
@@ -89,12 +79,12 @@ class FewRows:
 
     def serves(self, active: Tensor, chosen: Tensor | None) -> bool:
         """Whether it, or the other one, can run this step."""
-        return self._takes(active) or self._many.serves(active, chosen)
+        return bool(active.all()) or self._others.serves(active, chosen)
 
     def __call__(self, x: Tensor, active: Tensor, chosen: Tensor | None) -> Tensor:
         """Takes one step; arguments and result as those of `CompiledStep`."""
-        if not self._takes(active):
-            return self._many(x, active, chosen)
+        if not active.all():
+            return self._others(x, active, chosen)
         rows = len(active)
         if chosen is not None and torch.equal(chosen, torch.arange(rows, device="cpu")):
             chosen = None
@@ -114,9 +104,6 @@ class FewRows:
             elif name in self._after:
                 each[:rows] = after
         return bound.made
-
-    def _takes(self, active: Tensor) -> bool:
-        return len(active) <= self._rows and bool(active.all())
 
     def _bind(self, rows: int, apart: bool) -> _Buffers:
         before = self._chosen if apart else self._state
