@@ -4,130 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
-import os
-import struct
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
-_TEXT, _BINARY, _PING = 1, 2, 9  # opcodes
-_FINAL = 0x80
-SECONDS = 3.0  # that one attack may last
-_PAUSE = 0.05  # seconds between the pieces of a slow attack
-
-
-@dataclass(frozen=True)
-class Target:
-    """The server, and how it is attacked.
-
-    Attributes:
-        port: of the server, on this machine.
-        address: of this machine that the attack comes from.
-        slow: whether it pauses between its pieces, so that it lasts.
-        seconds: that a flood may last.
-    """
-
-    port: int
-    address: str = "127.0.0.1"
-    slow: bool = False
-    seconds: float = SECONDS
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Opens a TCP connection."""
-        return await asyncio.open_connection("127.0.0.1", self.port, local_addr=(self.address, 0))
-
+from xyt_stream.bench.attack_client import (
+    BINARY,
+    PAUSE,
+    PING,
+    SECONDS,
+    TEXT,
+    Target,
+    dial,
+    event,
+    flood,
+    frame,
+    media,
+    name_in,
+)
 
 Attack: TypeAlias = Callable[[Target], Awaitable[str]]
-
-
-def frame(opcode: int, payload: bytes = b"", *, final: bool = True) -> bytes:
-    """A client's websocket frame; its mask is zeros."""
-    size = len(payload)
-    first = bytes([opcode | _FINAL * final])
-    if size < 126:
-        return first + bytes([0x80 | size]) + bytes(4) + payload
-    if size < 1 << 16:
-        return first + b"\xfe" + struct.pack(">H", size) + bytes(4) + payload
-    return first + b"\xff" + struct.pack(">Q", size) + bytes(4) + payload
-
-
-def event(kind: str, **fields: object) -> bytes:
-    """A frame with a JSON message."""
-    return frame(_TEXT, json.dumps({"type": kind, **fields}).encode())
-
-
-def media(seq: int, payload: bytes, kind: int = 1) -> bytes:
-    """A frame with a media message."""
-    return frame(_BINARY, struct.pack("<BBxxII", kind, 0, seq, 0) + payload)
-
-
-async def dial(
-    target: Target, first: bytes = b"", *, realtime: bool = False
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Opens a websocket to this machine and sends the first frame, if there is one."""
-    reader, writer = await target.connect()
-    path, protocol = ("/v1/realtime?model=any", "realtime") if realtime else ("/", "xyt.v1")
-    key = base64.b64encode(os.urandom(16)).decode()
-    writer.write(
-        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n".encode()
-    )
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(first)
-    if first:
-        await reader.read(1)
-    return reader, writer
-
-
-async def flood(
-    target: Target,
-    piece: bytes,
-    times: int,
-    *,
-    first: bytes = b"",
-    before: bytes = b"",
-    realtime: bool = False,
-    reads: bool = True,
-) -> str:
-    """Sends `before` once and `piece` many times; returns the name of the connection's error."""
-    reader, writer = await dial(target, first, realtime=realtime)
-    heard = bytearray()
-
-    async def listen() -> None:
-        while data := await reader.read(1 << 16):
-            heard.extend(data)
-            del heard[:-8192]
-
-    async def send() -> None:
-        writer.write(before)
-        for _ in range(times):
-            writer.write(piece)
-            await writer.drain()
-            if target.slow:
-                await asyncio.sleep(_PAUSE)
-
-    tasks = [asyncio.create_task(send())]
-    if reads:
-        tasks.append(asyncio.create_task(listen()))
-    await asyncio.wait(tasks, timeout=target.seconds, return_when=asyncio.FIRST_EXCEPTION)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    writer.transport.abort()
-    return _name_in(bytes(heard))
-
-
-def _name_in(heard: bytes) -> str:
-    """The name of the error in the last thing heard."""
-    for mark in (b'"code":"', b'"name":"'):
-        place = heard.rfind(mark)
-        if place >= 0 and b'"error"' in heard:
-            return heard[place + len(mark) :].split(b'"')[0].decode()
-    return "held back"
 
 
 def _hello(role: str, **fields: object) -> bytes:
@@ -136,17 +34,17 @@ def _hello(role: str, **fields: object) -> bytes:
 
 async def pings_of_a_stranger(target: Target) -> str:
     """Websocket pings before any hello."""
-    return await flood(target, 1000 * frame(_PING), 1300)
+    return await flood(target, 1000 * frame(PING), 1300)
 
 
 async def pings_in_a_session(target: Target) -> str:
     """The same after it."""
-    return await flood(target, 1000 * frame(_PING), 1300, first=_hello("loopback"))
+    return await flood(target, 1000 * frame(PING), 1300, first=_hello("loopback"))
 
 
 async def pings_unread(target: Target) -> str:
     """The same, and nothing is read."""
-    return await flood(target, 1000 * frame(_PING), 1300, first=_hello("loopback"), reads=False)
+    return await flood(target, 1000 * frame(PING), 1300, first=_hello("loopback"), reads=False)
 
 
 async def json_pings(target: Target) -> str:
@@ -185,13 +83,13 @@ async def acks(target: Target) -> str:
 
 async def no_messages(target: Target) -> str:
     """Text that is no JSON, media without a header."""
-    piece = 250 * (frame(_TEXT, b"{") + frame(_BINARY, b"x"))
+    piece = 250 * (frame(TEXT, b"{") + frame(BINARY, b"x"))
     return await flood(target, piece, 400, first=_hello("loopback"))
 
 
 async def fragments(target: Target) -> str:
     """A message that never ends."""
-    opening = frame(_BINARY, final=False)
+    opening = frame(BINARY, final=False)
     return await flood(
         target, 1000 * frame(0, final=False), 100, before=opening, first=_hello("loopback")
     )
@@ -223,7 +121,7 @@ async def events_of_many_kinds(target: Target) -> str:
             event("response.cancel"),
             event("input_audio_buffer.commit"),
             event("nothing"),
-            frame(_TEXT, b"{"),
+            frame(TEXT, b"{"),
         )
     )
     return await flood(target, 50 * piece, 400, realtime=True)
@@ -251,7 +149,7 @@ async def models_that_leave(target: Target) -> str:
         hello = _hello("model", room=f"left{number % 4}")
         reader, writer = await dial(target, hello)
         writer.write(pieces)
-        names.add(_name_in(await reader.read(4096)))
+        names.add(name_in(await reader.read(4096)))
         writer.transport.abort()
         await asyncio.sleep(0.05)
     return ", ".join(sorted(names - {"held back"})) or "let go"
@@ -264,10 +162,10 @@ async def sessions_that_leave(target: Target) -> str:
         hello = _hello(roles[number % 3], resumable=number % 2 == 0)
         reader, writer = await dial(target, hello)
         writer.write(media(0, bytes(16_000)))
-        names.add(_name_in(await reader.read(4096)))
+        names.add(name_in(await reader.read(4096)))
         writer.transport.abort()
         if target.slow:
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(PAUSE)
     return ", ".join(sorted(names - {"held back"})) or "let go"
 
 
@@ -280,6 +178,54 @@ async def silent_connections(target: Target) -> str:
         writer.transport.abort()
     await asyncio.gather(*ended, return_exceptions=True)
     return f"{len(done)} of 85 dropped"
+
+
+async def pages(target: Target) -> str:
+    """Pages and metrics, one after the other."""
+    return await _again_and_again(target, partial(_page, target))
+
+
+async def handshakes(target: Target) -> str:
+    """Websockets that open, ask for a node's sessions or say no hello, and are gone."""
+    return await _again_and_again(target, partial(_handshake, target))
+
+
+async def _again_and_again(target: Target, once: Callable[[int], Awaitable[str]]) -> str:
+    """Connects eight times at once, as often as may be; returns the different answers."""
+    answers, end = set(), asyncio.get_running_loop().time() + target.seconds
+
+    async def repeat() -> None:
+        number = 0
+        while asyncio.get_running_loop().time() < end:
+            try:
+                answers.add(await once(number))
+            except (OSError, EOFError):
+                answers.add("closed")
+            number += 1
+            await asyncio.sleep(PAUSE if target.slow else 0)
+
+    await asyncio.gather(*(repeat() for _ in range(8)))
+    return ", ".join(sorted(answers))
+
+
+async def _page(target: Target, number: int) -> str:
+    reader, writer = await target.connect()
+    try:
+        path = ("/metrics", "/", "/info", "/codec.json")[number % 4]
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        return (await reader.read())[9:12].decode()
+    finally:
+        writer.transport.abort()
+
+
+async def _handshake(target: Target, number: int) -> str:
+    path, protocol = (("/", "xyt.v1"), ("/v1/handover", "xyt.handover.v1"))[number % 2]
+    reader, writer = await dial(target, path=path, protocol=protocol)
+    try:
+        writer.write(frame(BINARY, b"x"))
+        return name_in(await reader.read(4096))
+    finally:
+        writer.transport.abort()
 
 
 ATTACKS: tuple[Attack, ...] = (
@@ -302,6 +248,8 @@ ATTACKS: tuple[Attack, ...] = (
     models_that_leave,
     sessions_that_leave,
     silent_connections,
+    pages,
+    handshakes,
 )
 
 

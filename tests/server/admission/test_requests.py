@@ -42,6 +42,29 @@ async def test_doubled_headers_are_a_bad_request(server, line, caplog):
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("GET / HTTP/1.1", "Host: localhost", "X: a\0b"),
+        ("GET / HTTP/1.1", "Host: localhost", "X: a\x1b[2J"),
+        ("GET / HTTP/1.1", "Host: localhost", "X: a", " b"),
+        ("GET / HTTP/1.1", "Host: localhost", "X : a"),
+        ("GET / HTTP/1.1", "Host: localhost", "nothing"),
+        ("GET / HTTP/1.1", "Host: localhost", ": a"),
+        ("GET /\xff HTTP/1.1", "Host: localhost"),
+        ("GET /a b HTTP/1.1", "Host: localhost"),
+        ("GET  HTTP/1.1", "Host: localhost"),
+        ("GET / HTTP/2.0", "Host: localhost"),
+        ("GET /", "Host: localhost"),
+    ],
+)
+async def test_what_is_no_request_is_answered_and_leaves_nothing(server, until, lines, caplog):
+    before = server.service.handshakes.connections
+    assert (await ask(server, *lines))[0] == 400
+    await until(lambda: server.service.handshakes.connections == before)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_head_is_answered_without_a_body(server):
     _, of_get, body = await ask(server, "GET / HTTP/1.1", "Host: localhost")
     status, of_head, nothing = await ask(server, "HEAD / HTTP/1.1", "Host: localhost")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from http import HTTPStatus
 
@@ -18,6 +19,9 @@ _SINGLE = (  # headers whose meaning is unclear if there are two
     "sec-websocket-version",
     "upgrade",
 )
+# RFC 9112, sections 3 and 5: no control characters, no space before the colon, no folded lines.
+_FIRST = re.compile(r"[!-~]+ [!-~]+ HTTP/1\.[01]")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 
 
 def looks_like_http(start: bytes) -> bool:
@@ -37,6 +41,10 @@ def refusal(head: bytes) -> bytes | None:
     if method not in _METHODS and (method, path.partition(" ")[0]) != _POSTED:
         allow = f"Allow: {', '.join(_METHODS)}\r\n"
         return _answer(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are served.", allow)
+    if not _FIRST.fullmatch(first):
+        return _answer(HTTPStatus.BAD_REQUEST, "The request's first line cannot be read.")
+    if not all(_HEADER.fullmatch(line) for line in lines if line):
+        return _answer(HTTPStatus.BAD_REQUEST, "A header of the request cannot be read.")
     pairs = [line.partition(":") for line in lines if line]
     names = Counter(name.strip().lower() for name, _, _ in pairs)
     twice = [name for name in _SINGLE if names[name] > 1]
