@@ -33,6 +33,7 @@ export const MODES = {
  * @property {(samples: Int16Array) => void} spoke sound of the microphone's, before it is sent
  * @property {(frames: Uint16Array[]) => void} said codes that were made here and sent
  * @property {(count: number) => void} listeners so many hear this microphone
+ * @property {() => void} moved the codec runs on the server from now on: this device is too slow
  * @property {() => void} cut what the model had still to say is dropped
  * @property {(error: Error | null) => void} over the call has ended; null: not by an error
  *
@@ -143,6 +144,10 @@ export class Call {
       pong: (roundTrip, coding, listeners) => {
         this.latencyTracker.pong(roundTrip, coding);
         if (listeners !== undefined) this.listener.listeners(listeners);
+      },
+      moved: () => {
+        options.codec = null; // a listener's next session begins with the server's
+        this.listener.moved();
       },
       notice: (notice) => this.listener.say(noticeMessage(notice, new URL(this.url).hostname)),
       clear: () => {

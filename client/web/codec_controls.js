@@ -61,6 +61,12 @@ export class CodecControls {
     return { codec, refusal: codec || server ? null : reason };
   }
 
+  /** Says that the codec here fell behind in a call, and that the server's took its place. */
+  moved() {
+    this.note.textContent =
+      'The codec in this browser fell behind: the rest of the call runs on the server’s.';
+  }
+
   async #serverHasOne() {
     try {
       return (await this.choice.offers()).server;

@@ -1,22 +1,39 @@
 /** A session whose codec runs in this browser: codes are all that it sends and receives. */
 
 import { AnswerClock } from './answer_clock.js';
+import { Backlog } from './backlog.js';
+import { Lane } from './lane.js';
 import { ProtocolError, codeBits, frameBytes, packCodes, unpackCodes } from './protocol.js';
 import { OVERHEAD, Sealing } from './sealing.js';
+import { ServerCodec } from './server_codec.js';
 import { Session } from './session.js';
 
 const MAX_WAITING = 1.5; // s of sound that may wait for the codec; beyond it, sound is dropped
+const MAX_LATE = 1; // s of it that the server's codec still takes when it takes over
+const CHUNK = 0.02; // s of that in a message: messages are acknowledged by their number
 const TELL_AGAIN = 30; // seconds between two notices that sound is dropped
+const TOO_SLOW = 'This device is too slow for the codec: sound is left out.';
+const MOVED = 'This device is too slow for the codec: the call goes on with the server’s.';
 
 /**
  * Offers what Session does to a call: sound in, sound out. `ready` and `pong` describe the codec
  * here in place of the server's.
+ *
+ * When the codec here falls behind for good, the server's takes its place in the middle of the
+ * call, if there is one and the room is not encrypted: see server_codec.js. The session stays.
  */
 export class CodingSession {
   #epoch = 0; // counts sessions of the server's: what was coded for an earlier one is dropped
   #ready = null;
   #ending = false;
   #tellAgainAt = 0; // seconds
+  #moveAgainAt = 0; // seconds
+  #moving = false; // whether the server's codec is being opened
+  /** @type {ServerCodec | null} */
+  #server = null; // the server's codec, once it has taken over
+  #unencoded = new Int16Array(0); // sound that no frame was made of yet
+  #undecoded = 0; // frames that wait for the decoder
+  #backlogs = { encode: new Backlog(), decode: new Backlog() };
   /** @type {Sealing | null} */
   #sealing = null;
   /** @type {AnswerClock | null} */
@@ -28,7 +45,8 @@ export class CodingSession {
   /**
    * @param {string} url
    * @param {{role: string, room: string | null, receive: string[] | null}} hello
-   * @param {import('./session.js').SessionListener} listener `failed` also gets a CodecError
+   * @param {import('./session.js').SessionListener & {moved?: () => void}} listener `failed` also
+   *   gets a CodecError; moved: the codec runs on the server from now on, and `codec` is closed
    * @param {import('./codec.js').Codec} codec
    * @param {string | null} key of an encrypted room; null: it is not encrypted
    */
@@ -51,8 +69,13 @@ export class CodingSession {
       ready: (ready, restarted) => this.#begin(ready, restarted),
       codes: (message) => this.#arrived(message, message.frames.length, () => message.frames),
       sealed: (message) => this.#sealedArrived(message),
-      pong: (roundTrip, _, listeners) => listener.pong(roundTrip, codec.codingMs, listeners),
-      clear: () => this.#inOrder(this.#arrivals, () => listener.clear()),
+      pong: (roundTrip, _, listeners) =>
+        listener.pong(roundTrip, (this.#server ?? codec).codingMs, listeners),
+      clear: () =>
+        this.#inOrder(this.#arrivals, async () => {
+          await this.#server?.drained();
+          listener.clear();
+        }),
       ended: () => this.#ended(),
     });
   }
@@ -69,12 +92,20 @@ export class CodingSession {
    * @returns {boolean} whether it was accepted
    */
   sendPcm(samples) {
-    const most = (MAX_WAITING * this.codec.model.input_rate) / samples.length;
-    if (this.codec.waiting > most) this.#tellTooSlow();
-    if (!this.session.open || this.#ending || this.codec.waiting > most) {
+    if (!this.session.open || this.#ending) return this.session.drop();
+    if (this.#server) {
+      if (!this.#server.encode(samples)) return this.session.drop();
+      this.samplesSent += samples.length;
+      return true;
+    }
+    const waiting = this.#unencoded.length / this.codec.model.input_rate;
+    this.#watch('encode', waiting);
+    if (waiting > MAX_WAITING) {
+      this.#tellTooSlow();
       return this.session.drop();
     }
     this.samplesSent += samples.length;
+    this.#unencoded = joined(this.#unencoded, samples);
     this.#depart(this.codec.encode(samples));
     return true;
   }
@@ -96,14 +127,18 @@ export class CodingSession {
       return;
     }
     this.#ending = true;
-    this.#depart(this.codec.flushEncoder());
-    this.#inOrder(this.#departures, () => this.session.end());
+    if (!this.#server) this.#depart(this.codec.flushEncoder());
+    this.#inOrder(this.#departures, async () => {
+      await this.#server?.flushEncoder();
+      this.session.end();
+    });
   }
 
   /** Ends the session at once. */
   close() {
     this.#epoch += 1;
     this.session.close();
+    this.#server?.close();
   }
 
   #begin(ready, restarted) {
@@ -114,7 +149,10 @@ export class CodingSession {
     this.#sealing = this.key === null ? null : new Sealing(this.key, role, room);
     this.#clock = role === 'user' ? new AnswerClock() : null;
     this.#speaking = false;
-    void this.codec.reset().catch(() => {}); // a codec that has failed says so to the next request
+    this.#unencoded = new Int16Array(0);
+    this.#undecoded = 0;
+    // A codec that has failed says so to the next request.
+    if (!this.#server) void this.codec.reset().catch(() => {});
     this.#ready = {
       ...ready,
       send: ready.send && 'pcm',
@@ -127,26 +165,81 @@ export class CodingSession {
     this.listener.ready(this.#ready, restarted);
   }
 
+  /** Says that sound is left out, unless the server's codec is about to take over. */
   #tellTooSlow() {
     const now = performance.now() / 1e3;
-    if (now < this.#tellAgainAt) return;
+    if (this.#moving || now < this.#tellAgainAt) return;
     this.#tellAgainAt = now + TELL_AGAIN;
-    const message = 'This device is too slow for the codec: sound is left out.';
-    this.listener.notice({ name: 'too_slow_here', message });
+    this.listener.notice({ name: 'too_slow_here', message: TOO_SLOW });
+  }
+
+  /**
+   * Has the server's codec take over once the one here falls behind for good.
+   * @param {'encode' | 'decode'} direction
+   * @param {number} waiting seconds of sound
+   */
+  #watch(direction, waiting) {
+    const now = performance.now() / 1e3;
+    if (!this.#backlogs[direction].grows(waiting, now)) return;
+    if (this.#moving || this.#ending || this.#server || now < this.#moveAgainAt) return;
+    this.#moveAgainAt = now + TELL_AGAIN;
+    if (this.key === null) void this.#moveToServer();
+    else this.#tellTooSlow(); // the server must not hear an encrypted room
+  }
+
+  async #moveToServer() {
+    const epoch = this.#epoch;
+    const { token = null, role, receive } = this.hello;
+    const { traffic } = this;
+    const call = { token, encodes: role !== 'speaker', decodes: receive !== null, traffic };
+    let gap = true; // the rest of the sound that was decoded here is left out
+    this.#moving = true;
+    try {
+      const server = await ServerCodec.open(this.session.url, this.codec.model, call, {
+        codes: (frames) => this.#sendCodes(frames),
+        sound: (message) => {
+          this.listener.pcm({ ...message, gap: gap || message.gap });
+          gap = false;
+        },
+        failed: (error) => {
+          this.close();
+          this.listener.failed(error);
+        },
+      });
+      if (epoch !== this.#epoch || this.#ending) return server.close();
+      this.#server = server;
+    } catch {
+      return this.#tellTooSlow(); // a relay, or a server without a place for it
+    } finally {
+      this.#moving = false;
+    }
+    this.codec.close(); // what still waits for it is coded on the server
+    const { input_rate: rate } = this.codec.model;
+    const late = this.#unencoded.slice(-MAX_LATE * rate);
+    for (let at = 0; at < late.length; at += CHUNK * rate) {
+      this.#server.encode(late.slice(at, at + CHUNK * rate));
+    }
+    this.listener.notice({ name: 'codec_moved', message: MOVED });
+    this.listener.moved?.();
   }
 
   /** Sends frames when they are encoded, after those before. */
   #depart(encoded) {
     encoded.catch(() => {}); // its error comes again when its turn has come
     this.#inOrder(this.#departures, async (current) => {
-      const frames = await encoded;
-      if (!frames.length || !current()) return;
+      const frames = await this.#madeHere(encoded);
+      if (this.#server || !frames.length || !current()) return;
+      this.#unencoded = this.#unencoded.slice(frames.length * this.codec.model.frame_samples_in);
       const sealed = this.#sealing && (await this.#seal(frames));
-      if (!current()) return;
-      const sent = sealed ? this.session.sendSealed(sealed) : this.session.sendCodes(frames);
-      if (sent) this.listener.said?.(frames);
-      if (sent && this.#clock) this.#tick(frames.length);
+      if (current()) this.#sendCodes(frames, sealed);
     });
+  }
+
+  /** Sends frames, sealed or as they are. */
+  #sendCodes(frames, sealed = null) {
+    const sent = sealed ? this.session.sendSealed(sealed) : this.session.sendCodes(frames);
+    if (sent) this.listener.said?.(frames);
+    if (sent && this.#clock) this.#tick(frames.length);
   }
 
   async #seal(frames) {
@@ -168,7 +261,9 @@ export class CodingSession {
   #silence(frames) {
     if (!frames) return;
     this.#inOrder(this.#arrivals, async (current) => {
-      const rest = this.#speaking ? await this.codec.flushDecoder() : [];
+      // The server's decoder keeps its rest: flushing it would end its session.
+      await this.#server?.drained();
+      const rest = this.#speaking && !this.#server ? await this.codec.flushDecoder() : [];
       this.#speaking = false;
       const samples = new Int16Array(rest.length + frames * this.codec.model.frame_samples_out);
       samples.set(rest);
@@ -179,14 +274,30 @@ export class CodingSession {
   /** Decodes frames that have come, after those before. */
   #arrived({ frame, gap }, count, frames) {
     this.#silence(this.#clock?.arrived(frame, count, performance.now() / 1e3) ?? 0);
+    this.#undecoded += count;
+    const { frame_samples_in: frameSamples, input_rate: rate } = this.codec.model;
+    this.#watch('decode', (this.#undecoded * frameSamples) / rate);
     this.#inOrder(this.#arrivals, async (current) => {
       const codes = await frames();
       if (!current()) return;
       this.listener.codes({ frame, frames: codes, gap });
       this.#speaking = true;
-      const samples = await this.codec.decode(codes);
-      if (current()) this.listener.pcm({ frame: frame + codes.length - 1, samples, gap });
+      const samples = this.#server ? null : await this.#madeHere(this.codec.decode(codes));
+      if (!current()) return;
+      this.#undecoded -= count;
+      if (samples) this.listener.pcm({ frame: frame + codes.length - 1, samples, gap });
+      else this.#server.decode(codes, frame);
     });
+  }
+
+  /** What the codec here makes; null: the server's codec has taken over meanwhile. */
+  async #madeHere(result) {
+    try {
+      return await result;
+    } catch (error) {
+      if (!this.#server) throw error;
+      return null;
+    }
   }
 
   #sealedArrived(message) {
@@ -209,11 +320,15 @@ export class CodingSession {
   /** The rest of the sound comes before the end. */
   #ended() {
     this.#inOrder(this.#arrivals, async (current) => {
-      const samples = this.#ready?.receive.length ? await this.codec.flushDecoder() : [];
+      const hears = this.#ready?.receive.length;
+      const samples = hears && !this.#server ? await this.codec.flushDecoder() : [];
+      await this.#server?.flushDecoder();
       if (current() && samples.length) {
         this.listener.pcm({ frame: -1, samples: Int16Array.from(samples), gap: false });
       }
-      if (current()) this.listener.ended();
+      if (!current()) return;
+      this.#server?.close();
+      this.listener.ended();
     });
   }
 
@@ -233,13 +348,9 @@ export class CodingSession {
   }
 }
 
-/** Work that is done one after the other. */
-class Lane {
-  /** @type {Promise<void>} */
-  #last = Promise.resolve();
-
-  /** @param {() => Promise<void>} work never rejects */
-  add(work) {
-    this.#last = this.#last.then(work);
-  }
+function joined(first, second) {
+  const whole = new Int16Array(first.length + second.length);
+  whole.set(first);
+  whole.set(second, first.length);
+  return whole;
 }

@@ -44,7 +44,8 @@ export class FewerCodebooks {
 
   async #decode(codebooks) {
     const frames = firstOf(this.recording.frames, codebooks);
-    const sound = this.codec
+    const here = this.codec && !this.codec.failed; // a call may have given it up
+    const sound = here
       ? await this.codec.decodeClip(frames)
       : await this.#onServer(frames, codebooks);
     const whole = new Int16Array(this.recording.decoded.length);

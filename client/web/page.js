@@ -182,6 +182,7 @@ async function start() {
     spoke: (samples) => dialogue.heard(samples),
     said: (frames) => dialogue.said(frames),
     listeners: (count) => (element('listeners').textContent = listenersMessage(count)),
+    moved: () => codecs.moved(),
     cut: () => dialogue.interrupted(),
     over: (error) => {
       call = null;

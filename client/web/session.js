@@ -63,12 +63,13 @@ export class Session {
    * @param {string} url ws:// or wss://
    * @param {object} hello fields of `hello`, without `resumable` and `resume`
    * @param {SessionListener} listener
+   * @param {Traffic} [traffic] counts its bytes, beside those of others
    */
-  constructor(url, hello, listener) {
+  constructor(url, hello, listener, traffic = new Traffic()) {
     this.url = url;
     this.hello = { ...hello, resumable: true };
     this.listener = listener;
-    this.traffic = new Traffic(); // of all its websockets
+    this.traffic = traffic; // of all its websockets
     this.#begin();
     this.#connect();
   }
