@@ -20,13 +20,13 @@ from .test_web_codec import needs_runtime, serve_instead
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_runtime]
 
-MOVED = "the call goes on with the server’s"
+MOVED = "the call goes on with the server"
 FRAMES = 20  # coded here before the codec becomes slow
 
 
 @pytest.fixture
 def slow(monkeypatch):
-    """The Worker needs twice the time of the sound, once it has coded some; calls begin all the same."""
+    """The Worker needs twice the time of the sound, once it has coded some of it."""
     serve_instead(monkeypatch, "/codec_choice.js", "BUDGET = 0.6", "BUDGET = 1e9")
     serve_instead(monkeypatch, "/backlog.js", "LONG = 2", "LONG = 0.5")
     busy = "const end = performance.now() + {ms}; while (performance.now() < end);"
@@ -50,6 +50,7 @@ def numbers(media):
     return [each.frame for each in media if each.kind == Kind.CODES]
 
 
+@pytest.mark.slow
 async def test_a_loopback_goes_on(slow, serving, open_page, until):
     call = await open_page(serving.url)
     await codes_here(call, "Loopback")
@@ -60,15 +61,16 @@ async def test_a_loopback_goes_on(slow, serving, open_page, until):
     await until(lambda: len(frames_of(call.sockets[0])) > first + 25)
     await until(lambda: sum(each.kind == Kind.PCM for each in call.sockets[-1]) > 25)
     _, played, rate = await call.recording("played")
-    assert np.abs(played[-rate:]).max() > 0.02
+    assert np.abs(played[-3 * rate :]).max() > 0.02
     await call.hang_up()
     assert {each.kind for each in call.sent[0]} == {Kind.CODES}
     assert numbers(call.sent[0]) == list(range(len(call.sent[0])))  # one session, none missing
     assert any(each.kind == Kind.PCM for socket in call.sent[1:] for each in socket)
     await until(lambda: serving.engine.free_slots == 4)
+    before = len(call.sockets)
     await call.begin()  # the next call measures anew, and codes here again
-    await call.draws(5)
-    assert {each.kind for each in call.sockets[-1]} == {Kind.CODES}
+    await until(lambda: len(call.sockets) > before and len(call.sockets[before]) > 5)
+    assert {each.kind for each in call.sockets[before]} == {Kind.CODES}
     await call.hang_up()
     assert call.complaints == []
 
@@ -79,7 +81,7 @@ async def test_listeners_hear_no_end_when_their_mic_falls_behind(slow, serving, 
 
     async def listen(speaker):
         async for event in speaker:
-            events.append(event)
+            events.append(event)  # noqa: PERF401 - the test looks at them meanwhile
 
     async with connect(serving.url, "speaker", room="lobby", receive=("codes",)) as speaker:
         listening = asyncio.create_task(listen(speaker))
@@ -148,7 +150,7 @@ async def test_a_conversation_keeps_its_model(slow, codec, open_page, until):
         first = len(frames_of(call.sockets[0]))
         await until(lambda: len(frames_of(call.sockets[0])) > first + 25)
         _, played, rate = await call.recording("played")
-        assert np.abs(played[-rate:]).max() > 0.02
+        assert np.abs(played[-3 * rate :]).max() > 0.02
         await call.hang_up()
     assert len(opened) == 1
     assert call.complaints == []

@@ -16,7 +16,8 @@ from xyt_stream.client.files import FileSink, FileSource
 from xyt_stream.client.live import RESTARTED
 from xyt_stream.client.meters import Meters
 from xyt_stream.client.report import LoopbackReport, Recorder, WireReport
-from xyt_stream.client.sound import Place, SoundConnection, open_sound
+from xyt_stream.client.sound import Place, open_sound
+from xyt_stream.client.sound_connection import SoundConnection
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import Clear, Notice, Pong
 

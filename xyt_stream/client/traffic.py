@@ -22,6 +22,10 @@ class Traffic:
     sent: int = 0
     received: int = 0
 
+    def plus(self, other: Traffic) -> Traffic:
+        """The bytes of both."""
+        return Traffic(self.sent + other.sent, self.received + other.received)
+
     def since(self, earlier: Traffic) -> Traffic:
         """The bytes since a copy was taken."""
         return Traffic(self.sent - earlier.sent, self.received - earlier.received)
