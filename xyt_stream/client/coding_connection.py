@@ -65,7 +65,7 @@ class CodingConnection(SoundConnection):
         self._open_server = open_server
         self._server: ServerCodec | None = None
         self._backlog = Backlog()
-        self._moving = asyncio.Lock()
+        self._encoding = asyncio.Lock()  # held while sound is encoded, or the codec changes
         self._move_again = 0.0  # time
         self._beside: asyncio.Queue[Beside] = asyncio.Queue()
         self._ending = False
@@ -99,11 +99,13 @@ class CodingConnection(SoundConnection):
             has fallen behind.
         """
         self._sent += len(samples)
-        if self._server is not None:
-            return await self._server.encode(samples)
-        codes, behind = await self._timed(self._local.encode(samples), len(samples) / INPUT_RATE)
-        whole = codes.shape[1] * round(FRAME_SECONDS * INPUT_RATE)
-        self._unencoded = np.concatenate([self._unencoded, samples])[whole:]
+        async with self._encoding:
+            if self._server is not None:
+                return await self._server.encode(samples)
+            work = self._local.encode(samples)
+            codes, behind = await self._timed(work, len(samples) / INPUT_RATE)
+            whole = codes.shape[1] * round(FRAME_SECONDS * INPUT_RATE)
+            self._unencoded = np.concatenate([self._unencoded, samples])[whole:]
         if not await self._send(codes, self._frames_a_message):
             await self._local.reset_encoder()
             self._unencoded = self._unencoded[:0]
@@ -112,7 +114,8 @@ class CodingConnection(SoundConnection):
 
     async def end(self) -> None:
         """Sends the last frame, padded, and ends the input; see LiveConnection."""
-        self._ending = True
+        async with self._encoding:
+            self._ending = True
         if self._server is None:
             await self._send(await self._local.flush_encoder(), 1)
         else:
@@ -136,7 +139,7 @@ class CodingConnection(SoundConnection):
 
         Nothing happens where that was tried a moment ago.
         """
-        async with self._moving:
+        async with self._encoding:
             if self._server is not None or self._ending or time.monotonic() < self._move_again:
                 return False
             self._move_again = time.monotonic() + _TELL_AGAIN

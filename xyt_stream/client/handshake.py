@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import ssl
 import time
@@ -66,6 +67,7 @@ async def open_session(
             busy: it did so by HTTP, with status 503 and Retry-After.
     """
     first = machine.hello(hello)
+    shown = url.partition("?")[0]  # the room, which proxies need, is not the user's address
     options: dict[str, Any] = {} if tls is None else {"ssl": tls}
     counted = partial(CountedWebsocket, traffic=traffic or Traffic())
     try:
@@ -85,12 +87,12 @@ async def open_session(
         raise certificate_error(url, error) from None
     except InvalidURI:
         raise ConnectionFailedError(
-            f"cannot reach a server at {url!r}: give an address like ws://127.0.0.1:8765"
+            f"cannot reach a server at {shown!r}: give an address like ws://127.0.0.1:8765"
         ) from None
     except (OSError, InvalidHandshake, ValueError) as error:
         if isinstance(error, InvalidStatus) and (busy := _busy(error)) is not None:
             raise busy from None
-        raise ConnectionFailedError(f"cannot reach a server at {url}: {_reason(error)}") from None
+        raise ConnectionFailedError(f"cannot reach a server at {shown}: {_reason(error)}") from None
     try:
         with failures():
             await websocket.send(first)
@@ -98,7 +100,7 @@ async def open_session(
         _check_ready(hello, ready)
     except asyncio.TimeoutError:
         await close(websocket)
-        raise ConnectionFailedError(f"the server at {url} does not answer") from None
+        raise ConnectionFailedError(f"the server at {shown} does not answer") from None
     except BaseException:
         await close(websocket)
         raise
@@ -111,6 +113,8 @@ def _reason(error: OSError | InvalidHandshake | ValueError) -> str:
         return "it does not speak TLS: try ws:// for wss://"
     if isinstance(error, InvalidMessage):
         return "it does not speak HTTP: try wss:// for ws://"
+    if isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error):
+        return "nothing answers there. Is `xyt-stream serve` running?"
     reason = getattr(error, "strerror", None) or str(error)
     return reason or "it hung up: try ws:// for wss://, or the other way round"
 
