@@ -40,6 +40,7 @@ def serve_instead(monkeypatch, path, old, new):
 @pytest.fixture
 def patient(monkeypatch):
     """The machine may be busy: no codec is too slow, and no sound waits too long for it."""
+    serve_instead(monkeypatch, "/backlog.js", "LONG = 2", "LONG = 1e9")
     serve_instead(monkeypatch, "/codec_choice.js", "BUDGET = 0.6", "BUDGET = 1e9")
     serve_instead(monkeypatch, "/coding_session.js", "MAX_WAITING = 1.5", "MAX_WAITING = 1e9")
 

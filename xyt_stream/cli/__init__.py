@@ -6,37 +6,15 @@ once.
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-import typer
-
-from xyt_stream import __version__
 from xyt_stream.errors import XYTError, missing_torch
 
 _INTERRUPTED = 130  # exit status after SIGINT, as in shells
-
-# Modules of commands.
-_GROUPS = ("files", "server", "cluster", "live", "models", "scores", "export")
-
-
-def _version(requested: bool) -> None:
-    if requested:
-        typer.echo(f"xyt-stream {__version__}")
-        raise typer.Exit
-
-
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
-    ] = False,
-) -> None:
-    pass
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -47,7 +25,9 @@ def main(args: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        _app(sys.argv[1:] if args is None else args)(args, prog_name="xyt-stream")
+        from xyt_stream.cli.app import make_app  # here, so that Ctrl-C may come meanwhile
+
+        make_app(sys.argv[1:] if args is None else args)(args, prog_name="xyt-stream")
     except KeyboardInterrupt:  # before a command has begun; typer handles it later
         sys.exit(_INTERRUPTED)
     except ModuleNotFoundError as error:
@@ -59,24 +39,9 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(error)
 
 
-def _app(args: Sequence[str]) -> typer.Typer:
-    """All commands; serve alone where that is asked for, because a relay must start at once."""
-    app = typer.Typer(
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        callback=_options,
-        help="Speech to 1000 bits a second and back, live.",
-    )
-    serves = bool(args) and args[0] == "serve"
-    for name in ("server",) if serves else _GROUPS:
-        app.add_typer(importlib.import_module(f"xyt_stream.cli.{name}").app)
-    if not serves:
-        app.add_typer(importlib.import_module("xyt_stream.cli.bench").app, name="bench")
-    return app
-
-
 def _fail(error: Exception) -> NoReturn:
+    import typer
+
     typer.secho(f"Error: {error}", fg="red", err=True)
     sys.exit(1)
 
