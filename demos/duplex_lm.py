@@ -18,7 +18,6 @@ from __future__ import annotations
 import collections
 import hashlib
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -380,4 +379,4 @@ class Babbler:
 
 
 if __name__ == "__main__":
-    sys.exit("A server runs it: xyt-stream serve --duplex demos.duplex_lm:Babbler")
+    print(__doc__)

@@ -30,17 +30,20 @@ except (ImportError, OSError):
     # transformers imports it where it is installed, even if its build does not go with torch's.
     sys.modules["torchaudio"] = None
 
-from transformers import (
-    Cache,
-    GenerationMixin,
-    LogitsProcessor,
-    PreTrainedModel,
-    Qwen3Config,
-    Qwen3Model,
-    StoppingCriteria,
-)
-from transformers.generation.streamers import BaseStreamer
-from transformers.modeling_outputs import CausalLMOutputWithPast
+try:
+    from transformers import (
+        Cache,
+        GenerationMixin,
+        LogitsProcessor,
+        PreTrainedModel,
+        Qwen3Config,
+        Qwen3Model,
+        StoppingCriteria,
+    )
+    from transformers.generation.streamers import BaseStreamer
+    from transformers.modeling_outputs import CausalLMOutputWithPast
+except ModuleNotFoundError:
+    sys.exit("Error: this needs transformers: pip install 'transformers>=5.24'")
 
 from xyt_stream.client import Connection, connect
 from xyt_stream.delay import PLAIN, Delayer, Undelayer

@@ -6,6 +6,7 @@ beside this file with `xyt-stream loopback`, and prints the measurements.
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ COMMAND = [sys.executable, "-m", "xyt_stream.cli", "serve", "--port", "0"]
 COMMAND += ["--log-level", "warning"]
 
 
-def demo(clip: str = str(CLIP), out: str = "out.wav") -> None:
+def demo(clip: str, out: str) -> None:
     with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         try:
@@ -31,4 +32,7 @@ def demo(clip: str = str(CLIP), out: str = "out.wav") -> None:
 
 
 if __name__ == "__main__":
-    demo(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("clip", nargs="?", default=str(CLIP), help="a sound file of speech")
+    parser.add_argument("out", nargs="?", default="out.wav", help="the sound file to write")
+    demo(**vars(parser.parse_args()))

@@ -19,6 +19,7 @@ import wave
 
 import numpy as np
 from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
 
 HEADER = struct.Struct("<BBxxII")  # kind, flags, two reserved bytes, sequence number, frame index
 PCM = 1  # kind of message: int16 samples
@@ -72,7 +73,12 @@ async def main(source, target, url="ws://127.0.0.1:8765"):
 
 
 if __name__ == "__main__":
+    if "--help" in sys.argv or not 3 <= len(sys.argv) <= 4:
+        print(__doc__)
+        sys.exit(0 if "--help" in sys.argv else 2)
     try:
         asyncio.run(main(*sys.argv[1:]))
-    except (OSError, EOFError, wave.Error) as error:
+    except (OSError, EOFError, wave.Error, WebSocketException) as error:
         sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+import typer
+
+from xyt_stream.cli.app import make_app
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/xyt-stream/xyt-stream"
@@ -58,3 +63,20 @@ def test_every_place_names_the_same_repository() -> None:
     for name in ("pyproject.toml", "mkdocs.yml", "CITATION.cff", "README.md"):
         found = set(re.findall(r"https://github\.com/[\w.-]+/[\w.-]+", (ROOT / name).read_text()))
         assert REPOSITORY in {address.removesuffix(".git") for address in found}, name
+
+
+def commands(group: click.Group) -> Iterator[str]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from (f"{name} {each}" for each in commands(command))
+        else:
+            yield name
+
+
+def test_every_command_has_its_row() -> None:
+    group = typer.main.get_command(make_app([]))
+    assert isinstance(group, click.Group)
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([a-z]+(?: [a-z]+)?)", row)}
+    assert set(commands(group)) <= named

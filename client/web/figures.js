@@ -8,6 +8,21 @@ export const WAYS = {
   speaker: 'From the server to your loudspeaker. The speaker’s half of the way comes before.',
 };
 
+/** What each part of the latency is. */
+const PARTS = {
+  microphone: 'what the browser says that the microphone takes',
+  capture: 'until a piece of sound, 20 ms, is sent',
+  frame: 'sound is encoded 80 ms at a time, so the beginning of a frame waits for its end',
+  network: 'to the server and back, or one way where sound goes one way',
+  queue: 'until it is the frame’s turn in the codec',
+  model: 'until the speech model has answered',
+  encode: 'from sound to codes',
+  decode: 'from codes to sound',
+  overlap: 'each frame fades into the next one',
+  buffer: 'sound kept ready, so that what comes unevenly is played evenly',
+  loudspeaker: 'what the browser says that the loudspeaker takes',
+};
+
 const MORE_THAN_NEEDED = 0.08; // s above the target of which the page speaks
 
 /**
@@ -51,6 +66,7 @@ function segment(ms, name) {
 function term(name, ms) {
   const [row, dt, dd] = ['div', 'dt', 'dd'].map((tag) => document.createElement(tag));
   row.dataset.part = name;
+  row.title = PARTS[name];
   dt.textContent = name;
   dd.textContent = ms === null ? 'unknown' : `${ms} ms`;
   row.append(dt, dd);

@@ -99,7 +99,7 @@ class ServerOptions:
         CodecPlace,
         typer.Option(
             help="Where sound becomes codes: here, on the server, or auto: here where the server "
-            "has the model of this package, or that of --model."
+            "has the model of this package, or that of --model, and until it falls behind."
         ),
     ] = CodecPlace.auto
     model: Annotated[
