@@ -17,7 +17,7 @@ import pytest
 from xyt_stream.errors import ServeError
 
 ROOT = Path(__file__).parents[1]
-_STARTED = re.compile(r"(node-\d+) runs, process (\d+)")
+_STARTED = re.compile(r"(node-\d+) runs at (\S+), process (\d+)")
 
 
 class ClusterProcess:
@@ -26,6 +26,7 @@ class ClusterProcess:
     Attributes:
         url: of the service.
         pids: the latest process of each node, by its name; a node that ends is started again.
+        nodes: address of each node, by its name.
         output: all lines that it has printed.
     """
 
@@ -39,6 +40,7 @@ class ClusterProcess:
         )
         self.url = ""
         self.pids: dict[str, int] = {}
+        self.nodes: dict[str, str] = {}
         self.output: list[str] = []
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -51,7 +53,8 @@ class ClusterProcess:
         for line in self.process.stdout:
             self.output.append(line)
             if found := _STARTED.search(line):
-                self.pids[found[1]] = int(found[2])
+                self.pids[found[1]] = int(found[3])
+                self.nodes[found[1]] = found[2]
             if found := re.search(r"serves \d+ nodes at (ws://\S+)", line):
                 self.url = found[1]
                 self._ready.set()

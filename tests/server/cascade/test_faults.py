@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 import msgspec
 import numpy as np
 import pytest
 from websockets.asyncio.client import connect as raw_connect
+from websockets.exceptions import ConnectionClosed
 
 from xyt_stream.client import connect
 from xyt_stream.client.live import RESTARTED, live
@@ -17,12 +19,14 @@ from xyt_stream.protocol.machine import Codes
 from xyt_stream.protocol.messages import Notice
 from xyt_stream.server.cascade import subscription
 from xyt_stream.server.cascade.wire import (
+    MAX_BYTES,
     PATH,
     ROOMS,
     SUBPROTOCOL,
     Batch,
     Frame,
     Has,
+    Listeners,
     Over,
     Start,
     Stop,
@@ -225,6 +229,128 @@ async def test_items_in_any_order_harm_nobody(relays, codes, hear, say, items):
         await say(mic, codes)
         await mic.end()
         same(await hear(speaker), codes)
+    assert relays.figure("a", "xyt_subscriptions_out") == 0
+
+
+async def greeted(port):
+    """A connection to a node that has proved that it knows the secret, and one room asked for."""
+    websocket = await dial(port)
+    channel = await open_taker(websocket, SECRET, "b", 60, ROOMS)
+    await channel.send(Batch([Want(1, "r")]))
+    return websocket, channel
+
+
+async def altered(websocket, channel, sent):
+    await websocket.send(sent[:-1] + bytes([sent[-1] ^ 1]))
+
+
+async def truncated(websocket, channel, sent):
+    await websocket.send(sent[: len(sent) // 2])
+
+
+async def replayed(websocket, channel, sent):
+    await websocket.send(sent)
+
+
+async def oversized(websocket, channel, sent):
+    await websocket.send(bytes(MAX_BYTES + (1 << 16)))
+
+
+async def of_another_direction(websocket, channel, sent):
+    await websocket.send(await websocket.recv())
+
+
+async def with_another_tag(websocket, channel, sent):
+    await channel.send(Take("key"))
+
+
+async def asking_too_much(websocket, channel, sent):
+    await channel.send(Batch([Want(number, str(number)) for number in range(70_000)]))
+
+
+async def lying_about_listeners(websocket, channel, sent):
+    await channel.send(Batch([Listeners(1, -1)]))
+
+
+async def dying(websocket, channel, sent):
+    websocket.transport.abort()
+
+
+ATTACKS = [
+    altered,
+    truncated,
+    replayed,
+    oversized,
+    of_another_direction,
+    with_another_tag,
+    asking_too_much,
+    lying_about_listeners,
+    dying,
+]
+
+
+@pytest.mark.parametrize("attacks", [*([each] for each in ATTACKS), 4 * ATTACKS])
+async def test_a_hostile_peer_costs_one_line_and_leaves_nothing(
+    relays, codes, hear, say, caplog, until, attacks
+):
+    """Alone, and many at once, each of them a node that knows the secret, beside a real one."""
+
+    async def attack(kind):
+        websocket, channel = await greeted(relays["a"].port)
+        sent = []
+        send, websocket.send = websocket.send, lambda data: sent.append(data) or send(data)
+        await channel.send(Batch([Want(1, "r"), Start(1, mic.ready.session, None)]))
+        with suppress(ConnectionClosed):
+            await kind(websocket, channel, sent[-1])
+        await asyncio.wait_for(websocket.wait_closed(), 60)
+
+    def lines():
+        return caplog.messages.count("subscriber lost")
+
+    async with (
+        connect(relays.url("b"), "speaker", room="r", **C) as speaker,
+        connect(relays.url("a"), "mic", room="r", send="codes") as mic,
+    ):
+        await joined(relays, "b")
+        with caplog.at_level(logging.WARNING):
+            await asyncio.gather(*map(attack, attacks))
+            await until(lambda: lines() == len(attacks))
+        await until(lambda: relays.figure("a", "xyt_subscriptions_out") == 1)
+        await say(mic, codes)
+        await mic.end()
+        same(await hear(speaker), codes)
+    assert lines() == len(attacks)
+    assert "Traceback" not in caplog.text
+    publisher = relays["a"].service.rooms.listeners_elsewhere.__self__
+    await until(lambda: len(publisher._subscribers) == 1)
+
+
+async def test_many_strangers_cost_a_line_each_and_no_place(
+    relays, codes, hear, say, caplog, until
+):
+    """They know no secret, or greet and say nothing more."""
+
+    async def come(number):
+        async with await dial(relays["a"].port) as websocket:
+            if number % 2:
+                with suppress(HandoverError):
+                    await open_taker(websocket, b"another secret of 16 bytes", "b", 60, ROOMS)
+            else:
+                await open_taker(websocket, SECRET, "b", 60, ROOMS)
+
+    async with (
+        connect(relays.url("b"), "speaker", room="r", **C) as speaker,
+        connect(relays.url("a"), "mic", room="r", send="codes") as mic,
+    ):
+        await joined(relays, "b")
+        with caplog.at_level(logging.WARNING):
+            for _ in range(5):
+                await asyncio.gather(*map(come, range(10)))
+            await until(lambda: caplog.messages.count("subscriber lost") == 50)
+        await say(mic, codes)
+        await mic.end()
+        same(await hear(speaker), codes)
+    assert "Traceback" not in caplog.text
     assert relays.figure("a", "xyt_subscriptions_out") == 0
 
 

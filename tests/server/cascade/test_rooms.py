@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError
-from xyt_stream.protocol.messages import SUBPROTOCOL
+from xyt_stream.protocol.messages import SUBPROTOCOL, Pong
 
 from ..proxy import Proxy
 from .conftest import several
@@ -208,6 +208,46 @@ async def test_frames_are_passed_on_once(codes, hear, say, relays):
         assert relays.figure("c", "xyt_subscriptions_in") == 0
         assert relays.figure("b", "xyt_subscriptions_out") == 0
         await far.close()
+
+
+async def test_a_mic_is_told_of_listeners_at_all_nodes(relays):
+    heard = None
+
+    async def listen(mic):
+        nonlocal heard
+        async for event in mic:
+            if isinstance(event, Pong):
+                heard = event.listeners
+
+    async def told(mic, number):
+        for _ in range(6000):
+            await mic.ping(0)  # in vain while the mic moves
+            await asyncio.sleep(0.02)
+            if heard == number:
+                return
+        raise AssertionError(f"the mic is told {heard}, not {number}")
+
+    async with AsyncExitStack() as stack, Proxy(relays["a"].port) as proxy:
+        urls = {"a": proxy.url, "b": relays.url("b"), "c": relays.url("c")}
+
+        async def speaker(name):
+            return await stack.enter_async_context(connect(urls[name], "speaker", room="r", **C))
+
+        speakers = [await speaker(name) for name in "abbc"]
+        mic = await stack.enter_async_context(connect(urls["a"], "mic", room="r", send="codes"))
+        listening = asyncio.create_task(listen(mic))
+        await told(mic, 4)
+        late = await speaker("c")
+        await told(mic, 5)
+        await late.close()
+        await speakers[1].close()
+        await told(mic, 3)
+        await drained(relays, "a", proxy, "c")
+        await told(mic, 3)
+        await speakers[2].close()
+        await told(mic, 2)
+        await mic.end()
+        await asyncio.wait_for(listening, 60)
 
 
 async def test_a_conversation_is_heard_at_its_own_node(relays):

@@ -27,6 +27,7 @@ class Cascade:
         self.subscriber = Subscriber(service, peers)
         self._names: set[str] = set()  # of rooms that have changed
         service.rooms.on_change = self._on_change
+        service.rooms.listeners_elsewhere = self.publisher.listeners
         gauge = service.metrics.gauge
         gauge(
             "xyt_subscriptions_in",

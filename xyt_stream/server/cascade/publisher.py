@@ -16,6 +16,7 @@ from xyt_stream.server.cascade.wire import (
     Failed,
     Has,
     Item,
+    Listeners,
     Start,
     Stop,
     Unwant,
@@ -27,6 +28,7 @@ from xyt_stream.server.service import Service
 
 _ANSWER = 6.0  # seconds that the other node has to greet
 _MOST_ROOMS = 65_536  # that one node may ask for
+_MOST_LISTENERS = 1 << 24  # of one room that one node may have
 
 
 class _Watch:
@@ -36,12 +38,14 @@ class _Watch:
         room: its name.
         told: id of the stream that the other node knows of; None: of none.
         forwarder: sends the stream, while the other node asks for it.
+        listeners: speakers at the other node that hear it.
     """
 
     def __init__(self, room: str) -> None:
         self.room = room
         self.told: str | None = None
         self.forwarder: Forwarder | None = None
+        self.listeners = 0
 
 
 class _Subscriber:
@@ -78,6 +82,11 @@ class Publisher:
         watches = (watch for each in self._subscribers for watch in each.watches.values())
         return sum(watch.forwarder is not None for watch in watches)
 
+    def listeners(self, room: str) -> int:
+        """Number of speakers at other nodes that hear the mic of a room here."""
+        found = ((each, each.numbers.get(room)) for each in self._subscribers)
+        return sum(each.watches[number].listeners for each, number in found if number is not None)
+
     async def serve(self, websocket: Socket) -> None:
         """Serves one node until its connection is over; an error becomes one line of the log."""
         node = "unknown"
@@ -98,7 +107,7 @@ class Publisher:
                 for number in list(subscriber.watches):
                     self._forget(subscriber, number)
         except HandoverError as error:
-            if websocket.close_code not in CLOSED_IN_ORDER:
+            if node == "unknown" or websocket.close_code not in CLOSED_IN_ORDER:
                 log.event("subscriber lost", level=logging.WARNING, node=node, reason=str(error))
 
     def changed(self, name: str) -> None:
@@ -135,6 +144,8 @@ class Publisher:
             self._stop(subscriber, item.number)
         elif isinstance(item, Start):
             self._start(subscriber, item)
+        elif isinstance(item, Listeners):
+            self._count(subscriber, item)
         else:
             raise HandoverError("the other node sends what only a mic's node does")
 
@@ -171,6 +182,13 @@ class Publisher:
         forwarder.start(start.next)
         log.event("room published", node=subscriber.link.node)
 
+    def _count(self, subscriber: _Subscriber, item: Listeners) -> None:
+        if not 0 <= item.listeners <= _MOST_LISTENERS:
+            raise HandoverError(f"the other node cannot have {item.listeners} speakers of a room")
+        watch = subscriber.watches.get(item.number)
+        if watch is not None and watch.forwarder is not None:
+            watch.listeners = item.listeners
+
     def _end_soon(self, subscriber: _Subscriber, number: int, forwarder: Forwarder) -> None:
         def end() -> None:
             watch = subscriber.watches.get(number)
@@ -184,6 +202,7 @@ class Publisher:
         if watch is not None and watch.forwarder is not None:
             watch.forwarder.close()
             watch.forwarder = None
+            watch.listeners = 0
 
     def _forget(self, subscriber: _Subscriber, number: int | None) -> None:
         if number is not None and number in subscriber.watches:

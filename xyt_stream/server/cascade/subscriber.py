@@ -18,7 +18,9 @@ from xyt_stream.server.cascade.wire import (
     PATH,
     ROOMS,
     Item,
+    Listeners,
     Start,
+    Stop,
     Unwant,
     Want,
 )
@@ -62,7 +64,10 @@ class Subscriber:
         if subscription is not None and (room is not subscription.room or not room.wants_feed):
             self._give_up(subscription)
             subscription = None
-        if room is None or not room.wants_feed or subscription is not None:
+        if subscription is not None:
+            subscription.count()
+            return
+        if room is None or not room.wants_feed:
             return
         number = next(self._numbers)
         subscription = Subscription(self._service, name, room, number, self._send)
@@ -98,7 +103,7 @@ class Subscriber:
         Raises:
             HandoverError: only a subscriber sends it.
         """
-        if isinstance(item, Want | Unwant | Start):
+        if isinstance(item, Want | Unwant | Start | Stop | Listeners):
             raise HandoverError("the other node sends what only a subscriber does")
         subscription = self._by_number.get(item.number)
         if subscription is not None:

@@ -15,6 +15,7 @@ from xyt_stream.server.cascade.wire import (
     Frame,
     Has,
     Item,
+    Listeners,
     Moved,
     Over,
     Skipped,
@@ -64,6 +65,7 @@ class Subscription:
         self._offers: dict[str, Has] = {}  # by node
         self._payload: Payload
         self._paused = False
+        self._listeners = 0  # that the source was told of
         self._timer: asyncio.TimerHandle | None = None
         self._feeder = Feeder(
             service.engine,
@@ -110,6 +112,12 @@ class Subscription:
         elif isinstance(item, Moved | Failed):
             self._withdraw(node)
             self._lose(_MOVE_TIME if isinstance(item, Moved) else _LOST_TIME)
+
+    def count(self) -> None:
+        """Tells the source how many of the members here hear the stream, if that has changed."""
+        if self.source is not None and self.room.listeners != self._listeners:
+            self._listeners = self.room.listeners
+            self._send(self.source, Listeners(self.number, self._listeners))
 
     def lost(self, node: str) -> None:
         """The connection to a node is lost."""
@@ -158,7 +166,7 @@ class Subscription:
             return
         for node, has in list(self._offers.items()):
             if has.is_conversation:
-                detail = "This room has a conversation, which is heard at one node only."
+                detail = f"The room's conversation is heard at its own node, {node}, which is full."
                 self._end_members(protocol_error("room_full", detail))
             elif self._feeder.stream in (None, has.stream) and self._fits(has):
                 self._start(node, has)
@@ -190,6 +198,8 @@ class Subscription:
         self._expect(None)
         self._feeder.start(has.stream)
         self._send(node, Start(self.number, has.stream, self._feeder.expected))
+        self._listeners = 0
+        self.count()
         log.event("room subscribed", node=node)
 
     def _withdraw(self, node: str) -> None:

@@ -43,6 +43,12 @@ class Stop(_Item, frozen=True, tag="stop"):
     """Asks for no more of the stream; whether there is one is still told."""
 
 
+class Listeners(_Item, frozen=True, tag="listeners"):
+    """So many speakers of the subscriber's own hear the stream that it has started."""
+
+    listeners: int
+
+
 class Has(_Item, frozen=True, tag="has"):
     """The room has a mic.
 
@@ -88,7 +94,9 @@ class Moved(_Item, frozen=True, tag="moved"):
     """The stream goes on at another node."""
 
 
-Item: TypeAlias = Want | Unwant | Start | Stop | Has | Frame | Skipped | Over | Failed | Moved
+Item: TypeAlias = (
+    Want | Unwant | Start | Stop | Listeners | Has | Frame | Skipped | Over | Failed | Moved
+)
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="batch"):

@@ -59,7 +59,8 @@ class Cluster:
         secret = folder / "secret"
         secret.touch(0o600)
         secret.write_text(secrets.token_hex(32))
-        peers = [f"--peers={name}=http://{_HOST}:{port}" for name, port in ports.items()]
+        self._urls = {name: f"http://{_HOST}:{port}" for name, port in ports.items()}
+        peers = [f"--peers={name}={url}" for name, url in self._urls.items()]
         env = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         self.nodes = {
             name: Process(
@@ -108,6 +109,10 @@ class Cluster:
         """
         await until_one_ends(*map(self._keep, self.nodes.values()), self._watch_proxy())
 
+    def line(self, node: Process) -> str:
+        """Tells that a node runs, and where."""
+        return f"{node.name} runs at {self._urls[node.name]}, process {node.pid}"
+
     async def stop(self) -> None:
         """Drains all nodes, none of which takes another's sessions, then ends HAProxy."""
         await asyncio.gather(
@@ -121,7 +126,7 @@ class Cluster:
             print(f"{node.name} has ended with status {status}: it is started again", flush=True)
             await asyncio.sleep(_RESTART_WAIT)
             await node.start(" serves ")
-            print(f"{node.name} runs, process {node.pid}", flush=True)
+            print(self.line(node), flush=True)
 
     async def _watch_proxy(self) -> None:
         status = await self._proxy.wait()
@@ -154,7 +159,7 @@ def serve_cluster(count: int, *, host: str, port: int, options: Sequence[str]) -
                 return
             starting.result()
             for node in cluster.nodes.values():
-                print(f"{node.name} runs, process {node.pid}", flush=True)
+                print(cluster.line(node), flush=True)
             print(f"xyt-stream serves {count} nodes at {cluster.url}", flush=True)
             running = asyncio.create_task(cluster.run())
             await asyncio.wait({stopped, running}, return_when=asyncio.FIRST_COMPLETED)

@@ -31,6 +31,7 @@ class Rooms:
 
     Attributes:
         on_change: called with the name of a room whose members or whose stream have changed.
+        listeners_elsewhere: returns how many speakers of a room's mic other nodes have.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Rooms:
         self._rooms: dict[str, Room] = {}
         self._places = Places()
         self.on_change: Callable[[str], None] = lambda name: None
+        self.listeners_elsewhere: Callable[[str], int] = lambda name: 0
 
     def get(self, name: str | None) -> Room | None:
         """The room of that name; None: there is none."""
@@ -77,9 +79,11 @@ class Rooms:
         return room is not None and not room.has_sender and room.has_stream
 
     def listeners(self, name: str | None) -> int:
-        """Number of speakers that hear the mic of a room."""
+        """Number of speakers that hear the mic of a room, at all nodes."""
         room = self.get(name)
-        return 0 if room is None else room.listeners
+        return (
+            0 if room is None or name is None else room.listeners + self.listeners_elsewhere(name)
+        )
 
     def model_in(self, name: str | None) -> Model | None:
         """The model of the codes in a room; None: there is no such room yet."""
