@@ -163,7 +163,13 @@ class CodesClient(asyncio.Protocol):
 
 
 def run_rooms(
-    url: str, first: int, rooms: int, speakers: int, seconds: float, wait: Callable[[], object]
+    url: str,
+    first: int,
+    rooms: int,
+    speakers: int,
+    seconds: float,
+    wait: Callable[[], object],
+    ready: Callable[[], object] = lambda: None,
 ) -> RoomsResult:
     """Runs rooms with the numbers from `first` on.
 
@@ -171,15 +177,22 @@ def run_rooms(
         url: of the relay.
         speakers: of each room; `first` and `rooms` name the rooms.
         seconds: that each mic speaks.
-        wait: returns once all processes are ready.
+        wait: returns once all processes may speak, and then once all have spoken.
+        ready: called before: the clients of this process are there.
     """
     import uvloop
 
-    return uvloop.run(_all(url, first, rooms, speakers, seconds, wait))
+    return uvloop.run(_all(url, first, rooms, speakers, seconds, wait, ready))
 
 
 async def _all(
-    url: str, first: int, rooms: int, speakers: int, seconds: float, wait: Callable[[], object]
+    url: str,
+    first: int,
+    rooms: int,
+    speakers: int,
+    seconds: float,
+    wait: Callable[[], object],
+    ready: Callable[[], object],
 ) -> RoomsResult:
     result = RoomsResult()
     gate = asyncio.Semaphore(_OPENING)
@@ -210,6 +223,7 @@ async def _all(
         *(open_client("speaker", number) for number in numbers for _ in range(speakers))
     )
     mics = await asyncio.gather(*(open_client("mic", number) for number in numbers))
+    await asyncio.to_thread(ready)
     await asyncio.to_thread(wait)
     used = time.process_time()
     frames = round(seconds / FRAME_SECONDS)

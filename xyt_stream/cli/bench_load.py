@@ -1,4 +1,4 @@
-"""Defines the commands `xyt-stream bench load`, `relay`, `soak` and `attack`: many clients."""
+"""Defines the commands `bench load`, `relay`, `proxy`, `soak` and `attack`: many clients."""
 
 from __future__ import annotations
 
@@ -117,6 +117,10 @@ def bench_relay(
         int, typer.Option(min=1, help="Speakers in the room of each mic; 1: pairs.")
     ] = 9,
     seconds: Annotated[float, typer.Option(min=1, help="Seconds that each mic speaks.")] = 10,
+    nodes: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Relays behind HAProxy that share one room of all."),
+    ] = 1,
     find: Annotated[
         bool, typer.Option("--find-capacity", help="Search for the most sessions within limits.")
     ] = False,
@@ -124,9 +128,16 @@ def bench_relay(
 ) -> None:
     """Many coded sessions of one relay: delay from mic to speaker, lost frames, capacity."""
     from xyt_stream.bench.load import find_capacity
-    from xyt_stream.bench.relay import LATE, RelayLoad, measure, own_relay
+    from xyt_stream.bench.relay import LATE, LATE_OVER_NODES, RelayLoad, measure, own_relay
+    from xyt_stream.bench.relay_cluster import own_cluster
 
     def run(count: int) -> RelayLoad:
+        if nodes > 1:
+            with own_cluster(nodes, count - 1) as cluster:
+                result = measure(cluster, rooms=1, speakers=count - 1, seconds=seconds)
+            if find:
+                say(result.line)
+            return result
         rooms = max(1, count // (1 + speakers))
         with own_relay() as target:
             result = measure(target, rooms=rooms, speakers=speakers, seconds=seconds)
@@ -139,11 +150,32 @@ def bench_relay(
     figures = best.flat()
     if find:
         figures["capacity"] = best.sessions if best.good else 0
+        late = LATE if nodes == 1 else LATE_OVER_NODES
         say(
             f"capacity: {figures['capacity']} "
-            f"(no frame lost, 99 of 100 there within {LATE * 1e3:.0f} ms)"
+            f"(no frame lost, 99 of 100 there within {late * 1e3:.0f} ms)"
         )
     write_json(json_file, figures)
+
+
+@app.command("proxy")
+def bench_proxy(
+    sessions: Annotated[int, typer.Option(min=1, help="Concurrent clients, in real time.")] = 32,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of each load.")] = 8,
+    loads: Annotated[int, typer.Option(min=1, help="Loads each way, in turn.")] = 5,
+    speech: Speech = None,
+    json_file: Json = None,
+) -> None:
+    """What HAProxy adds to a frame's turnaround, of a server without a codec."""
+    import asyncio
+
+    from xyt_stream.bench.proxy import compare
+    from xyt_stream.bench.speech import speech_or_noise
+
+    pcm = speech_or_noise(speech)
+    result = asyncio.run(compare(pcm, sessions=sessions, seconds=seconds, loads=loads))
+    console.print(result.table())
+    write_json(json_file, result.flat())
 
 
 @app.command("soak")
