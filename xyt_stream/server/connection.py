@@ -36,6 +36,7 @@ _REALTIME_PATH = "/v1/realtime"
 _REALTIME_SUBPROTOCOL = "realtime"
 _TOKEN_PREFIX = "openai-insecure-api-key."  # of a browser's token, among the subprotocols
 _REALTIME_ROLE = "user"  # tokens that open this role open the Realtime protocol
+_WRITTEN = 32  # messages that are written without a pause
 _LAST_READ = 1.0  # seconds to read what has arrived from a client that has gone
 _MOVING = 1001  # close code for a client that is to come back at another node, for its session
 _LEFT = (1000, 1001)  # close codes of a client that ends its session on purpose
@@ -261,8 +262,12 @@ async def _read(session: AnySession, socket: Socket) -> None:
 
 
 async def _write(session: AnySession, socket: Socket) -> None:
+    sent = 0
     while (data := await session.next()) is not None:
         await socket.send(data)
+        sent += 1
+        if sent % _WRITTEN == 0:
+            await asyncio.sleep(0)  # a resumed session may have thousands: others must not wait
 
 
 async def _refuse(

@@ -31,6 +31,7 @@ _MAX_FRAGMENTS = 4096  # of a message; websockets 17 has the same limit, 16 (Pyt
 _MAX_HEAD = 1 << 16  # bytes of a request's first line and headers
 _SLICE = 512  # bytes; at most 85 frames, half a millisecond
 _ACCEPT = 0.0002  # seconds that a connection takes before its first byte
+_NEW = 1.0  # seconds after a session has taken it that a connection still counts as new
 _AT_ONCE = 0.001  # seconds of reading at once for a calm client
 _DISCARD_EVERY = 0.02  # seconds between reads of what is thrown away
 _CHECK_EVERY = 1.0  # seconds between looks at a connection that is not read
@@ -71,6 +72,7 @@ class Socket(ServerConnection):
         self.exceeded: asyncio.Future[ProtocolError] = self.loop.create_future()
         self._turns = turns
         self._newcomers = newcomers
+        self._new_until = 0.0  # of the loop's clock
         self._handshakes = handshakes
         self._pending = bytearray()  # received, not parsed
         self._unread = 0  # bytes of whole messages that the session has not received
@@ -108,15 +110,26 @@ class Socket(ServerConnection):
 
     def answered(self, seconds: float) -> None:
         """Counts processor time of writing: that of a flood's answers is the flood's."""
-        if self._is_new:
+        if self._counts_as_new:
             self._newcomers.charge(seconds)
         elif not self.budget.calm:
             self._turns.charge(seconds)
 
     def opened(self, seconds: float) -> None:
         """Counts processor time of the handshake, of a page, or of opening a session."""
-        if self._is_new:
+        if self._counts_as_new:
             self._newcomers.charge(seconds)
+
+    @property
+    def _counts_as_new(self) -> bool:
+        """Whether no session has taken the connection, or one has just done so.
+
+        A session that is resumed is sent all that was kept for it: a megabyte each time.
+        """
+        now = self.loop.time()
+        if self._is_new:
+            self._new_until = now + _NEW
+        return now < self._new_until
 
     @property
     def _is_new(self) -> bool:
