@@ -190,6 +190,18 @@ async def handshakes(target: Target) -> str:
     return await _again_and_again(target, partial(_handshake, target))
 
 
+async def resumes(target: Target) -> str:
+    """A session that is resumed from its beginning again and again, and guessed keys between."""
+    reader, writer = await dial(target, _hello("loopback", resumable=True))
+    await reader.readuntil(b'"token":"')
+    token = (await reader.readuntil(b'"'))[:-1].decode()
+    writer.write(b"".join(media(seq, bytes(25_600)) for seq in range(6)))
+    try:
+        return await _again_and_again(target, partial(_resume, target, token))
+    finally:
+        writer.transport.abort()
+
+
 async def _again_and_again(target: Target, once: Callable[[int], Awaitable[str]]) -> str:
     """Connects eight times at once, as often as may be; returns the different answers."""
     answers, end = set(), asyncio.get_running_loop().time() + target.seconds
@@ -228,6 +240,16 @@ async def _handshake(target: Target, number: int) -> str:
         writer.transport.abort()
 
 
+async def _resume(target: Target, token: str, number: int) -> str:
+    key = token if number % 2 else f"{token[:-4]}AAAA"
+    hello = _hello("loopback", resumable=True, resume={"token": key})
+    reader, writer = await dial(target, hello)
+    try:
+        return name_in(await reader.read(1 << 16))
+    finally:
+        writer.transport.abort()
+
+
 ATTACKS: tuple[Attack, ...] = (
     pings_of_a_stranger,
     pings_in_a_session,
@@ -250,6 +272,7 @@ ATTACKS: tuple[Attack, ...] = (
     silent_connections,
     pages,
     handshakes,
+    resumes,
 )
 
 

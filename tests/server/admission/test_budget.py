@@ -115,8 +115,21 @@ async def test_floods_leave_the_loop_the_rest_of_the_time(clock, until):
     for _ in range(50):
         await asyncio.sleep(0.001)
     assert reader.slices == 0
-    clock.now += 0.001
+    clock.now += 0.002
     await until(lambda: reader.slices > 0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_no_more_than_the_share_is_taken(clock, share):
+    turns, taken, end = Turns(clock, share=share), 0.0, clock.now + 60
+    while clock.now < end:
+        if turns.idle:
+            taken += 0.003
+            clock.now += 0.003
+            turns.charge(0.003)
+        else:
+            clock.now += 0.0001
+    assert taken == pytest.approx(60 * share, rel=0.05)
 
 
 async def test_one_reader_is_read_in_a_turn_of_no_length(clock):
@@ -131,12 +144,12 @@ def test_a_credit_is_taken_at_once_and_earned_again(clock):
     turns = Turns(clock, share=0.25, credit=0.05)
     turns.charge(0.04)
     assert turns.idle
-    turns.charge(0.02)
+    turns.charge(0.03)
     assert not turns.idle
-    clock.now += 0.031
+    clock.now += 0.041
     assert turns.idle
     clock.now += 100
-    turns.charge(0.06)  # no more than the credit was earned
+    turns.charge(0.08)  # no more than the credit was earned
     assert not turns.idle
 
 

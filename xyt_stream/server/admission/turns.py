@@ -46,9 +46,9 @@ class Turns:
         credit: float = 0.0,
     ) -> None:
         self._clock = clock
-        self._wait = 1 / share - 1  # seconds to wait for a second taken
+        self._share = share
         self._turn = turn
-        self._credit = credit * self._wait
+        self._credit = credit / share  # seconds in which it is earned
         self._readers: collections.deque[Reader] = collections.deque()
         self._scheduled = False
         self._due = 0.0  # time of the next turn
@@ -60,7 +60,8 @@ class Turns:
 
     def charge(self, seconds: float) -> None:
         """Puts the next turn off: the readers took so many seconds of processor time."""
-        self._due = max(self._due, self._clock() - self._credit) + seconds * self._wait
+        began = self._clock() - seconds
+        self._due = max(self._due, began - self._credit) + seconds / self._share
 
     @property
     def idle(self) -> bool:
