@@ -82,7 +82,7 @@ class DepthwiseConv(Convolution):
         # float32 as conv1d does.
         out, wide = self.bias.float(), x.float()
         for place, weight in enumerate(self.weight[:, 0].float().unbind(1)):
-            out = torch.addcmul(out, wide[:, place : place + long], weight)
+            out = torch.addcmul(out, wide.narrow(1, place, long), weight)
         return out.to(x.dtype)
 
 

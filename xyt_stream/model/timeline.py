@@ -103,7 +103,7 @@ def overlap(windows: Tensor, hop: int) -> Tensor:
     hops = n_fft // hop
     out = windows.new_zeros(batch, count + hops - 1, hop)
     for i in range(hops):
-        out[:, i : i + count] += windows[:, :, i * hop : (i + 1) * hop]
+        out.narrow(1, i, count).add_(windows.narrow(2, i * hop, hop))
     return out.flatten(1)
 
 

@@ -143,6 +143,12 @@ def trace(function: Trace, inputs: tuple[Tensor, ...]) -> Trace:
         traced: Trace = torch.jit.trace(  # type: ignore[no-untyped-call]
             function, inputs, check_trace=False
         )
+    # Sizes that a trace reads travel as tensors, which doubles their cost. The shapes of this call
+    # go first: those of later calls may be others.
+    graph = traced.graph  # type: ignore[attr-defined]
+    torch._C._jit_pass_erase_shape_information(graph)
+    torch._C._jit_pass_peephole(graph)
+    torch._C._jit_pass_dce(graph)
     return traced
 
 

@@ -142,7 +142,7 @@ class Stream:
         windows = windows[:, :count]
         ready = count * layer.hop
         total = overlap(windows, layer.hop)
-        total[:, : carry.shape[1]] += carry
+        total.narrow(1, 0, carry.shape[1]).add_(carry)
         torch.where(self.active[:, None], total[:, ready:], carry, out=carry)
         if (layer, count) not in self._envelopes:
             first = envelope(layer, count)[:ready]
