@@ -29,6 +29,14 @@ class StepResults:
     times: tuple[float, float, float]  # seconds: before encoding, after it, and after decoding
 
 
+def picks_rows(codec: Codec) -> bool:
+    """Whether a step computes only the rows that have a frame.
+
+    On a CPU each extra row costs time. On a GPU it costs next to nothing and saves a copy.
+    """
+    return codec.device.type == "cpu" and codec.causal
+
+
 class Device:
     """The device's side of the engine. Once the engine has started, only its thread may call it.
 
@@ -65,7 +73,7 @@ class Device:
         Larger steps are long enough that a slow first one does not matter. On a GPU the encoder and
         the decoder capture their steps when they are made.
         """
-        if not self._picks:
+        if not picks_rows(self._codec):
             return
         for count in range(1, min(self._slots, WARM_ROWS) + 1):
             rows = torch.arange(count)
@@ -73,14 +81,6 @@ class Device:
             self.decoder.step(self.encoder.step(self.pcm[:count], active, rows), active, rows)
         self.encoder.reset()
         self.decoder.reset()
-
-    @property
-    def _picks(self) -> bool:
-        """Whether a step computes only the rows that have a frame.
-
-        On a CPU each extra row costs time. On a GPU it costs next to nothing and saves a copy.
-        """
-        return self._codec.device.type == "cpu" and self._codec.causal
 
     def step(self, work: Work, lead: Samples | None) -> StepResults:
         """Runs a step on `pcm` and `codes`.
@@ -178,7 +178,7 @@ class Device:
     def _rows(self, mask: Mask) -> tuple[Tensor, Tensor, Tensor | None]:
         """Indices of the masked rows, and the arguments `active` and `chosen` of their step."""
         rows = torch.from_numpy(np.flatnonzero(mask))
-        if self._picks:
+        if picks_rows(self._codec):
             return rows, torch.ones(len(rows), dtype=torch.bool), rows
         count = int(rows[-1]) + 1  # rows up to the mask's last one
         active = torch.zeros(count, dtype=torch.bool)
