@@ -8,9 +8,10 @@ import json
 import pytest
 import torch
 
-from xyt_stream.bench import cuda, harness
+from xyt_stream.bench import cuda, cuda_server, harness
 from xyt_stream.bench.cuda import NO_GPU, SMOKE, WRONG, Figures, full_size, main, run
 from xyt_stream.bench.harness import BatchTimes
+from xyt_stream.errors import ServeError
 from xyt_stream.model.checkpoint import Checkpoint, build
 from xyt_stream.streaming.codec import Codec
 
@@ -40,6 +41,9 @@ def test_smoke_run_writes_figures_and_table(tmp_path, no_tests):
         assert found[f"{key}_eager_kernels"] is None
         assert found[f"{key}_weight_bytes"] > 0
         assert all(ms > 0 for ms in found[f"{key}_1_bounds_ms"])
+        load = found[f"{key}_2_load"]
+        assert (load["sessions"], load["lost_frames"], load["errors"]) == (2, 0, [])
+        assert found[f"{key}_2_longest_ms"]
     lines = table.read_text().splitlines()
     assert lines[1] == "|---|---|---|"
     assert all(line.count("|") == 4 for line in lines)
@@ -79,7 +83,19 @@ def test_figures_beyond_the_time_limit_are_left_out(monkeypatch, no_tests):
     report = Figures()
     assert run(torch.device("cpu"), SMOKE, report, smoke=True) == 0
     assert "full_eager_step_ms" not in report.figures
-    assert sum(row[0] == "left out, no time left" for row in report.rows) == 4
+    assert sum(row[0] == "left out, no time left" for row in report.rows) == 8
+
+
+def test_a_server_that_does_not_start_is_named(monkeypatch, no_tests):
+    def refused(*_, **__):
+        raise ServeError("the server did not start")
+
+    monkeypatch.setattr(cuda_server, "own_server", refused)
+    report = Figures()
+    cuda.real_clients(None, "default model", "default", torch.device("cpu"), SMOKE, report)
+    assert report.rows == [
+        ("default model, a server with 2 clients", "not served: the server did not start", "")
+    ]
 
 
 def test_out_of_memory_ends_the_search(codec, monkeypatch):

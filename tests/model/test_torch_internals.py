@@ -67,6 +67,17 @@ def test_codes_are_those_of_plain_weights_without_float16(codec, speech, monkeyp
     assert torch.equal(other.encode(speech), codec.encode(speech))
 
 
+def test_a_trace_reads_sizes_as_numbers_and_takes_any_number_of_rows():
+    def step(x):
+        return x.reshape(x.shape[0], -1) * x.shape[0]
+
+    traced = torch_internals.trace(step, (torch.ones(3, 2, 2),))
+    for rows in (1, 3, 5):
+        x = torch.randn(rows, 2, 2)
+        assert torch.equal(torch_internals.run_trace(traced, (x,)), step(x))
+    assert "aten::Int" not in str(traced.graph)
+
+
 def test_no_warning_of_others_is_hidden():
     def step(x):
         warnings.warn("of the step", UserWarning, stacklevel=1)

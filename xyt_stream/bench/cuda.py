@@ -3,13 +3,15 @@
     python -m xyt_stream.bench.cuda --json cuda.json --table cuda.md
 
 In a checkout it first runs the tests marked `device` on the GPU (streaming equals offline, slots
-are independent, graphs equal eager steps): figures of a wrong result are worth nothing. `--device
-cpu --smoke` runs everything but the graphs, on small models.
+are independent, graphs equal eager steps): figures of a wrong result are worth nothing. Then real
+clients in other processes load a real server on the GPU; then steps are timed and profiled alone,
+beside their roofline. `--device cpu --smoke` runs everything but the graphs, on small models.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
@@ -19,12 +21,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from msgspec.structs import replace
 
-from xyt_stream.bench.harness import BatchTimes, kernels_of, measure, trial
+from xyt_stream.bench.cuda_server import in_words, save_for_server, serve_clients
+from xyt_stream.bench.harness import BatchTimes, kernels_of, longest_of, measure, trial
 from xyt_stream.bench.roofline import Peaks, largest, measure_peaks, step_cost
 from xyt_stream.evaluate.offline import random_network
 from xyt_stream.model.checkpoint import Checkpoint
@@ -43,6 +47,8 @@ HALF = torch.bfloat16
 class Effort:
     """The amount of work for each figure."""
 
+    sessions: tuple[int, ...]  # real clients of one server
+    seconds: float  # that they speak
     steps: int  # timed, with one stream
     many_steps: int  # timed, with many streams
     start: int  # streams at which the search begins
@@ -51,8 +57,8 @@ class Effort:
     side: int  # rows of a square matrix product
 
 
-FULL = Effort(200, 30, 256, 16_384, 2048, 8192)
-SMOKE = Effort(4, 2, 1, 2, 8, 128)
+FULL = Effort((200, 500, 1000), 10.0, 200, 30, 256, 16_384, 2048, 8192)
+SMOKE = Effort((2,), 1.0, 4, 2, 1, 2, 8, 128)
 
 
 @dataclass
@@ -96,6 +102,44 @@ def tests_pass(device: torch.device, report: Figures) -> bool:
     passed = subprocess.run([sys.executable, *words], cwd=TESTS.parent).returncode == 0
     report.add("tests on the device", "passed" if passed else "FAILED", "pass", tests_passed=passed)
     return passed
+
+
+def real_clients(
+    model: str | None, name: str, key: str, device: torch.device, effort: Effort, report: Figures
+) -> None:
+    """Loads a server with as many clients as the effort says, and with fewer before."""
+    for sessions in effort.sessions:
+        result = serve_clients(model, device, HALF, sessions=sessions, seconds=effort.seconds)
+        label = f"{name}, a server with {sessions} clients"
+        if isinstance(result, str):
+            report.add(label, f"not served: {result}")
+            return
+        report.add(
+            label,
+            in_words(result),
+            "none late" if sessions == effort.sessions[-1] else "",
+            **{f"{key}_{sessions}_load": result.flat()},
+        )
+
+
+def clients_of_full_size(
+    device: torch.device, effort: Effort, report: Figures, *, smoke: bool
+) -> None:
+    """Loads a server of the full size, whose weights are random."""
+    with TemporaryDirectory() as folder:
+        path = save_for_server(random_network(full_size(smoke=smoke), "cpu"), Path(folder))
+        real_clients(path, "full size", "full", device, effort, report)
+
+
+def profiled(codec: Codec, key: str, streams: int, report: Figures) -> None:
+    """Names what takes longest in a step."""
+    spent = longest_of(codec, streams)
+    figures: dict[str, Any] = {f"{key}_{streams}_longest_ms": dict(spent)}
+    report.add(
+        f"{codec.name}, {streams} streams: what takes longest",
+        "; ".join(f"{name[:40].replace('|', '/')} {ms:.2f} ms" for name, ms in spent[:4]),
+        **figures,
+    )
 
 
 def one_stream(codec: Codec, key: str, effort: Effort, report: Figures, target: str) -> None:
@@ -147,6 +191,15 @@ def many_streams(
         report.figures[f"{key}_{steps.streams}_bounds_ms"] = [by_bytes, by_operations]
 
 
+def finish(measurements: dict[str, Callable[[], None]], began: float, report: Figures) -> None:
+    """Takes the measurements, by name, as long as there is time."""
+    for name, measurement in measurements.items():
+        if time.monotonic() - began > SECONDS:
+            report.add("left out, no time left", name)
+        else:
+            measurement()
+
+
 def run(device: torch.device, effort: Effort, report: Figures, *, smoke: bool) -> int:
     """Measures everything; returns the exit status."""
     began = time.monotonic()
@@ -154,6 +207,17 @@ def run(device: torch.device, effort: Effort, report: Figures, *, smoke: bool) -
     report.add("device", f"{name}, torch {torch.__version__}", device=name, torch=torch.__version__)
     if not tests_pass(device, report):
         return WRONG
+    last = dataclasses.replace(effort, sessions=effort.sessions[-1:])
+    # The servers come first: the networks of the steps below would take their memory.
+    measurements: dict[str, Callable[[], None]] = {
+        "clients of the full size": partial(
+            clients_of_full_size, device, effort, report, smoke=smoke
+        ),
+        "clients of the default model": partial(
+            real_clients, None, "default model", "default", device, last, report
+        ),
+    }
+    finish(measurements, began, report)
     network = random_network(full_size(smoke=smoke), str(device))
     network.cast(HALF)
     full = Codec(Checkpoint(network, ""))
@@ -165,7 +229,7 @@ def run(device: torch.device, effort: Effort, report: Figures, *, smoke: bool) -
         bandwidth=peaks.bandwidth,
         rate=peaks.rate,
     )
-    measurements: dict[str, Callable[[], None]] = {
+    measurements = {
         "one stream at full size": partial(
             one_stream, full, "full", effort, report, "at most 4 ms"
         ),
@@ -178,13 +242,13 @@ def run(device: torch.device, effort: Effort, report: Figures, *, smoke: bool) -
         "streams of the default model": partial(
             many_streams, small, "default", effort, peaks, report, "at least 5,000"
         ),
+        "profile of the full size": partial(profiled, full, "full", effort.sessions[0], report),
+        "profile of the default model": partial(
+            profiled, small, "default", effort.sessions[-1], report
+        ),
     }
     with torch.inference_mode():
-        for name, measurement in measurements.items():
-            if time.monotonic() - began > SECONDS:
-                report.add("left out, no time left", name)
-            else:
-                measurement()
+        finish(measurements, began, report)
     report.add("whole run, s", f"{time.monotonic() - began:.0f}", "under 480")
     return 0
 

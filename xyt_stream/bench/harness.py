@@ -116,3 +116,12 @@ def kernels_of(codec: Codec, *, graphs: bool) -> int | None:
     harness = Harness(codec, 1, graphs=graphs)
     harness.step()
     return kernels(partial(harness.step), codec.device)
+
+
+def longest_of(codec: Codec, streams: int) -> list[tuple[str, float]]:
+    """Profiles a step of so many streams: names and ms of what takes longest in it."""
+    from xyt_stream.bench.profile import longest
+
+    harness = Harness(codec, streams, graphs=True)
+    harness.step()
+    return longest(harness.step, codec.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import os
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +14,7 @@ from multiprocessing.connection import Connection as Pipe
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
 
 import numpy as np
+import torch
 from rich.table import Table
 
 from xyt_stream.audio import FRAME_SECONDS, Pcm16
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from psutil import Process
 
 LATE = FRAME_SECONDS  # s; a frame with a longer turnaround is late
-_PER_PROCESS = 16  # clients in one process
+_PER_PROCESS = 16  # clients in one process, where there are processors for so many processes
 _START_SECONDS = 120  # s until the server must have started
 
 
@@ -120,21 +122,31 @@ class Target:
 
 @contextlib.contextmanager
 def own_server(
-    model: str | None, *, slots: int, device: str = "cpu", lookahead: int = 0, threads: int = 1
+    model: str | None,
+    *,
+    slots: int,
+    device: str = "cpu",
+    lookahead: int = 0,
+    threads: int = 1,
+    dtype: torch.dtype | None = None,
 ) -> Iterator[Target]:
     """Starts a server in a process of its own and ends it on exit.
 
     Args:
         model: as for `Codec.load`; "none" computes nothing, which leaves the server's own time.
         threads: threads that torch may use.
+        dtype: of weights and activations; None: float32.
 
     Raises:
         ServeError: the server did not start.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
+    wanted = torch.float32 if dtype is None else dtype
     process = context.Process(
-        target=run_server, args=(theirs, model, slots, device, lookahead, threads), daemon=True
+        target=run_server,
+        args=(theirs, model, slots, device, lookahead, threads, wanted),
+        daemon=True,
     )
     process.start()
     theirs.close()  # so that the pipe ends when the process does
@@ -158,7 +170,8 @@ def measure(target: Target, pcm: Pcm16, *, sessions: int, seconds: float) -> Loa
         ServeError: not one frame came back.
     """
     context = multiprocessing.get_context("spawn")
-    shares = [min(_PER_PROCESS, sessions - first) for first in range(0, sessions, _PER_PROCESS)]
+    count = max(_PER_PROCESS, -(-sessions // max(4, os.cpu_count() or 1)))
+    shares = [min(count, sessions - first) for first in range(0, sessions, count)]
     with ProcessPoolExecutor(len(shares), mp_context=context) as pool:
         # Starting a process takes seconds of processor time, which must not be measured.
         list(pool.map(abs, range(len(shares))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from multiprocessing.connection import Connection as Pipe
 
 import torch
@@ -57,11 +58,18 @@ def no_codec() -> Codec:
 
 
 def run_server(
-    pipe: Pipe, model: str | None, slots: int, device: str, lookahead: int, threads: int
+    pipe: Pipe,
+    model: str | None,
+    slots: int,
+    device: str,
+    lookahead: int,
+    threads: int,
+    dtype: torch.dtype,
 ) -> None:
     """Sends the server's address through the pipe and serves until a message comes back."""
     torch.set_num_threads(threads)
-    codec = no_codec() if model == NO_MODEL else Codec.load(model, device=device)
+    _allow_descriptors()
+    codec = no_codec() if model == NO_MODEL else Codec.load(model, device=device, dtype=dtype)
     run_fast(_serve(pipe, codec, slots, lookahead))
 
 
@@ -71,3 +79,14 @@ async def _serve(pipe: Pipe, codec: Codec, slots: int, lookahead: int) -> None:
     async with running(codec, max_sessions=slots, lookahead=lookahead, limits=limits) as server:
         pipe.send(server.url)
         await asyncio.to_thread(pipe.recv)
+
+
+def _allow_descriptors() -> None:
+    """Raises this process's limit of open descriptors as far as it may: each session takes one."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # not on every platform
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # a platform may refuse "no limit"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

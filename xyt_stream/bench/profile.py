@@ -89,6 +89,28 @@ def kernels(step: Callable[[], object], device: torch.device) -> int | None:
     return sum(bool(event.device_type.name == "CUDA") for event in trace.events() or ())
 
 
+def longest(
+    step: Callable[[], object], device: torch.device, count: int = 8
+) -> list[tuple[str, float]]:
+    """Profiles a step: what takes longest in it, kernels on a GPU and operators on a CPU.
+
+    Returns:
+        Names, and the ms that all calls of each took.
+    """
+    from torch.profiler import ProfilerActivity, profile
+
+    on_gpu = device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as trace:
+        step()
+        if on_gpu:
+            torch.cuda.synchronize(device)
+    spent = [
+        (each.key, (each.self_device_time_total if on_gpu else each.self_cpu_time_total) / 1e3)
+        for each in trace.key_averages()
+    ]
+    return sorted(spent, key=lambda each: -each[1])[:count]
+
+
 def network_bytes(network: Tokenizer) -> int:
     """Sums the bytes of a network's tensors and packed weights."""
     hidden = [plain for plain, packed in packed_weights(network) if packed.layout == torch.strided]
