@@ -53,6 +53,7 @@ export class CodecControls {
     if (attempt !== this.#attempt) return null;
     this.cancel();
     if (codec) {
+      this.select.value = 'here'; // the room's key may have decided that
       const [encode, decode] = [codec.trial.encode, codec.trial.decode].map(Math.round);
       this.note.textContent = `Here a frame takes ${encode} ms to encode and ${decode} ms to decode.`;
     } else if (server) {

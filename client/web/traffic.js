@@ -35,6 +35,7 @@ export class TrafficPicture {
   #before = { sent: 0, received: 0 };
   #traffic = null;
   #at = 0;
+  #timer;
 
   /**
    * @param {HTMLCanvasElement} canvas
@@ -45,13 +46,20 @@ export class TrafficPicture {
     this.canvas = canvas;
     this.show = show;
     this.#draw();
-    setInterval(() => this.#tick(), 1000);
+    this.#begin();
   }
 
   /** @param {Traffic | null} traffic to follow from now on; null: none */
   watch(traffic) {
     this.#traffic = traffic;
     this.#before = { sent: traffic?.sent ?? 0, received: traffic?.received ?? 0 };
+    this.#begin();
+  }
+
+  /** Begins a second: a shorter one would show a rate that never was. */
+  #begin() {
+    clearInterval(this.#timer);
+    this.#timer = setInterval(() => this.#tick(), 1000);
     this.#at = performance.now();
   }
 
