@@ -9,7 +9,7 @@ import { ServerCodec } from './server_codec.js';
 import { Session } from './session.js';
 
 const MAX_WAITING = 1.5; // s of sound that may wait for the codec; beyond it, sound is dropped
-const MAX_LATE = 1; // s of it that the server's codec still takes when it takes over
+const MAX_LATE = 0.5; // s of it that the server's codec still takes when it takes over
 const CHUNK = 0.02; // s of that in a message: messages are acknowledged by their number
 const TELL_AGAIN = 30; // seconds between two notices that sound is dropped
 const TOO_SLOW = 'This device is too slow for the codec: sound is left out.';

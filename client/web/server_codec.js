@@ -5,6 +5,7 @@
 
 import { Session } from './session.js';
 
+const MAX_WAITING = 12; // frames, 1 s, that may wait for the server; beyond them sound is left out
 const WINDOW = 25; // frames that the times are averaged over
 
 export class ServerCodec {
@@ -51,6 +52,7 @@ export class ServerCodec {
    * @returns {boolean} whether it was accepted
    */
   encode(samples) {
+    if (this.#encoding.late) return this.#encoding.session.drop();
     const before = Math.floor(this.#encoding.session.samplesSent / this.frameSamples);
     if (!this.#encoding.session.sendPcm(samples)) return false;
     const after = Math.floor(this.#encoding.session.samplesSent / this.frameSamples);
@@ -69,7 +71,8 @@ export class ServerCodec {
    * @param {number} frame number of the first
    */
   decode(frames, frame) {
-    if (this.#decoding.session.sendCodes(frames)) {
+    if (this.#decoding.late) this.#decoding.session.drop();
+    else if (this.#decoding.session.sendCodes(frames)) {
       frames.forEach((_, i) => this.#decoding.sent(frame + i));
     }
   }
@@ -143,6 +146,11 @@ class Coding {
       };
       this.session = new Session(url, hello, listener, traffic);
     });
+  }
+
+  /** Whether more frames wait for the server than are of use in a call. */
+  get late() {
+    return this.#waiting.length > MAX_WAITING;
   }
 
   /** Mean ms of the latest frames; null: there was none. */

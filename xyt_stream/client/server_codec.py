@@ -12,13 +12,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
-from xyt_stream.audio import INPUT_RATE, Pcm16
+from xyt_stream.audio import FRAME_SECONDS, INPUT_RATE, Pcm16
 from xyt_stream.client.live import RESTARTED, LiveConnection, live
 from xyt_stream.client.traffic import Traffic
 from xyt_stream.errors import XYTError
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Notice
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.protocol.signal import Signal
+
+_MAX_WAITING = 12  # frames, 1 s, that may wait for the server
 
 
 class ServerCodec:
@@ -46,6 +49,8 @@ class ServerCodec:
         self._results = results
         self._stack = stack
         self._frames: collections.deque[int] = collections.deque()  # that wait for their sound
+        self._unencoded = 0.0  # frames that wait for their codes
+        self._changed = Signal()
         self._answered = 0  # frames of the decoder's session whose sound has come
         self._encoding = asyncio.create_task(self._encoded())
         self._decoding = asyncio.create_task(self._decoded())
@@ -95,13 +100,21 @@ class ServerCodec:
         return bool(self._frames)
 
     async def encode(self, samples: Pcm16) -> bool:
-        """Sends int16 [samples] at INPUT_RATE to be encoded; see LiveConnection."""
+        """Sends int16 [samples] at INPUT_RATE to be encoded; see LiveConnection.
+
+        Returns:
+            False also where the server was late: what was captured meanwhile is out of date.
+        """
         assert self._encoder is not None
-        return await self._encoder.send_pcm(samples)
+        late = self._unencoded > _MAX_WAITING
+        await self._changed.wait_for(lambda: self._unencoded <= _MAX_WAITING)
+        self._unencoded += len(samples) / INPUT_RATE / FRAME_SECONDS
+        return await self._encoder.send_pcm(samples) and not late
 
     async def decode(self, codes: CodeArray, frame: int) -> None:
         """Sends int64 [codebooks, frames] to be decoded; `frame` is the number of the first."""
         assert self._decoder is not None
+        await self._changed.wait_for(lambda: len(self._frames) <= _MAX_WAITING)
         self._frames.extend(range(frame, frame + codes.shape[1]))
         await self._decoder.send_codes(codes)
 
@@ -131,8 +144,15 @@ class ServerCodec:
         try:
             async for event in self._encoder:
                 if isinstance(event, Codes):
+                    self._unencoded -= event.codes.shape[1]
+                    self._changed.notify()
                     await self._send(event.codes)
+                elif isinstance(event, Notice) and event.name == RESTARTED:
+                    self._unencoded = 0.0
+                    self._changed.notify()
         except XYTError as error:
+            self._unencoded = 0.0
+            self._changed.notify()
             self._results.put_nowait(error)
 
     async def _decoded(self) -> None:
@@ -143,12 +163,15 @@ class ServerCodec:
             async for event in self._decoder:
                 if isinstance(event, Pcm):
                     self._results.put_nowait(Pcm(self._number(event), event.samples, event.gap))
+                    self._changed.notify()
                 elif isinstance(event, Notice) and event.name == RESTARTED:
                     self._frames.clear()
                     self._answered = 0
                     self._results.put_nowait(None)
+                    self._changed.notify()
         except XYTError as error:
             self._frames.clear()
+            self._changed.notify()
             self._results.put_nowait(error)
 
     def _number(self, sound: Pcm) -> int:
