@@ -186,8 +186,9 @@ def _open(kind: str, device: str | None, rate: int, callback: Any) -> tuple[Any,
         )
     except (sounddevice.PortAudioError, ValueError) as error:
         named = "" if device is None else f" {device!r}"
+        reason = "there is none" if device is None and "device -1" in str(error) else error
         raise DeviceError(
-            f"cannot open the {label}{named} ({error}): `xyt-stream devices` lists the devices, "
+            f"cannot open the {label}{named} ({reason}): `xyt-stream devices` lists the devices, "
             f"--{kind} FILE uses a file instead"
         ) from None
 
