@@ -216,8 +216,10 @@ export class CodingSession {
     this.codec.close(); // what still waits for it is coded on the server
     const { input_rate: rate } = this.codec.model;
     const late = this.#unencoded.slice(-MAX_LATE * rate);
+    this.samplesSent -= this.#unencoded.length; // what is left out is in no frame
     for (let at = 0; at < late.length; at += CHUNK * rate) {
-      this.#server.encode(late.slice(at, at + CHUNK * rate));
+      const chunk = late.slice(at, at + CHUNK * rate);
+      if (this.#server.encode(chunk)) this.samplesSent += chunk.length;
     }
     this.listener.notice({ name: 'codec_moved', message: MOVED });
     this.listener.moved?.();
