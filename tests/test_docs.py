@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -65,18 +65,19 @@ def test_every_place_names_the_same_repository() -> None:
         assert REPOSITORY in {address.removesuffix(".git") for address in found}, name
 
 
-def commands(group: click.Group) -> Iterator[str]:
+def commands(group: Any) -> Iterator[str]:
+    """Names of a group's commands; which class groups have depends on typer's version."""
     for name, command in group.commands.items():
-        if isinstance(command, click.Group):
+        if hasattr(command, "commands"):
             yield from (f"{name} {each}" for each in commands(command))
         else:
             yield name
 
 
 def test_every_command_has_its_row() -> None:
-    group = typer.main.get_command(make_app([]))
-    assert isinstance(group, click.Group)
+    found = set(commands(typer.main.get_command(make_app([]))))
+    assert {"serve", "bench attack"} <= found
     text = (ROOT / "docs" / "command-line.md").read_text()
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`([a-z]+(?: [a-z]+)?)", row)}
-    assert set(commands(group)) <= named
+    assert found <= named
