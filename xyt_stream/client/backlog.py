@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 _MUCH = 0.5  # seconds that a codec may be behind for a moment, as when the machine slept
-_LONG = 2.0  # seconds after which it is no moment any more
+_LONG = 4.0  # seconds after which it is no moment any more
 
 
 class Backlog:
