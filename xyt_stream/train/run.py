@@ -158,7 +158,14 @@ class _Run:
         with (self.out / "log.jsonl").open("a") as log:
             log.write(json.dumps(record) + "\n")
         curves.draw(self.out / "log.jsonl", self.out / "curves.png")
-        self.console.print(record)
+        figures = {
+            name.replace("_", " "): value for name, value in record.items() if name != "step"
+        }
+        text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        model = self.out / "model.safetensors"
+        self.console.print(
+            f"step {trainer.step_number}: {model} is written; {text}", markup=False, highlight=False
+        )
 
 
 def _network(init: str | None) -> Tokenizer:
