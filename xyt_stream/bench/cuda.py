@@ -108,8 +108,10 @@ def real_clients(
     model: str | None, name: str, key: str, device: torch.device, effort: Effort, report: Figures
 ) -> None:
     """Loads a server with as many clients as the effort says, and with fewer before."""
+    # A CPU may have no bfloat16 products, and then would not keep up.
+    dtype = HALF if device.type == "cuda" else torch.float32
     for sessions in effort.sessions:
-        result = serve_clients(model, device, HALF, sessions=sessions, seconds=effort.seconds)
+        result = serve_clients(model, device, dtype, sessions=sessions, seconds=effort.seconds)
         label = f"{name}, a server with {sessions} clients"
         if isinstance(result, str):
             report.add(label, f"not served: {result}")
