@@ -186,7 +186,11 @@ def measure(relay: Relay, *, rooms: int, speakers: int, seconds: float) -> Relay
             each.add_done_callback(lambda done: barrier.abort() if done.exception() else None)
         with contextlib.suppress(BrokenBarrierError):
             barrier.wait()
-            relay.settle()
+            try:
+                relay.settle()
+            except ServeError:
+                barrier.abort()
+                raise
             began, cpu, proxy_cpu = time.monotonic(), relays.seconds(), proxies.seconds()
             memory = relays.memory() - before
             barrier.wait()

@@ -34,7 +34,7 @@ def own_cluster(nodes: int, speakers: int) -> Iterator[Relay]:
         ServeError: it did not start.
     """
     # A node keeps a place for the mic; some speakers come to a node before it knows of others.
-    options = {**OPTIONS, "members": -(-speakers // nodes) + 40}
+    options = {**OPTIONS, "members": -(-speakers // nodes) + 2 + speakers // 50}
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "xyt_stream.cli", "cluster", "--nodes", str(nodes)),
