@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xyt_stream.errors import CodeError
+from xyt_stream.protocol.messages import Kind
 from xyt_stream.protocol.packing import code_bits, frame_bytes, pack_codes, unpack_codes
+from xyt_stream.protocol.payloads import PlainPayload, shared_payload
 
 
 def test_frame_is_a_little_endian_integer():
@@ -50,3 +52,17 @@ def test_invalid_codes_are_refused(codes):
 def test_partial_frame_is_refused():
     with pytest.raises(CodeError, match="9 bytes"):
         unpack_codes(bytes(9), 8)
+
+
+def test_an_array_is_packed_once_for_all_sessions_of_a_server():
+    payload, plain = shared_payload(8, 1024, sealed=False), PlainPayload(8, 1024)
+    first, second = np.arange(8)[:, None], np.arange(8, 16)[:, None]
+    packed = payload.pack(first)
+    assert packed == plain.pack(first)
+    assert payload.pack(first) is packed
+    with pytest.raises(CodeError):
+        payload.pack(np.full((8, 1), 1024))
+    assert payload.pack(second) == plain.pack(second)
+    assert payload.pack(first) == packed
+    assert shared_payload(8, 1024, sealed=False) is payload
+    assert shared_payload(8, 1024, sealed=True).kind is Kind.SEALED

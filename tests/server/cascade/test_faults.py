@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 import numpy as np
@@ -74,9 +74,11 @@ async def test_a_connection_between_nodes_that_breaks_loses_nothing(
 ):
     async with (
         connect(relays.url("b"), "speaker", room="r", **C) as speaker,
+        connect(relays.url("c"), "speaker", room="r", **C) as unmoved,
         connect(relays.url("a"), "mic", room="r", send="codes") as mic,
     ):
         await joined(relays, "b")
+        await joined(relays, "c")
         await say(mic, codes[:, :20])
         for start in (20, 40):
             between.cut()
@@ -84,7 +86,30 @@ async def test_a_connection_between_nodes_that_breaks_loses_nothing(
         await came(relays, "b", 60)
         await mic.end()
         same(await hear(speaker), codes)
+        same(await hear(unmoved), codes)
         assert relays.figure("b", 'xyt_subscribed_frames_total{direction="lost"}') == 0
+
+
+async def test_a_node_of_speakers_that_dies_is_forgotten(codes, hear, say, until):
+    """Its speakers are not counted any more, and those of other nodes hear all."""
+    async with AsyncExitStack() as stack:
+        nodes = await stack.enter_async_context(several(None))
+        speaker = await stack.enter_async_context(connect(nodes.url("c"), "speaker", room="r", **C))
+        mic = await stack.enter_async_context(
+            connect(nodes.url("a"), "mic", room="r", send="codes")
+        )
+        rooms = nodes["a"].service.rooms
+        async with await dial(nodes["a"].port) as websocket:
+            channel = await open_taker(websocket, SECRET, "b", 60, ROOMS)
+            start = [Want(1, "r"), Start(1, mic.ready.session, None), Listeners(1, 5)]
+            await channel.send(Batch(start))
+            await until(lambda: rooms.listeners("r") == 6)
+            await say(mic, codes[:, :20])
+            websocket.transport.abort()
+        await until(lambda: rooms.listeners("r") == 1)
+        await say(mic, codes[:, 20:])
+        await mic.end()
+        same(await hear(speaker), codes)
 
 
 async def test_frames_beyond_those_that_are_kept_are_a_gap(

@@ -149,20 +149,23 @@ async def test_a_mic_that_resumes_loses_nothing_at_other_nodes(relays, codes, he
 
 @pytest.mark.parametrize("to", ["b", "c"])
 async def test_speakers_follow_a_mic_that_moves(relays, codes, hear, say, to):
-    """To their own node, or to a third one; those beside the mic move along."""
+    """To one of their own nodes, from which the other gets it; those beside the mic move along."""
     async with (
         Proxy(relays["a"].port) as proxy,
         connect(relays.url("b"), "speaker", room="r", receive=("codes",)) as other,
+        connect(relays.url("c"), "speaker", room="r", receive=("codes",)) as third,
         connect(proxy.url, "mic", room="r", send="codes") as mic,
         connect(proxy.url, "speaker", room="r", receive=("codes",)) as beside,
     ):
         await joined(relays, "b")
-        hearing = [asyncio.create_task(hear(each)) for each in (other, beside)]
+        await joined(relays, "c")
+        hearing = [asyncio.create_task(hear(each)) for each in (other, third, beside)]
         saying = asyncio.create_task(say(mic, codes, 0.01))
         await asyncio.sleep(0.1)
         await drained(relays, "a", proxy, to)
         await all_heard(mic, saying, hearing, codes)
-        assert relays.figure("b", 'xyt_subscribed_frames_total{direction="lost"}') == 0
+        for name in "bc":
+            assert relays.figure(name, 'xyt_subscribed_frames_total{direction="lost"}') == 0
 
 
 @pytest.mark.parametrize("to", ["a", "c"])
