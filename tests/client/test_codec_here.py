@@ -144,10 +144,10 @@ async def test_frames_that_are_sent_together_arrive_whole(clip, direct, together
     np.testing.assert_array_equal(
         np.concatenate([each.codes for each in codes], axis=1), direct.codes
     )
-    assert [each.frame for each in codes] == list(range(0, frames, together))
+    assert {each.frame % together for each in codes} == {0}  # the server may join messages
     close_to(sound_of(events), direct.sound)
     # 10 bytes of a frame's codes, and at most 22 of a message's headers.
-    assert traffic.sent < 10 * frames + 22 * len(codes) + 500
+    assert traffic.sent < 10 * frames + 22 * -(-frames // together) + 500
 
 
 async def test_a_silent_model_is_silence_in_a_file(codec, clip, direct):

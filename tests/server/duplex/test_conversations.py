@@ -39,7 +39,11 @@ class Ears:
     @property
     def frames(self):
         """The clock's, of codes."""
-        return [event.frame for event in self.all(Codes)]
+        return [
+            event.frame + later  # frames that wait together are one message
+            for event in self.all(Codes)
+            for later in range(event.codes.shape[1])
+        ]
 
     @property
     def codes(self):
@@ -79,8 +83,10 @@ async def test_an_immediate_answer_is_heard_in_the_same_frame(server, clip, dire
 
         async def answer():
             async for event in model:
-                if isinstance(event, Codes) and event.frame % 2 == 0:
-                    await model.send_codes(event.codes[::-1])
+                if isinstance(event, Codes):
+                    for later, codes in enumerate(event.codes.T):
+                        if (event.frame + later) % 2 == 0:
+                            await model.send_codes(codes[::-1, None])
 
         answering = asyncio.create_task(answer())
         for index in range(12):
@@ -267,7 +273,7 @@ async def test_speech_after_the_user_s_end_is_no_error(server, clip, until):
             if isinstance(event, Codes):
                 await model.send_codes(event.codes)
                 await model.clear()
-                answered += 1
+                answered += event.codes.shape[1]
         await model.end()
     assert answered == 26
 
@@ -329,7 +335,7 @@ async def test_user_and_model_both_resume(server, clip, direct, listen, until):
             await until(lambda index=index: len(mind.frames) == index + 1)
             if index % 5 == 4:
                 proxy.cut()
-            await model.send_codes(mind.all(Codes)[index].codes)
+            await model.send_codes(mind.codes[:, index : index + 1])
             await until(lambda index=index: len(ears.frames) == index + 1)
         assert proxy.connections > 2
     assert ears.frames == mind.frames == list(range(16))

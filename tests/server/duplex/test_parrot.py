@@ -29,7 +29,12 @@ def pause():
 
 
 def spoken(events):
-    return {event.frame: event.codes[:, 0] for event in events if isinstance(event, Codes)}
+    messages = [event for event in events if isinstance(event, Codes)]
+    return {
+        each.frame + later: codes
+        for each in messages
+        for later, codes in enumerate(each.codes.T)  # frames that wait together are one message
+    }
 
 
 def is_said_again(said, heard, codes):
