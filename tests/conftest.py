@@ -199,6 +199,16 @@ async def server(codec: Codec) -> AsyncIterator[Running]:
         yield server
 
 
+def code_frames(events: list[object]) -> list[int]:
+    """Returns the numbers of all frames of codes; frames that wait together are one message."""
+    return [
+        event.frame + later
+        for event in events
+        if isinstance(event, Codes)
+        for later in range(event.codes.shape[1])
+    ]
+
+
 class Heard:
     """Everything that a session was sent, up to its end."""
 
@@ -211,9 +221,7 @@ class Heard:
         )
         self.sound_frames = [event.frame for event in pcm]
         self.notices = [event.name for event in events if isinstance(event, Notice)]
-        self.code_frames = [
-            event.frame + later for event in codes for later in range(event.codes.shape[1])
-        ]
+        self.code_frames = code_frames(events)
         assert isinstance(events[-1], End)
         self.end = events[-1]
 

@@ -56,6 +56,16 @@ def frames_of(media: list[Media]) -> list[np.ndarray]:
     return [frame for each in codes for frame in each.T]
 
 
+def numbers_of(media: list[Media]) -> list[int]:
+    """The numbers of the frames of codes in messages, which hold one or more each."""
+    return [
+        each.frame + later
+        for each in media
+        if each.kind == Kind.CODES
+        for later in range(len(frames_of([each])))
+    ]
+
+
 @dataclass
 class OpenPage:
     """A page that is open in the browser, and all that went over its websockets.

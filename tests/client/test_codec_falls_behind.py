@@ -20,6 +20,8 @@ from xyt_stream.protocol.sealing import make_key
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 
+from ..conftest import code_frames
+
 BLOCK = 320  # samples that are sent at a time
 SLOW = 0.15  # seconds of work beside a frame of 0.08
 
@@ -90,11 +92,6 @@ def notices(events):
     return [event.name for event in events if isinstance(event, Notice)]
 
 
-def numbers(events):
-    frames = [event for event in events if isinstance(event, Codes)]
-    return [event.frame + i for event in frames for i in range(event.codes.shape[1])]
-
-
 def sound_of(events):
     return np.concatenate([each.samples for each in events if isinstance(each, Pcm)])
 
@@ -123,7 +120,7 @@ async def test_a_loopback_goes_on_without_a_break(slow, codec, clip, until):
         assert connection.traffic.sent > len(clip)
     assert notices(events) == [MOVED]
     whole = len(clip) + len(sound)
-    assert numbers(events) == list(range(-(-whole // 1280)))
+    assert code_frames(events) == list(range(-(-whole // 1280)))
     assert isinstance(events[-1], End)
     heard = sound_of(events)
     assert len(heard) == whole
@@ -151,7 +148,7 @@ async def test_a_mic_goes_on_in_its_room(slow, codec, clip, until):
         await asyncio.wait_for(asyncio.gather(listening, receiving), 120)
         await until(lambda: server.engine.free_slots == 4)
     assert notices(own) == [MOVED]
-    frames = numbers(events)
+    frames = code_frames(events)
     assert frames == list(range(len(frames)))
     assert len(frames) == -(-2 * len(clip) // 1280)
 

@@ -9,13 +9,13 @@ import pytest
 
 from xyt_stream.client import connect
 from xyt_stream.edge import EdgeEncoder
-from xyt_stream.protocol.machine import Codes
 from xyt_stream.protocol.messages import End, Kind
 from xyt_stream.protocol.sealing import make_key
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 
-from .page import PATIENCE, frames_of, playwright
+from ..conftest import code_frames
+from .page import PATIENCE, frames_of, numbers_of, playwright
 from .test_web_codec import needs_runtime, serve_instead
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_runtime]
@@ -46,15 +46,6 @@ async def codes_here(call, mode):
     await call.begin()
 
 
-def numbers(media):
-    return [
-        each.frame + later  # frames that wait together are one message
-        for each in media
-        if each.kind == Kind.CODES
-        for later in range(len(frames_of([each])))
-    ]
-
-
 @pytest.mark.slow
 async def test_a_loopback_goes_on(slow, serving, open_page, until):
     call = await open_page(serving.url)
@@ -69,7 +60,7 @@ async def test_a_loopback_goes_on(slow, serving, open_page, until):
     assert np.abs(played[-3 * rate :]).max() > 0.02
     await call.hang_up()
     assert {each.kind for each in call.sent[0]} == {Kind.CODES}
-    assert numbers(call.sent[0]) == list(range(len(call.sent[0])))  # one session, none missing
+    assert numbers_of(call.sent[0]) == list(range(len(call.sent[0])))  # one session, none missing
     assert any(each.kind == Kind.PCM for socket in call.sent[1:] for each in socket)
     await until(lambda: serving.engine.free_slots == 4)
     before = len(call.sockets)
@@ -97,8 +88,7 @@ async def test_listeners_hear_no_end_when_their_mic_falls_behind(slow, serving, 
         assert not any(isinstance(event, End) for event in events)
         await call.hang_up()
         await asyncio.wait_for(listening, 60)
-    codes = [event for event in events if isinstance(event, Codes)]
-    frames = [event.frame + i for event in codes for i in range(event.codes.shape[1])]
+    frames = code_frames(events)
     assert frames == list(range(frames[0], frames[0] + len(frames)))
     assert call.complaints == []
 

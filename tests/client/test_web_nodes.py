@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from xyt_stream.client import connect
-from xyt_stream.protocol.messages import Kind
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 from xyt_stream.server.handover.peers import Peers
 
 from ..server.proxy import Proxy
+from .page import numbers_of
 
 pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -62,10 +62,7 @@ def is_whole(call):
     """Whether all media of a call came, each once and in order, over however many websockets."""
     media = [each for socket in call.sockets for each in socket]
     assert [each.seq for each in media] == list(range(len(media)))
-    frames = []
-    for each in media:
-        if each.kind == Kind.CODES:  # of ten bytes a frame
-            frames += range(each.frame, each.frame + len(each.payload) // 10)
+    frames = numbers_of(media)
     assert frames == list(range(frames[0], frames[0] + len(frames)))
 
 

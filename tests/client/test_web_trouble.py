@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from xyt_stream.client import connect
-from xyt_stream.protocol.messages import Kind
 from xyt_stream.server.admission.access import Access, Token
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 
 from ..server.proxy import Proxy
-from .page import chromium, frames_of, playwright
+from .page import chromium, numbers_of, playwright
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,12 +31,7 @@ async def test_lost_connection_is_resumed(serving, proxy, open_page):
     await call.hang_up()
     media = [each for socket in call.sockets for each in socket]
     assert [each.seq for each in media] == list(range(len(media)))
-    frames = [
-        each.frame + later  # frames that wait together are one message
-        for each in media
-        if each.kind == Kind.CODES
-        for later in range(len(frames_of([each])))
-    ]
+    frames = numbers_of(media)
     assert frames == list(range(len(frames)))
     drawn = await call.picture()
     sent = np.array(

@@ -15,10 +15,11 @@ from xyt_stream import Codec
 from xyt_stream.audio import read_audio
 from xyt_stream.client import connect
 from xyt_stream.errors import ModelError, ServeError
-from xyt_stream.protocol.machine import Codes
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 from xyt_stream.server.duplex.models import build
+
+from ..conftest import code_frames
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "demos"))
 import duplex_lm
@@ -236,12 +237,7 @@ async def test_it_goes_on_when_the_turn_has_ended(codec, clip, trained, monkeypa
     ):
         await user.send_pcm(np.concatenate([clip, pause, clip, pause]))
         await user.end()
-        said = [
-            event.frame + later
-            async for event in user
-            if isinstance(event, Codes)
-            for later in range(event.codes.shape[1])
-        ]
+        said = code_frames([event async for event in user])
     first, second = [n for n in said if n < 80], [n for n in said if n >= 80]
     assert 26 < first[0] < 45
     assert first == list(range(first[0], first[-1] + 1))  # without a gap, until

@@ -166,7 +166,7 @@ def bench_proxy(
     speech: Speech = None,
     json_file: Json = None,
 ) -> None:
-    """What HAProxy adds to a frame's turnaround, of a server without a codec."""
+    """Measures the time that HAProxy adds to a frame's turnaround; the server has no codec."""
     import asyncio
 
     from xyt_stream.bench.proxy import compare

@@ -82,7 +82,7 @@ class CodingConnection(SoundConnection):
 
     @property
     def codec(self) -> str:
-        """Where the codec runs now: "here" or "server"."""
+        """The place where the codec runs now: "here" or "server"."""
         return "here" if self._server is None else "server"
 
     @property

@@ -26,7 +26,7 @@ class SoundConnection:
 
     @property
     def codec(self) -> str:
-        """Where the codec runs now: "here" or "server"."""
+        """The place where the codec runs now: "here" or "server"."""
         return "server"
 
     @property

@@ -228,7 +228,7 @@ async def test_a_mic_is_told_of_listeners_at_all_nodes(relays):
             await asyncio.sleep(0.02)
             if heard == number:
                 return
-        raise AssertionError(f"the mic is told {heard}, not {number}")
+        raise AssertionError(f"the mic's last pong counts {heard} listeners, not {number}")
 
     async with AsyncExitStack() as stack, Proxy(relays["a"].port) as proxy:
         urls = {"a": proxy.url, "b": relays.url("b"), "c": relays.url("c")}

@@ -15,6 +15,7 @@ from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 from xyt_stream.server.duplex import interruption
 
+from ...conftest import code_frames
 from ..proxy import Proxy
 from . import duplex_models as models
 
@@ -39,11 +40,7 @@ class Ears:
     @property
     def frames(self):
         """The clock's, of codes."""
-        return [
-            event.frame + later  # frames that wait together are one message
-            for event in self.all(Codes)
-            for later in range(event.codes.shape[1])
-        ]
+        return code_frames(self.events)
 
     @property
     def codes(self):

@@ -65,7 +65,7 @@ class Subscription:
         self._offers: dict[str, Has] = {}  # by node
         self._payload: Payload
         self._paused = False
-        self._listeners = 0  # that the source was told of
+        self._listeners = 0  # number in the last message to the source
         self._timer: asyncio.TimerHandle | None = None
         self._feeder = Feeder(
             service.engine,
