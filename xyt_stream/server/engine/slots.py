@@ -26,7 +26,7 @@ AHEAD = FRAME_SECONDS  # that a stream in real time may be ahead
 PACE = 0.9  # seconds that a second of sound counts: so that a late first frame is soon forgotten
 BEHIND = 0.5  # seconds that a stream may catch up after its frames were held up
 ROWS_AHEAD = 2  # rows of a step of streams that are ahead, while others run in real time
-NEW = 1.0  # seconds after its first frame that a stream counts as one that has just begun
+NEW = 0.3  # seconds after its first frame that a stream counts as one that has just begun
 ROWS_NEW = 2  # rows of a step of such streams, while others run in real time
 
 Mask = npt.NDArray[np.bool_]
