@@ -252,6 +252,20 @@ async def test_a_session_is_charged_until_it_is_open(charged, dial):
     writer.close()
 
 
+async def test_a_flood_is_charged_to_the_share_of_floods_from_its_first_second_on(charged, dial):
+    server, _ = charged
+    floods = Charged.made[-2]
+    reader, writer = await dial(server.port)
+    writer.write(text(HELLO))
+    await opened(reader)
+    assert floods.seconds == 0
+    writer.write(400 * text(b'{"type":"ping","time":1}'))
+    for _ in range(400):
+        await asyncio.wait_for(reader.readuntil(b'"pong"'), 120)
+    assert floods.seconds > 0
+    writer.close()
+
+
 async def test_others_run_while_all_that_was_kept_is_sent_again():
     """A resumed session may be sent thousands of messages, and its client reads them all."""
     passes, left = 0, 1000

@@ -109,10 +109,13 @@ class Socket(ServerConnection):
         self.answered(seconds)
 
     def answered(self, seconds: float) -> None:
-        """Counts processor time of writing: that of a flood's answers is the flood's."""
+        """Counts processor time of writing: that of a flood's answers is the flood's.
+
+        A flood in a new session counts in both shares: the next turn of its own must wait, too.
+        """
         if self._counts_as_new:
             self._newcomers.charge(seconds)
-        elif not self.budget.calm:
+        if not self._is_new and not self.budget.calm:
             self._turns.charge(seconds)
 
     def opened(self, seconds: float) -> None:
