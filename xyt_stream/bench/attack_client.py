@@ -52,6 +52,11 @@ def event(kind: str, **fields: object) -> bytes:
     return frame(TEXT, json.dumps({"type": kind, **fields}).encode())
 
 
+def hello(role: str, **fields: object) -> bytes:
+    """A frame with the first message of a session."""
+    return event("hello", role=role, **fields)
+
+
 def media(seq: int, payload: bytes, kind: int = 1) -> bytes:
     """A frame with a media message."""
     return frame(BINARY, struct.pack("<BBxxII", kind, 0, seq, 0) + payload)

@@ -21,15 +21,18 @@ from xyt_stream.bench.attack_client import (
     event,
     flood,
     frame,
+    hello,
     media,
     name_in,
 )
+from xyt_stream.bench.room_attacks import (
+    codes_of_a_mic,
+    listeners_unread,
+    models_that_leave,
+    sealed_codes,
+)
 
 Attack: TypeAlias = Callable[[Target], Awaitable[str]]
-
-
-def _hello(role: str, **fields: object) -> bytes:
-    return event("hello", role=role, **fields)
 
 
 async def pings_of_a_stranger(target: Target) -> str:
@@ -39,66 +42,66 @@ async def pings_of_a_stranger(target: Target) -> str:
 
 async def pings_in_a_session(target: Target) -> str:
     """The same after it."""
-    return await flood(target, 1000 * frame(PING), 1300, first=_hello("loopback"))
+    return await flood(target, 1000 * frame(PING), 1300, first=hello("loopback"))
 
 
 async def pings_unread(target: Target) -> str:
     """The same, and nothing is read."""
-    return await flood(target, 1000 * frame(PING), 1300, first=_hello("loopback"), reads=False)
+    return await flood(target, 1000 * frame(PING), 1300, first=hello("loopback"), reads=False)
 
 
 async def json_pings(target: Target) -> str:
     """The protocol's own pings."""
-    return await flood(target, 500 * event("ping", time=1), 400, first=_hello("loopback"))
+    return await flood(target, 500 * event("ping", time=1), 400, first=hello("loopback"))
 
 
 async def clears(target: Target) -> str:
     """Interruptions."""
-    return await flood(target, 500 * event("clear"), 400, first=_hello("user"))
+    return await flood(target, 500 * event("clear"), 400, first=hello("user"))
 
 
 async def unknown_messages(target: Target) -> str:
     """Messages that are ignored."""
-    return await flood(target, 500 * event("nothing"), 400, first=_hello("loopback"))
+    return await flood(target, 500 * event("nothing"), 400, first=hello("loopback"))
 
 
 async def single_samples(target: Target) -> str:
     """Media of one sample."""
     pieces = b"".join(media(seq, bytes(2)) for seq in range(100_000))
-    return await flood(target, pieces, 1, first=_hello("encode", resumable=True))
+    return await flood(target, pieces, 1, first=hello("encode", resumable=True))
 
 
 async def empty_codes(target: Target) -> str:
     """Media of no frames."""
     pieces = b"".join(media(seq, b"", 2) for seq in range(100_000))
-    return await flood(target, pieces, 1, first=_hello("decode", resumable=True))
+    return await flood(target, pieces, 1, first=hello("decode", resumable=True))
 
 
 async def acks(target: Target) -> str:
     """Acknowledgements of what was never sent."""
     return await flood(
-        target, 500 * event("ack", received=0), 400, first=_hello("encode", resumable=True)
+        target, 500 * event("ack", received=0), 400, first=hello("encode", resumable=True)
     )
 
 
 async def no_messages(target: Target) -> str:
     """Text that is no JSON, media without a header."""
     piece = 250 * (frame(TEXT, b"{") + frame(BINARY, b"x"))
-    return await flood(target, piece, 400, first=_hello("loopback"))
+    return await flood(target, piece, 400, first=hello("loopback"))
 
 
 async def fragments(target: Target) -> str:
     """A message that never ends."""
     opening = frame(BINARY, final=False)
     return await flood(
-        target, 1000 * frame(0, final=False), 100, before=opening, first=_hello("loopback")
+        target, 1000 * frame(0, final=False), 100, before=opening, first=hello("loopback")
     )
 
 
 async def large_messages(target: Target) -> str:
     """Messages as large as may be, of sound that waits."""
     pieces = b"".join(media(seq, bytes(262_000)) for seq in range(100))
-    return await flood(target, pieces, 1, first=_hello("mic", room=f"attack{target.address}"))
+    return await flood(target, pieces, 1, first=hello("mic", room=f"attack{target.address}"))
 
 
 async def appends_of_one_byte(target: Target) -> str:
@@ -141,26 +144,12 @@ async def long_ids(target: Target) -> str:
     return await flood(target, piece, 60, realtime=True, reads=False)
 
 
-async def models_that_leave(target: Target) -> str:
-    """A model sends into a room without a user and is gone, again and again."""
-    names = set()
-    for number in range(24):
-        pieces = b"".join(media(seq, bytes(10), 2) for seq in range(8))
-        hello = _hello("model", room=f"left{number % 4}")
-        reader, writer = await dial(target, hello)
-        writer.write(pieces)
-        names.add(name_in(await reader.read(4096)))
-        writer.transport.abort()
-        await asyncio.sleep(0.05)
-    return ", ".join(sorted(names - {"held back"})) or "let go"
-
-
 async def sessions_that_leave(target: Target) -> str:
     """Sessions that are opened, send half a second of sound and are gone."""
     names, roles = set(), ("loopback", "encode", "user")
     for number in range(60):
-        hello = _hello(roles[number % 3], resumable=number % 2 == 0)
-        reader, writer = await dial(target, hello)
+        first = hello(roles[number % 3], resumable=number % 2 == 0)
+        reader, writer = await dial(target, first)
         writer.write(media(0, bytes(16_000)))
         names.add(name_in(await reader.read(4096)))
         writer.transport.abort()
@@ -192,7 +181,7 @@ async def handshakes(target: Target) -> str:
 
 async def resumes(target: Target) -> str:
     """A session that is resumed from its beginning again and again, and guessed keys between."""
-    reader, writer = await dial(target, _hello("loopback", resumable=True))
+    reader, writer = await dial(target, hello("loopback", resumable=True))
     await reader.readuntil(b'"token":"')
     token = (await reader.readuntil(b'"'))[:-1].decode()
     writer.write(b"".join(media(seq, bytes(25_600)) for seq in range(6)))
@@ -242,8 +231,8 @@ async def _handshake(target: Target, number: int) -> str:
 
 async def _resume(target: Target, token: str, number: int) -> str:
     key = token if number % 2 else f"{token[:-4]}AAAA"
-    hello = _hello("loopback", resumable=True, resume={"token": key})
-    reader, writer = await dial(target, hello)
+    first = hello("loopback", resumable=True, resume={"token": key})
+    reader, writer = await dial(target, first)
     try:
         return name_in(await reader.read(1 << 16))
     finally:
@@ -267,6 +256,9 @@ ATTACKS: tuple[Attack, ...] = (
     events_of_many_kinds,
     items_of_sound,
     long_ids,
+    codes_of_a_mic,
+    sealed_codes,
+    listeners_unread,
     models_that_leave,
     sessions_that_leave,
     silent_connections,
