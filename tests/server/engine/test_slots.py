@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from xyt_stream.audio import FRAME_SECONDS
-from xyt_stream.server.engine.slots import NEW, RING, ROWS_AHEAD, ROWS_NEW, Slots
+from xyt_stream.server.engine.slots import NEW, RING, ROWS_AHEAD, ROWS_NEW, SHARE_NEW, Slots
 
 COUNT = 6
 
 
-def make(encoder_lead=0, decoder_lead=0):
+def make(encoder_lead=0, decoder_lead=0, count=COUNT):
     return Slots(
-        COUNT,
+        count,
         frame_samples=4,
         codebooks=2,
         encoder_lead=encoder_lead,
@@ -26,7 +26,7 @@ def make(encoder_lead=0, decoder_lead=0):
 
 def take(slots, now=1e9):
     """A step, by default at a time when every frame is due."""
-    pcm, codes = np.zeros((COUNT, 4), np.float32), np.zeros((COUNT, 2), np.int64)
+    pcm, codes = np.zeros((slots.count, 4), np.float32), np.zeros((slots.count, 2), np.int64)
     return slots.take(pcm, codes, now), pcm, codes
 
 
@@ -213,6 +213,26 @@ def test_few_streams_that_have_just_begun_are_in_a_step_beside_older_ones():
     for slot in range(COUNT):
         slots.push(slot, sound(1), later)
     assert stepped(slots, later) == set(range(COUNT))
+
+
+def test_of_very_many_streams_that_have_just_begun_a_step_takes_a_share():
+    """Two at a time, their steps would take the engine's whole time."""
+    many = 1 + ROWS_NEW * SHARE_NEW * 4
+    slots = make(count=many)
+    slots.open(0, from_codes=False)
+    slots.push(0, sound(1), 10.0)
+    assert stepped(slots, 10.0) == {0}
+    now = 10.0 + 2 * NEW
+    slots.push(0, sound(1), now - FRAME_SECONDS)
+    assert stepped(slots, now - FRAME_SECONDS) == {0}
+    left = many - 1
+    for slot in range(1, many):
+        slots.open(slot, from_codes=False)
+        slots.push(slot, sound(1), now)
+    while left:
+        count = len(stepped(slots, now))
+        assert count == min(left, max(ROWS_NEW, left // SHARE_NEW))
+        left -= count
 
 
 def test_a_step_of_new_streams_gives_way_to_an_older_one():
