@@ -169,6 +169,11 @@ async def silent_connections(target: Target) -> str:
     return f"{len(done)} of 85 dropped"
 
 
+async def connections_that_leave(target: Target) -> str:
+    """Connections that are closed at once, without a byte."""
+    return await _again_and_again(target, partial(_connection, target))
+
+
 async def pages(target: Target) -> str:
     """Pages and metrics, one after the other."""
     return await _again_and_again(target, partial(_page, target))
@@ -207,6 +212,12 @@ async def _again_and_again(target: Target, once: Callable[[int], Awaitable[str]]
 
     await asyncio.gather(*(repeat() for _ in range(8)))
     return ", ".join(sorted(answers))
+
+
+async def _connection(target: Target, _number: int) -> str:
+    writer = (await target.connect())[1]
+    writer.transport.abort()
+    return "let go"
 
 
 async def _page(target: Target, number: int) -> str:
@@ -262,6 +273,7 @@ ATTACKS: tuple[Attack, ...] = (
     models_that_leave,
     sessions_that_leave,
     silent_connections,
+    connections_that_leave,
     pages,
     handshakes,
     resumes,
