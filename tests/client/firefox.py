@@ -17,6 +17,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
+ANSWER_SECONDS = 120.0  # until Firefox must have answered
 PREFERENCES = {
     "app.update.enabled": False,
     "browser.shell.checkDefaultBrowser": False,
@@ -82,7 +83,7 @@ class FirefoxPage:
         self._sent += 1
         await self._socket.send(json.dumps({"id": self._sent, "method": method, "params": params}))
         while True:
-            answer = json.loads(await self._socket.recv())
+            answer = json.loads(await asyncio.wait_for(self._socket.recv(), ANSWER_SECONDS))
             if answer.get("method") == "log.entryAdded":
                 self.complaints.append(str(answer["params"]["text"]))
             elif answer.get("id") == self._sent:
