@@ -16,6 +16,8 @@ from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import End, Notice
 from xyt_stream.server.app import running
 
+from ..conftest import code_frames
+
 sys.path.insert(0, str(Path(__file__).parent / "duplex"))
 import duplex_models as models
 
@@ -55,7 +57,7 @@ async def test_the_only_session_loses_the_oldest_sound_and_is_told(slow, clip, r
         speaking = asyncio.create_task(speak())
         async for event in connection:
             if isinstance(event, Codes):
-                frames.extend(range(event.frame, event.frame + event.codes.shape[1]))
+                frames += code_frames([event])
             elif isinstance(event, Pcm):
                 latencies.append(time.monotonic() - sent[event.frame])
                 gaps.append(event.gap)

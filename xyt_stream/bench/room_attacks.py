@@ -5,39 +5,32 @@ from __future__ import annotations
 import asyncio
 
 from xyt_stream.bench.attack_client import Target, dial, flood, hello, media, name_in
+from xyt_stream.protocol.messages import Kind
 
 _SPEAKERS = 3  # in the room of one attacker
-_CODES, _SEALED = 2, 3  # kinds of media
-_FRAME, _SEALED_FRAME = 10, 38  # bytes of one
+_FRAMES = {"codes": (Kind.CODES, 10), "sealed": (Kind.SEALED, 38)}  # by media: with a frame's bytes
 
 
 async def codes_of_a_mic(target: Target) -> str:
     """Codes, a frame a message, as fast as may be, to speakers who read."""
-    return await _into_a_room(target, _CODES, _FRAME)
+    return await _into_a_room(target, "codes", "codes")
 
 
 async def sealed_codes(target: Target) -> str:
     """The same in an encrypted room."""
-    return await _into_a_room(target, _SEALED, _SEALED_FRAME, send="sealed", receive=["sealed"])
+    return await _into_a_room(target, "sealed", "sealed")
 
 
 async def listeners_unread(target: Target) -> str:
     """The same to speakers who ask for sound and do not read it."""
-    return await _into_a_room(target, _CODES, _FRAME, reads=False)
+    return await _into_a_room(target, "codes", "pcm", reads=False)
 
 
-async def _into_a_room(
-    target: Target,
-    kind: int,
-    size: int,
-    *,
-    send: str = "codes",
-    receive: list[str] | None = None,
-    reads: bool = True,
-) -> str:
-    room = f"{send}{reads}{target.address}"
-    speaker = hello("speaker", room=room, receive=receive or (["codes"] if reads else ["pcm"]))
-    mic = hello("mic", room=room, send=send, receive=receive and [])
+async def _into_a_room(target: Target, sent: str, heard: str, *, reads: bool = True) -> str:
+    room = f"{sent}{heard}{target.address}"
+    speaker = hello("speaker", room=room, receive=[heard])
+    mic = hello("mic", room=room, send=sent, receive=[])
+    kind, size = _FRAMES[sent]
     opened = [await dial(target, speaker) for _ in range(_SPEAKERS)]
     reading = [asyncio.create_task(_read(reader)) for reader, _ in opened if reads]
     pieces = b"".join(media(seq, bytes(size), kind) for seq in range(100_000))

@@ -189,18 +189,24 @@ def test_a_stream_ahead_of_real_time_never_falls_behind_it():
     assert min(taken.values()) >= 180
 
 
-def test_few_streams_that_have_just_begun_are_in_a_step_beside_older_ones():
-    slots = make()
+def new_beside_an_older_one(count):
+    """Slots where 0 runs in real time and all others have just begun; and the time."""
+    slots = make(count=count)
     slots.open(0, from_codes=False)
     slots.push(0, sound(1), 10.0)
     assert stepped(slots, 10.0) == {0}
     now = 10.0 + 13 * FRAME_SECONDS
     slots.push(0, sound(1), now - FRAME_SECONDS)
     assert stepped(slots, now - FRAME_SECONDS) == {0}
-    new = set(range(1, COUNT))
-    for slot in new:
+    for slot in range(1, count):
         slots.open(slot, from_codes=False)
         slots.push(slot, sound(1), now)
+    return slots, now
+
+
+def test_few_streams_that_have_just_begun_are_in_a_step_beside_older_ones():
+    slots, now = new_beside_an_older_one(COUNT)
+    new = set(range(1, COUNT))
     slots.push(0, sound(1), now)
     first = stepped(slots, now)
     assert len(first) == 1 + ROWS_NEW
@@ -218,17 +224,8 @@ def test_few_streams_that_have_just_begun_are_in_a_step_beside_older_ones():
 def test_of_very_many_streams_that_have_just_begun_a_step_takes_a_share():
     """Two at a time, their steps would take the engine's whole time."""
     many = 1 + ROWS_NEW * SHARE_NEW * 4
-    slots = make(count=many)
-    slots.open(0, from_codes=False)
-    slots.push(0, sound(1), 10.0)
-    assert stepped(slots, 10.0) == {0}
-    now = 10.0 + 2 * NEW
-    slots.push(0, sound(1), now - FRAME_SECONDS)
-    assert stepped(slots, now - FRAME_SECONDS) == {0}
+    slots, now = new_beside_an_older_one(many)
     left = many - 1
-    for slot in range(1, many):
-        slots.open(slot, from_codes=False)
-        slots.push(slot, sound(1), now)
     while left:
         count = len(stepped(slots, now))
         assert count == min(left, max(ROWS_NEW, left // SHARE_NEW))

@@ -115,7 +115,7 @@ class Socket(ServerConnection):
         """
         if self._counts_as_new:
             self._newcomers.charge(seconds)
-        if not self._is_new and not self.budget.calm:
+        if not self.budget.calm and not self._is_new:
             self._turns.charge(seconds)
 
     def opened(self, seconds: float) -> None:

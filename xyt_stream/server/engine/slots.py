@@ -27,8 +27,8 @@ PACE = 0.9  # seconds that a second of sound counts: so that a late first frame 
 BEHIND = 0.5  # seconds that a stream may catch up after its frames were held up
 ROWS_AHEAD = 2  # rows of a step of streams that are ahead, while others run in real time
 NEW = 0.3  # seconds after its first frame that a stream counts as one that has just begun
-ROWS_NEW = 2  # rows of a step of such streams, while others run in real time, or
-SHARE_NEW = 3  # a third of those that wait: very many small steps would take too long
+ROWS_NEW = 2  # rows of a step of such streams, while others run in real time
+SHARE_NEW = 3  # a third of those that wait, if that is more: very many small steps take too long
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -325,8 +325,9 @@ class Slots:
         if not in_time.any():
             return _first(ready, due, ROWS_AHEAD) if self._runs_in_time(now) else ready
         new = in_time & (self._first_push[slots] > now - NEW)
-        few = max(ROWS_NEW, np.count_nonzero(new) // SHARE_NEW)
-        if np.count_nonzero(new) > few and self._runs_in_time(now, since=now - NEW):
+        count = np.count_nonzero(new)
+        few = max(ROWS_NEW, count // SHARE_NEW)
+        if count > few and self._runs_in_time(now, since=now - NEW):
             return in_time & ~new | _first(new, due, few)
         return in_time
 
