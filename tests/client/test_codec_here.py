@@ -62,8 +62,8 @@ async def test_a_loopback_codes_here_and_the_server_only_echoes(clip, direct):
     frames = direct.codes.shape[1]
     assert events[-1].step_ms.median > 0
     # 10 bytes of codes, 12 of the message's header, 2 or 6 of the websocket's; and a few messages
-    # beside them.
-    assert 24 * frames <= traffic.received < 24 * frames + 500
+    # beside them. The server joins frames that wait together.
+    assert 10 * frames < traffic.received < 24 * frames + 500
     assert 28 * frames <= traffic.sent < 28 * frames + 500
 
 
@@ -144,7 +144,6 @@ async def test_frames_that_are_sent_together_arrive_whole(clip, direct, together
     np.testing.assert_array_equal(
         np.concatenate([each.codes for each in codes], axis=1), direct.codes
     )
-    assert {each.frame % together for each in codes} == {0}  # the server may join messages
     close_to(sound_of(events), direct.sound)
     # 10 bytes of a frame's codes, and at most 22 of a message's headers.
     assert traffic.sent < 10 * frames + 22 * -(-frames // together) + 500
