@@ -13,10 +13,9 @@ from xyt_stream.audio import to_int16
 from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Codes, Pcm
+from xyt_stream.protocol.messages import Pong
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
-
-from ...conftest import Heard, code_frames
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "duplex"))
 import duplex_models as models
@@ -125,29 +124,23 @@ async def test_a_user_of_codes_talks_without_a_codec_in_between(codec, direct, h
     np.testing.assert_array_equal(heard.codes, direct.codes)
 
 
-async def test_a_user_of_codes_and_a_remote_model_share_a_room(server, direct, until):
+async def test_a_user_of_codes_and_a_remote_model_share_a_room(server, direct, hear):
     async with (
         connect(server.url, "model", room="a") as model,
         connect(server.url, "user", room="a", send="codes", receive=("codes", "pcm")) as user,
     ):
-        events: list[object] = []
-
-        async def listen():
-            async for event in user:
-                events.append(event)  # noqa: PERF401 - it is looked at meanwhile
-
-        async def answer():
-            async for event in model:
-                if isinstance(event, Codes):
-                    await model.send_codes(event.codes)
-
-        both = asyncio.gather(listen(), answer())
+        talking = asyncio.create_task(hear(user))
         await send_codes(user, direct.codes, end=False)
-        # Only the answers that have come before the user's end are sure to be heard.
-        await until(lambda: len(code_frames(events)) == direct.codes.shape[1])
-        await user.end()
-        await both
-    heard = Heard(events)
+        answered = 0
+        async for event in model:
+            if isinstance(event, Codes):
+                await model.send_codes(event.codes)
+                answered += event.codes.shape[1]
+                if answered == direct.codes.shape[1]:
+                    await model.ping(0.0)
+            elif isinstance(event, Pong):  # only answers that come before the end are surely heard
+                await user.end()
+        heard = await talking
     np.testing.assert_array_equal(heard.codes, direct.codes)
     assert len(heard.sound) == (heard.code_frames[-1] + 1) * 1280
 
