@@ -149,13 +149,13 @@ def opened(server, role, resumable):
 
 async def taken(session):
     """Waits until all was taken in; without a user, nothing of a model is."""
-    queue = session._receive_queue
+    queue = session._pipeline._receive_queue
     await queue._changed.wait_for(lambda: session.role == "model" or not len(queue))
 
 
 async def in_window(session):
     """Waits as a resumable client does, however slow the engine is: its session ends otherwise."""
-    queue = session._receive_queue
+    queue = session._pipeline._receive_queue
     await queue._changed.wait_for(lambda: session.role == "model" or len(queue) < 5_000)
 
 
@@ -177,7 +177,7 @@ async def test_acknowledgements(hasty, until, numbers):
         for message in itertools.islice(media(1, bytes(2560)), 8):
             await session.receive(message)
         await taken(session)
-        await until(lambda: session._machine.sent is not None)
+        await until(lambda: session._pipeline._machine.sent is not None)
 
     works = []
     for number in numbers:
