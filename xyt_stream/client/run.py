@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeAlias
 
-from xyt_stream.audio import INPUT_RATE
 from xyt_stream.client.devices import Loudspeaker, Microphone
 from xyt_stream.client.files import FileSink, FileSource
-from xyt_stream.client.live import RESTARTED
+from xyt_stream.client.interrupts import interruptible
 from xyt_stream.client.meters import Meters
 from xyt_stream.client.report import LoopbackReport, Recorder, WireReport
 from xyt_stream.client.sound import Place, open_sound
 from xyt_stream.client.sound_connection import SoundConnection
-from xyt_stream.protocol.machine import Pcm
-from xyt_stream.protocol.messages import Clear, Notice, Pong
-
-_WATCH_INTERVAL = 0.5  # seconds between updates of the bit rate
-_PING_INTERVAL = 5.0  # seconds between measurements of the round trip
-GRACE = 10.0  # seconds from the first signal until the process ends anyway
-
-Source: TypeAlias = Microphone | FileSource
-Sink: TypeAlias = Loudspeaker | FileSink
+from xyt_stream.client.sound_tasks import (
+    Sink,
+    Source,
+    alongside,
+    end_on,
+    receive,
+    receive_nothing,
+    send,
+    watch,
+)
 
 
 async def run_mic(
@@ -54,7 +51,7 @@ async def run_mic(
     Raises:
         XYTError: for each of its subclasses, the message is one sentence for the user.
     """
-    with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
+    with closing(_source(input_device, input_file)) as source, interruptible(source.stop):
         async with open_sound(
             url,
             "mic",
@@ -69,10 +66,10 @@ async def run_mic(
             with Meters(f"mic in {room}", source.seconds) as meters:
                 meters.note(connection.reason)
                 started = time.monotonic()
-                await _alongside(
-                    _receive_nothing(connection, meters),
-                    _send(connection, source, meters),
-                    _watch(connection, meters),
+                await alongside(
+                    receive_nothing(connection, meters),
+                    send(connection, source, meters),
+                    watch(connection, meters),
                 )
                 return _wire(connection, started)
 
@@ -95,7 +92,7 @@ async def run_play(
         XYTError: as `run_mic`.
     """
     stop = asyncio.Event()
-    with _interruptible(stop.set):
+    with interruptible(stop.set):
         async with open_sound(
             url,
             "speaker",
@@ -113,10 +110,10 @@ async def run_play(
             ):
                 meters.note(connection.reason)
                 started = time.monotonic()
-                await _alongside(
-                    _receive(connection, sink, meters),
-                    _end_on(stop, connection),
-                    _watch(connection, meters),
+                await alongside(
+                    receive(connection, sink, meters),
+                    end_on(stop, connection),
+                    watch(connection, meters),
                 )
                 return _wire(connection, started)
 
@@ -140,7 +137,7 @@ async def run_loopback(
     Raises:
         XYTError: as `run_mic`.
     """
-    with closing(_source(input_device, input_file)) as source, _interruptible(source.stop):
+    with closing(_source(input_device, input_file)) as source, interruptible(source.stop):
         async with open_sound(
             url,
             "loopback",
@@ -160,10 +157,10 @@ async def run_loopback(
             ):
                 meters.note(connection.reason)
                 started = time.monotonic()
-                await _alongside(
-                    _receive(connection, sink, meters, recorder),
-                    _send(connection, source, meters, recorder),
-                    _watch(connection, meters),
+                await alongside(
+                    receive(connection, sink, meters, recorder),
+                    send(connection, source, meters, recorder),
+                    watch(connection, meters),
                 )
                 output = str(output_file or output_device or "the default loudspeaker")
                 wire = _wire(connection, started)
@@ -194,7 +191,7 @@ async def run_talk(
     Raises:
         XYTError: as `run_mic`.
     """
-    with closing(_source(input_device, input_file, listen)) as source, _interruptible(source.stop):
+    with closing(_source(input_device, input_file, listen)) as source, interruptible(source.stop):
         async with open_sound(
             url,
             "user",
@@ -214,148 +211,16 @@ async def run_talk(
             ):
                 meters.note(connection.reason)
                 started = time.monotonic()
-                await _alongside(
-                    _receive(connection, sink, meters),
-                    _send(connection, source, meters),
-                    _watch(connection, meters),
+                await alongside(
+                    receive(connection, sink, meters),
+                    send(connection, source, meters),
+                    watch(connection, meters),
                 )
                 return _wire(connection, started)
 
 
 def _wire(connection: SoundConnection, started: float) -> WireReport:
     return WireReport.of(connection.traffic, time.monotonic() - started)
-
-
-async def _send(
-    connection: SoundConnection, source: Source, meters: Meters, recorder: Recorder | None = None
-) -> None:
-    """Sends the source up to its end. Errors of the connection are raised in `_receive`."""
-    async for block in source.blocks():
-        if recorder is not None:
-            recorder.sent(len(block))
-        if not await connection.send_pcm(block):
-            source.skip()
-        meters.sound(block, INPUT_RATE)
-    await connection.end()
-
-
-async def _receive(
-    connection: SoundConnection, sink: Sink, meters: Meters, recorder: Recorder | None = None
-) -> None:
-    """Plays the received audio until the end."""
-    async for event in connection:
-        if recorder is not None:
-            recorder.arrived(event, sink.buffer)
-        if isinstance(event, Pcm):
-            sink.write(event.samples, gap=event.gap)
-            before = None if recorder is None else recorder.before_buffer
-            meters.latency(sink.buffer, before)
-            if recorder is None:
-                meters.sound(event.samples, connection.ready.receive_rate)
-        elif isinstance(event, Clear):
-            unplayed = sink.clear()
-            if connection.ready.role == "user":
-                await connection.cleared(unplayed)
-        elif isinstance(event, Notice):
-            _show(event, meters)
-    await sink.drain()
-
-
-async def _receive_nothing(connection: SoundConnection, meters: Meters) -> None:
-    """Waits for the end of a session that receives no media."""
-    async for event in connection:
-        if isinstance(event, Notice):
-            _show(event, meters)
-        elif isinstance(event, Pong):
-            meters.network(time.monotonic() - event.time)
-            if isinstance(event.listeners, int):
-                meters.listeners(event.listeners)
-
-
-def _show(notice: Notice, meters: Meters) -> None:
-    meters.notice(notice.message)
-    if notice.name in ("interrupted", "resumed", RESTARTED):
-        meters.interrupted(notice.name == "interrupted")
-
-
-async def _watch(connection: SoundConnection, meters: Meters) -> None:
-    """Shows the traffic, and now and then the round trip: a ping costs 26 bytes."""
-
-    async def measure() -> None:
-        while True:
-            if connection.ready.role == "mic":  # the answer says how many listen, too
-                await connection.ping(time.monotonic())
-            elif (seconds := await connection.round_trip()) is not None:
-                meters.network(seconds)
-            await asyncio.sleep(_PING_INTERVAL)
-
-    if not meters.visible:
-        return
-    pings = asyncio.create_task(measure())
-    try:
-        while True:
-            meters.traffic(connection.traffic)
-            await asyncio.sleep(_WATCH_INTERVAL)
-    finally:
-        pings.cancel()
-        await asyncio.gather(pings, return_exceptions=True)
-
-
-async def _end_on(stop: asyncio.Event, connection: SoundConnection) -> None:
-    """Ends the session's input once `stop` is set."""
-    await stop.wait()
-    await connection.end()
-
-
-async def _alongside(main: Coroutine[Any, Any, None], *helpers: Coroutine[Any, Any, None]) -> None:
-    """Runs all until `main` is done or one of them fails."""
-    tasks = {asyncio.create_task(main): True}
-    tasks |= {asyncio.create_task(helper): False for helper in helpers}
-    waiting = set(tasks)
-    try:
-        while waiting:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-                if tasks[task]:
-                    return
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@contextmanager
-def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """Handles SIGINT, SIGTERM and SIGHUP: the first calls `stop`, the second ends the process.
-
-    GRACE seconds after the first signal the process ends anyway, in case the server is unreachable.
-    """
-    loop = asyncio.get_running_loop()
-    signals = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN  # under nohup, SIGHUP stays ignored
-    ]
-    timers: list[asyncio.TimerHandle] = []
-
-    def interrupted(number: int) -> None:
-        restore()
-        timers.append(loop.call_later(GRACE, signal.raise_signal, number))
-        stop()
-
-    def restore() -> None:
-        for number in signals:
-            loop.remove_signal_handler(number)
-
-    for number in signals:
-        loop.add_signal_handler(number, interrupted, number)
-    try:
-        yield
-    finally:
-        restore()
-        for timer in timers:
-            timer.cancel()
 
 
 def _source(device: str | None, file: Path | None, silence: float = 0.0) -> Source:
