@@ -74,7 +74,7 @@ async def answer(service: Service, socket: Socket, request: Request) -> Response
         response = _answer(service, socket, request)
     else:
         response = await _piece(*piece, packed=_takes_gzip(request))
-    if response is not None and not socket.wants_body:
+    if response is not None and not socket.head.wants_body:
         response.body = b""  # its length stays in the header
     return response
 
@@ -137,7 +137,7 @@ def _wants_websocket(request: Request) -> bool:
 
 def _drain(service: Service, socket: Socket) -> Response:
     """Begins to send all sessions to other nodes; the process goes on until it is stopped."""
-    if not socket.posts:
+    if not socket.head.posts:
         refused = _text(HTTPStatus.METHOD_NOT_ALLOWED, "POST it.")
         refused.headers["Allow"] = "POST"
         return refused

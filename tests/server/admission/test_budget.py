@@ -201,6 +201,17 @@ def test_a_session_or_an_end_makes_room():
     assert [handshakes.enter(object(), "192.0.2.1", print) for _ in range(3)] == [True, True, False]
 
 
+def test_a_connection_is_told_once_that_a_session_takes_it():
+    handshakes, told = Handshakes(2, most=100), []
+    kept, lost = object(), object()
+    for key in (kept, lost):
+        handshakes.enter(key, "192.0.2.1", print, lambda key=key: told.append(key))
+    handshakes.leave(lost)
+    for key in (kept, kept, lost):
+        handshakes.accept(key)
+    assert told == [kept]
+
+
 def test_a_proxy_s_connections_are_not_of_one_address():
     handshakes, dropped = Handshakes(2, Proxies(["192.0.2.0/24"]), most=100), []
     assert entered(handshakes, "192.0.2.1", dropped, 10) == 10

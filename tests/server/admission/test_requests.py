@@ -94,6 +94,13 @@ async def test_a_head_in_pieces_is_read(server):
     writer.close()
 
 
+async def test_more_headers_than_are_read_are_refused_by_their_number(server):
+    lines = "GET /healthz HTTP/1.1", "Host: localhost"
+    assert (await ask(server, *lines, *127 * ["X: 1"]))[0] == 200
+    assert (await ask(server, *lines, *128 * ["X: 1"]))[0] == 431
+    assert (await ask(server, *lines, *10_000 * ["X:"]))[0] == 431
+
+
 TOKENS = Access(read_tokens("all-word\nmic-word mic\nspeaker-word speaker\n"))
 
 
@@ -111,6 +118,18 @@ async def test_figures_need_a_token_from_elsewhere(codec, path):
         for open_path in ("/healthz", "/readyz"):
             lines = f"GET {open_path} HTTP/1.1", "Host: localhost", "X-Forwarded-For: 203.0.113.9"
             assert (await ask(server, *lines))[0] == 200
+
+
+@pytest.mark.parametrize("word", ["\xff", "\xc3\xa9", "a" * 8000])
+async def test_a_token_of_odd_bytes_is_a_wrong_one(codec, word, caplog):
+    async with running(codec, max_sessions=1, access=TOKENS) as server:
+        lines = "GET /metrics HTTP/1.1", "Host: localhost", "X-Forwarded-For: 203.0.113.9"
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        request = "\r\n".join([*lines, f"Authorization: Bearer {word}", "", ""])
+        writer.write(request.encode("latin-1"))
+        assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_resume_key_opens_only_what_the_token_does(codec):

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from xyt_stream.server.admission.limits import network
 from xyt_stream.server.admission.proxies import Proxies
 
 RESERVE = 24  # descriptors for all else: files, threads, the pages' clients
 _OWN = 40  # descriptors that a server holds without any client
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A connection without a session.
+
+    Attributes:
+        address: that it counts for; None: it comes from a proxy.
+        drop: closes it at once.
+        taken: called when a session takes it.
+    """
+
+    address: str | None
+    drop: Callable[[], None]
+    taken: Callable[[], None]
 
 
 class Handshakes:
@@ -29,10 +45,16 @@ class Handshakes:
         # Some descriptors are left to other addresses, however few there are.
         self._per_address = min(per_address, max(1, self._most // 2))
         self._open: set[object] = set()  # connections in all
-        self._waiting: dict[object, tuple[str | None, Callable[[], None]]] = {}  # oldest first
+        self._waiting: dict[object, _Waiting] = {}  # oldest first
         self._of: collections.Counter[str] = collections.Counter()
 
-    def enter(self, key: object, peer: str, drop: Callable[[], None]) -> bool:
+    def enter(
+        self,
+        key: object,
+        peer: str,
+        drop: Callable[[], None],
+        taken: Callable[[], None] = lambda: None,
+    ) -> bool:
         """Counts a new connection; False: its address has too many, so close it.
 
         If there are too many in all, the oldest without a session is dropped.
@@ -41,40 +63,41 @@ class Handshakes:
             key: of the connection.
             peer: address that it comes from.
             drop: closes the connection at once.
+            taken: called when a session takes it.
         """
         address = None if self._proxies.trusts(peer) else network(peer)
         if address is not None and 0 < self._per_address <= self._of[address]:
             return False
         if len(self._open) >= self._most and self._waiting:
             oldest = next(iter(self._waiting))
-            _, drop_oldest = self._waiting[oldest]
+            drop_oldest = self._waiting[oldest].drop
             self.leave(oldest)
             drop_oldest()
         elif len(self._open) >= self._most:
             return False
         self._open.add(key)
-        self._waiting[key] = address, drop
+        self._waiting[key] = _Waiting(address, drop, taken)
         if address is not None:
             self._of[address] += 1
         return True
 
     def accept(self, key: object) -> None:
         """A session has taken the connection: it no longer counts for its address."""
-        waiting = self._waiting.pop(key, None)
-        if waiting is not None and (address := waiting[0]) is not None:
-            self._of[address] -= 1
-            if not self._of[address]:
-                del self._of[address]
-
-    def waits(self, key: object) -> bool:
-        """Whether the connection has no session yet."""
-        return key in self._waiting
+        if (waiting := self._end_wait(key)) is not None:
+            waiting.taken()
 
     def leave(self, key: object) -> None:
         """The connection is over."""
-        self.accept(key)
-        if key in self._open:
-            self._open.remove(key)
+        self._end_wait(key)
+        self._open.discard(key)
+
+    def _end_wait(self, key: object) -> _Waiting | None:
+        waiting = self._waiting.pop(key, None)
+        if waiting is not None and (address := waiting.address) is not None:
+            self._of[address] -= 1
+            if not self._of[address]:
+                del self._of[address]
+        return waiting
 
     @property
     def connections(self) -> int:

@@ -7,8 +7,7 @@ and does not see the end of a connection that it does not read.
 from __future__ import annotations
 
 import asyncio
-import select
-import sys
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,18 +22,17 @@ from xyt_stream.errors import ProtocolError
 from xyt_stream.server.admission import requests, small_frames
 from xyt_stream.server.admission.budget import Budget, Kind, metered
 from xyt_stream.server.admission.handshakes import Handshakes
+from xyt_stream.server.admission.reading import Reading
 from xyt_stream.server.admission.turns import Turns
 
 _MAX_UNSENT = 1 << 20  # bytes; sends of our own wait for the client long before
 _MAX_UNREAD = 1 << 18  # bytes of whole messages that wait for the session
 _MAX_FRAGMENTS = 4096  # of a message; websockets 17 has the same limit, 16 (Python 3.10) has none
-_MAX_HEAD = 1 << 16  # bytes of a request's first line and headers
 _SLICE = 512  # bytes; at most 85 frames, half a millisecond
 _ACCEPT = 0.0004  # seconds that a connection takes before its first byte, and at its end
 _NEW = 1.0  # seconds after a session has taken it that a connection still counts as new
 _AT_ONCE = 0.001  # seconds of reading at once for a calm client
-_DISCARD_EVERY = 0.02  # seconds between reads of what is thrown away
-_CHECK_EVERY = 1.0  # seconds between looks at a connection that is not read
+_REST = 0.02  # seconds between reads of what is thrown away, and of what must not come at once
 _FAIL_TIMEOUT = 2.0  # seconds that the client has to read why its connection ends
 
 
@@ -50,8 +48,7 @@ class Socket(ServerConnection):
 
     Attributes:
         budget: of the connection.
-        wants_body: whether an HTTP answer is to have its body.
-        posts: whether the request is a POST, which the websockets library takes for a GET.
+        head: of its request.
         receive_now: takes a message at once, or returns False; set while nothing else is received.
         exceeded: done, with the reason, when the client has sent too much: the connection must end.
     """
@@ -72,7 +69,7 @@ class Socket(ServerConnection):
         self.exceeded: asyncio.Future[ProtocolError] = self.loop.create_future()
         self._turns = turns
         self._newcomers = newcomers
-        self._new_until = 0.0  # of the loop's clock
+        self._new_until = math.inf  # of the loop's clock: no session has taken it
         self._handshakes = handshakes
         self._pending = bytearray()  # received, not parsed
         self._unread = 0  # bytes of whole messages that the session has not received
@@ -80,13 +77,8 @@ class Socket(ServerConnection):
         self._fragments = 0  # of the same
         self._unparsed = 0  # bytes that the library has and that are no whole frame yet
         self.receive_now: Callable[[str | bytes], bool] | None = None
-        self.wants_body = True
-        self.posts = False
-        self._head_seen = False  # whether the request's head was looked at
-        self._head_size = 0  # bytes of it
+        self.head = requests.Head()
         self._in_turns = False
-        self._paused = False  # whether the transport is
-        self._check: asyncio.TimerHandle | None = None
 
     def spend(self, kind: Kind, amount: float) -> None:
         """Spends of the budget; sets `exceeded` if it is not enough."""
@@ -101,7 +93,7 @@ class Socket(ServerConnection):
         self._pending.clear()
         if self.state is State.CONNECTING:
             self.transport.abort()
-        self._resume()  # and discards what comes, see data_received
+        self._reading.resume()  # and discards what comes, see data_received
 
     def spend_work(self, seconds: float) -> None:
         """Spends processor time of reading."""
@@ -129,15 +121,16 @@ class Socket(ServerConnection):
 
         A session that is resumed is sent all that was kept for it: a megabyte each time.
         """
-        now = self.loop.time()
-        if self._is_new:
-            self._new_until = now + _NEW
-        return now < self._new_until
+        return self.loop.time() < self._new_until
 
     @property
     def _is_new(self) -> bool:
         """Whether no session has taken the connection."""
-        return self._handshakes.waits(self)
+        return self._new_until == math.inf
+
+    def _taken(self) -> None:
+        """A session has taken the connection."""
+        self._new_until = self.loop.time() + _NEW
 
     async def handshake(self, *args: Any, **options: Any) -> None:
         """Performs the opening handshake; see ServerConnection."""
@@ -157,23 +150,24 @@ class Socket(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.recv_messages.pause = self.recv_messages.resume = self._balance
+        self._reading = Reading(self.transport, self._ping)
         peer = transport.get_extra_info("peername")
-        if not self._handshakes.enter(self, str(peer[0]) if peer else "", self.transport.abort):
+        address = str(peer[0]) if peer else ""
+        if not self._handshakes.enter(self, address, self.transport.abort, self._taken):
             self.transport.abort()
         self._newcomers.charge(_ACCEPT)
 
     def data_received(self, data: bytes) -> None:
         if self.exceeded.done() or self.protocol.parser_exc is not None:
             # Data that is never read would reset the connection before its error arrives.
-            self._pause()
-            self.loop.call_later(_DISCARD_EVERY, self._resume)
+            self._reading.pause_for(_REST)
             return
         if self.receive_now is not None:
             data = data[self._take_now(data) :]
             if not data or self.exceeded.done():
                 return
         self._pending += data
-        whole_head = self._head_seen or self._see_head(len(data))
+        whole_head = self.head.seen or self._see_head(len(data))
         if whole_head and self._reads_at_once:
             end = time.perf_counter() + _AT_ONCE
             while self.read_slice() and time.perf_counter() < end:
@@ -207,36 +201,31 @@ class Socket(ServerConnection):
         return frame[1]
 
     def _see_head(self, grown: int) -> bool:
-        """Looks at the request once its head is complete; returns whether it may be parsed.
+        """Looks at the request; returns whether it may be parsed.
 
         Args:
             grown: bytes that have just come.
         """
-        searched = len(self._pending) - grown - len(requests.END) + 1
-        end = self._pending.find(requests.END, max(0, searched))
-        if (len(self._pending) if end < 0 else end) > _MAX_HEAD:
+        began = time.thread_time()
+        refused = self.head.look(self._pending, grown)
+        self.opened(time.thread_time() - began)
+        if refused is not None:
+            self._refuse(refused)
+        elif not self.head.seen and not self._newcomers.idle:
+            self._reading.pause_for(_REST)  # a head that comes byte by byte
+        return self.head.seen and refused is None
+
+    def _refuse(self, answer: bytes) -> None:
+        """Answers a request that is not parsed; an empty answer only ends the connection."""
+        self.exceeded.cancel()  # what else comes is thrown away
+        self._pending.clear()
+        if not answer:
             self.transport.abort()
-            return False
-        if end < 0 and requests.looks_like_http(bytes(self._pending[:8192])):
-            return False
-        self._head_seen = True
-        self._head_size = end + len(requests.END)
-        answer = None if end < 0 else requests.refusal(bytes(self._pending[:end]))
-        if answer is not None:
-            self.transport.write(answer)
-            if self.transport.can_write_eof():
-                self.transport.write_eof()
-            self.exceeded.cancel()  # what else comes is thrown away
-            self._pending.clear()
-            self.loop.call_later(_FAIL_TIMEOUT, self.transport.abort)
-            return False
-        if self._pending.startswith(b"HEAD "):
-            self.wants_body = False
-            self._pending[:4] = b"GET"
-        if self._pending.startswith(b"POST "):
-            self.posts = True
-            self._pending[:4] = b"GET"
-        return True
+            return
+        self.transport.write(answer)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_FAIL_TIMEOUT, self.transport.abort)
 
     def read_slice(self) -> bool:
         """Parses the next slice; returns whether more can be parsed now."""
@@ -257,7 +246,7 @@ class Socket(ServerConnection):
     def process_event(self, event: Event) -> None:
         super().process_event(event)
         if not isinstance(event, Frame):
-            self._unparsed -= self._head_size
+            self._unparsed -= self.head.size
             return
         # Of a frame with a needlessly long head something stays, and the parser in use.
         self._unparsed -= small_frames.wire_size(len(event.data))
@@ -274,8 +263,7 @@ class Socket(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         self._handshakes.leave(self)
         self._pending.clear()
-        if self._check is not None:
-            self._check.cancel()
+        self._reading.stop()
         super().connection_lost(exc)
 
     # To the session.
@@ -332,41 +320,11 @@ class Socket(ServerConnection):
             self._in_turns = True
             (self._newcomers if self._is_new else self._turns).add(self)
         if self._pending or self._held:
-            self._pause()
+            self._reading.pause()
         else:
-            self._resume()
+            self._reading.resume()
 
-    def _pause(self) -> None:
-        if not self._paused and not self.transport.is_closing():
-            self._paused = True
-            self.transport.pause_reading()
-            if self._check is None:
-                self._check = self.loop.call_later(_CHECK_EVERY, self._look)
-
-    def _resume(self) -> None:
-        if self._paused and not self.transport.is_closing():
-            self._paused = False
-            self.transport.resume_reading()
-
-    def _look(self) -> None:
-        """Ends a connection that is not read, once the client has gone."""
-        self._check = None
-        if self._paused and not self.transport.is_closing():
-            if _has_gone(self.transport):
-                self.transport.abort()
-            else:
-                # A client that has closed, with data on its way, answers anything with a reset.
-                if self.state is State.OPEN:
-                    self.protocol.send_ping(b"")
-                    self.send_data()
-                self._check = self.loop.call_later(_CHECK_EVERY, self._look)
-
-
-def _has_gone(transport: asyncio.Transport) -> bool:
-    """Whether the other end has closed the connection, whatever is still unread; on Linux only."""
-    found = transport.get_extra_info("socket")
-    if found is None or sys.platform != "linux":
-        return False
-    poll = select.poll()
-    poll.register(found.fileno(), select.POLLRDHUP)
-    return bool(poll.poll(0))
+    def _ping(self) -> None:
+        if self.state is State.OPEN:
+            self.protocol.send_ping(b"")
+            self.send_data()
