@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 TEXT, BINARY, PING = 1, 2, 9  # opcodes
@@ -117,6 +118,27 @@ async def flood(
     await asyncio.gather(*tasks, return_exceptions=True)
     writer.transport.abort()
     return name_in(bytes(heard))
+
+
+async def leave(target: Target, firsts: Iterable[bytes], then: bytes) -> str:
+    """Opens sessions one after the other, sends `then` in each, and is gone.
+
+    Args:
+        target: that is attacked.
+        firsts: the frame with each session's hello.
+        then: what is sent after it.
+
+    Returns:
+        The names of the sessions' errors.
+    """
+    names = set()
+    for first in firsts:
+        reader, writer = await dial(target, first)
+        writer.write(then)
+        names.add(name_in(await reader.read(4096)))
+        writer.transport.abort()
+        await asyncio.sleep(PAUSE if target.slow else 0)
+    return ", ".join(sorted(names - {"held back"})) or "let go"
 
 
 def name_in(heard: bytes) -> str:

@@ -22,6 +22,7 @@ from xyt_stream.bench.attack_client import (
     flood,
     frame,
     hello,
+    leave,
     media,
     name_in,
 )
@@ -146,16 +147,9 @@ async def long_ids(target: Target) -> str:
 
 async def sessions_that_leave(target: Target) -> str:
     """Sessions that are opened, send half a second of sound and are gone."""
-    names, roles = set(), ("loopback", "encode", "user")
-    for number in range(60):
-        first = hello(roles[number % 3], resumable=number % 2 == 0)
-        reader, writer = await dial(target, first)
-        writer.write(media(0, bytes(16_000)))
-        names.add(name_in(await reader.read(4096)))
-        writer.transport.abort()
-        if target.slow:
-            await asyncio.sleep(PAUSE)
-    return ", ".join(sorted(names - {"held back"})) or "let go"
+    roles = "loopback", "encode", "user"
+    firsts = [hello(roles[number % 3], resumable=number % 2 == 0) for number in range(60)]
+    return await leave(target, firsts, media(0, bytes(16_000)))
 
 
 async def silent_connections(target: Target) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from xyt_stream.bench.attack_client import Target, dial, flood, hello, media, name_in
+from xyt_stream.bench.attack_client import Target, dial, flood, hello, leave, media
 from xyt_stream.protocol.messages import Kind
 
 _SPEAKERS = 3  # in the room of one attacker
@@ -51,13 +51,6 @@ async def _read(reader: asyncio.StreamReader) -> None:
 
 async def models_that_leave(target: Target) -> str:
     """A model sends into a room without a user and is gone, again and again."""
-    names = set()
-    for number in range(24):
-        pieces = b"".join(media(seq, bytes(10), 2) for seq in range(8))
-        first = hello("model", room=f"left{number % 4}")
-        reader, writer = await dial(target, first)
-        writer.write(pieces)
-        names.add(name_in(await reader.read(4096)))
-        writer.transport.abort()
-        await asyncio.sleep(0.05)
-    return ", ".join(sorted(names - {"held back"})) or "let go"
+    pieces = b"".join(media(seq, bytes(10), 2) for seq in range(8))
+    firsts = [hello("model", room=f"left{number % 4}") for number in range(24)]
+    return await leave(target, firsts, pieces)
