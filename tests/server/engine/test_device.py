@@ -13,7 +13,8 @@ from xyt_stream import Codec
 from xyt_stream.model.checkpoint import Checkpoint, build
 from xyt_stream.server.engine import device as module
 from xyt_stream.server.engine.device import Device
-from xyt_stream.server.engine.slots import Slots, Work
+from xyt_stream.server.engine.slots import Slots
+from xyt_stream.server.engine.work import Work
 from xyt_stream.streaming.transfers import Arrival, Transfers
 
 CPU = torch.device("cpu")

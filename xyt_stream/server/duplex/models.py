@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from xyt_stream.errors import ServeError
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.engine.slots import Mask
+from xyt_stream.server.engine.work import Mask
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec

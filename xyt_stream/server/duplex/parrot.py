@@ -14,7 +14,7 @@ import torch
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.duplex.vad import TurnRecorder, VoiceActivity
-from xyt_stream.server.engine.slots import Mask
+from xyt_stream.server.engine.work import Mask
 from xyt_stream.streaming.codec import Codec
 
 

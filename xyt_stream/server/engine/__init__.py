@@ -1,4 +1,5 @@
 """Steps all streams together on the device, in one thread.
 
-slots -> device -> engine -> slot_stream -> fanout; each file builds on those before it.
+scheduler -> slots -> device -> engine -> slot_stream -> fanout; each file builds on those
+before it.
 """

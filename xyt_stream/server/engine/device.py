@@ -12,7 +12,7 @@ from torch import Tensor
 from xyt_stream.audio import Samples
 from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.engine.slots import Ints, Mask, Work
+from xyt_stream.server.engine.work import Ints, Mask, Work
 from xyt_stream.streaming.codec import Codec
 from xyt_stream.streaming.transfers import Transfers
 

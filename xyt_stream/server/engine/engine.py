@@ -20,9 +20,11 @@ from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine.jobs import Jobs
 from xyt_stream.server.engine.saved_slot import loaded_slot, saved_slot
+from xyt_stream.server.engine.scheduler import NEW
 from xyt_stream.server.engine.slot_engine import SlotOwner
-from xyt_stream.server.engine.slots import NEW, Mask, Slots, Work
+from xyt_stream.server.engine.slots import Slots
 from xyt_stream.server.engine.timings import Timings
+from xyt_stream.server.engine.work import Mask, Work
 from xyt_stream.server.engine.worker import Worker
 from xyt_stream.server.saved import SavedSlot
 
@@ -90,7 +92,7 @@ class Engine:
         self._owners: list[SlotOwner | None] = [None] * slots
         self._rest_until = 0.0  # before that, no step takes only frames ahead of real time
         self._worker = Worker("xyt-engine", self._run, self._fail_all)
-        self._wake = self._worker.wake  # guards `_waiting`
+        self._wake = self._worker.wake  # guards `_waiting` and `_scheduler`
         self._jobs = Jobs(self._worker)
         self._waiting = Slots(
             slots,
@@ -99,6 +101,7 @@ class Engine:
             encoder_lead=self._device.encoder.lead,
             decoder_lead=self._device.decoder.lead,
         )
+        self._scheduler = self._waiting.scheduler
 
     def warm_up(self) -> None:
         """Takes a step of every size once, before `start`; see Device."""
@@ -245,7 +248,7 @@ class Engine:
                 lambda: self._worker.closing or self._waiting.waiting or self._jobs.waiting
             )
             while not self._worker.closing and (now := time.monotonic()) < self._rest_until:
-                if self._jobs.waiting or not self._waiting.only_ahead(now):
+                if self._jobs.waiting or not self._scheduler.only_ahead(now):
                     break
                 self._wake.wait(self._rest_until - now)
             self._give_way()
@@ -255,7 +258,7 @@ class Engine:
             wait = min(LONGEST_WAIT, WAIT_SHARE * self.timings.last_step)
             deadline = time.monotonic() + wait
             while not self._worker.closing and (now := time.monotonic()) < deadline:
-                if not self._waiting.expected(
+                if not self._scheduler.expected(
                     now - FRAME_SECONDS - LONGEST_WAIT, deadline - FRAME_SECONDS
                 ):
                     break
@@ -263,16 +266,16 @@ class Engine:
             return not self._worker.closing
 
     def _give_way(self) -> None:
-        """Waits for an older stream's frame before a step without any: see the top of slots.py.
+        """Waits for an older stream's frame before a step without any: see the top of scheduler.py.
 
         The step would take about as long as the last one, and that frame would wait for its end.
         """
         until = time.monotonic() + min(LONGEST_STEP, self.timings.last_step)
         while not self._worker.closing and (now := time.monotonic()) < until:
-            if self._jobs.waiting or not self._waiting.gives_way(now):
+            if self._jobs.waiting or not self._scheduler.gives_way(now):
                 return
             after, before = now - FRAME_SECONDS - LONGEST_WAIT, until - FRAME_SECONDS
-            if not self._waiting.expected(after, before, since=now - NEW):
+            if not self._scheduler.expected(after, before, since=now - NEW):
                 return
             self._wake.wait(until - now)
 
@@ -285,7 +288,7 @@ class Engine:
         """
         with self._wake:
             pcm, codes, now = self._device.pcm.numpy(), self._device.codes.numpy(), time.monotonic()
-            ahead = self._waiting.only_ahead(now)
+            ahead = self._scheduler.only_ahead(now)
             work = self._waiting.take(pcm, codes, now)
             return work, self._waiting.lead[work.slots] if work.fresh.any() else None, ahead
 

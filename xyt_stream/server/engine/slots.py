@@ -3,12 +3,6 @@
 An owner holds a slot from `open` to `close`. A row is a slot's place on the device: the rows in use
 are always the first ones, so a step's cost grows with the slots in use. When a slot is freed, the
 last row moves into its place.
-
-Streams in real time come first: a stream that is ahead of real time, a file for example, waits
-while any of them has a frame, and otherwise shares its steps with few others; the engine rests
-between those. And of streams that have just begun, few are in one step, so that many that begin at
-once lengthen nobody's steps; no step of such streams alone begins when an older one's frame is
-about to come, which would wait for its end.
 """
 
 from __future__ import annotations
@@ -16,63 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from xyt_stream.audio import FRAME_SECONDS, Samples
+from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.server.engine.scheduler import Scheduler
+from xyt_stream.server.engine.work import Work
 
 RING = 8  # frames; the places in each slot's ring
-AHEAD = FRAME_SECONDS  # that a stream in real time may be ahead
-PACE = 0.9  # seconds that a second of sound counts: so that a late first frame is soon forgotten
-BEHIND = 0.5  # seconds that a stream may catch up after its frames were held up
-ROWS_AHEAD = 2  # rows of a step of streams that are ahead, while others run in real time
-NEW = 0.3  # seconds after its first frame that a stream counts as one that has just begun
-ROWS_NEW = 2  # rows of a step of such streams, while others run in real time
-SHARE_NEW = 3  # a third of those that wait, if that is more: very many small steps take too long
-
-Mask = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Work:
-    """The plan of one step, row by row; every array is [rows].
-
-    Attributes:
-        moves: rows that change their place before the step, (from, to).
-        slots: the slot in each row.
-        generation: counts the slot's owners; it separates this owner's results from the next one's.
-        waited_since: time at which the frame was pushed, seconds of the caller's clock.
-        stepped: a frame was taken from the ring.
-        encoded: the frame is sound and goes through the encoder.
-        fresh: the encoder is reset and primed with the slot's lead first.
-        closing, left: the encoder's input has ended; `left` frames come out, this one included.
-        decoded: the decoder gives out a frame of sound.
-        starts: the decoder is reset first.
-        fed: the frame's codes go into the decoder.
-        place: index of the frame in the decoder's lead while that fills up, otherwise -1.
-        primed: the decoder's lead is complete and primes it now.
-        drains, rest: the decoder's input has ended; `rest` frames come out, this one included.
-        ended: only the decoder's tail is left.
-    """
-
-    moves: list[tuple[int, int]]
-    slots: Ints
-    generation: Ints
-    waited_since: npt.NDArray[np.float64]
-    stepped: Mask
-    encoded: Mask
-    fresh: Mask
-    closing: Mask
-    left: Ints
-    decoded: Mask
-    starts: Mask
-    fed: Mask
-    place: Ints
-    primed: Mask
-    drains: Mask
-    rest: Ints
-    ended: Mask
 
 
 @dataclass(frozen=True)
@@ -108,6 +52,7 @@ class Slots:
 
     Attributes:
         lead: what primes each encoder, float32 [count, encoder_lead].
+        scheduler: decides which of the frames that wait a step takes.
     """
 
     def __init__(
@@ -135,9 +80,6 @@ class Slots:
         self._generation = np.zeros(count, np.int64)  # changes with a slot's owner
         self._written = np.zeros(count, np.int64)  # frames put into the ring since `open`
         self._taken = np.zeros(count, np.int64)
-        self._first_push = np.zeros(count)
-        self._last_push = np.zeros(count)
-        self._due = np.zeros(count)  # time of the next frame in real time
         self._from_codes = np.zeros(count, np.bool_)
         self._fresh = np.zeros(count, np.bool_)
         self._ending = np.zeros(count, np.bool_)
@@ -148,6 +90,9 @@ class Slots:
         self._starts = np.zeros(count, np.bool_)
         self._fed = np.zeros(count, np.int64)  # frames into the decoder since its start
         self._rest = np.zeros(count, np.int64)  # frames to drain; -1 before it is known
+        self.scheduler = Scheduler(
+            open=self._open, ending=self._ending, written=self._written, taken=self._taken
+        )
 
     def open(self, slot: int, *, from_codes: bool) -> None:
         """Starts a fresh stream in a free slot, fed with codes or with sound."""
@@ -179,10 +124,8 @@ class Slots:
         assert self._written[slot] - self._taken[slot] < RING
         row = slot * RING + self._written[slot] % RING
         (self._codes if self._from_codes[slot] else self._pcm)[row] = frame
-        self._pushed_at[row] = self._last_push[slot] = now
-        if not self._written[slot]:
-            self._first_push[slot] = self._due[slot] = now
-        self._due[slot] = max(self._due[slot], now - BEHIND)
+        self._pushed_at[row] = now
+        self.scheduler.pushed(slot, now)
         self._written[slot] += 1
 
     def end(self, slot: int, left: int, last: Samples | None, now: float) -> None:
@@ -230,36 +173,12 @@ class Slots:
         """Whether any slot has something for a step to do."""
         return bool((self._written > self._taken).any() or self._ending.any())
 
-    def expected(self, after: float, before: float, *, since: float = np.inf) -> bool:
-        """Whether an idle slot is due for a frame: its last one came between these two times.
-
-        Only streams count whose first frame came before `since`.
-        """
-        idle = (self._written == self._taken) & self._open & (self._written > 0) & ~self._ending
-        idle &= self._first_push < since
-        return bool((idle & (self._last_push > after) & (self._last_push < before)).any())
-
-    def gives_way(self, now: float) -> bool:
-        """Whether all frames that wait are ahead of real time, or of streams that have just begun.
-
-        Such a step may wait for an older stream's frame that is about to come.
-        """
-        ready = self._open & (self._written > self._taken)
-        older = ready & (self._due <= now + AHEAD) & (self._first_push <= now - NEW)
-        return not (older | self._ending).any()
-
-    def only_ahead(self, now: float) -> bool:
-        """Whether all frames that wait are ahead of real time, and other streams are in it."""
-        ready = self._open & (self._written > self._taken)
-        due = ready & (self._due <= now + AHEAD)
-        return not (due | self._ending).any() and self._runs_in_time(now)
-
     def generation(self, slot: int) -> int:
         """A number that changes whenever the slot's owner does."""
         return int(self._generation[slot])
 
     def take(self, pcm: Samples, codes: CodeArray, now: float) -> Work:
-        """Plans the next step and takes a frame of each slot that has one and whose turn it is.
+        """Plans the next step and takes a frame of each slot that the scheduler chooses.
 
         Args:
             pcm: receives the frames of sound, float32 [count, frame_samples], by rows.
@@ -270,7 +189,7 @@ class Slots:
         slots = self._rows[: self._used].copy()
         taken = self._taken[slots]
         ready = self._written[slots] > taken
-        stepped = self._whose_turn(slots, ready, now)
+        stepped = self.scheduler.choose(slots, ready, now)
         ending = self._ending[slots] & ~ready
         ring = self._ring_start[slots] + taken % RING
         np.take(self._pcm, ring, axis=0, out=pcm[: len(slots)], mode="clip")
@@ -310,31 +229,13 @@ class Slots:
             ended=ended,
         )
         self._taken[slots] += stepped
-        self._due[slots] += stepped * (PACE * FRAME_SECONDS)
+        self.scheduler.stepped(slots, stepped)
         self._fresh[slots] &= ~encoded
         self._starts[slots] &= ~fed
         self._fed[slots] = np.minimum(count + fed, lead + 1)
         self._rest[slots] = rest - (ending & gives_out)
         self._ending[slots] &= ~ended
         return work
-
-    def _whose_turn(self, slots: Ints, ready: Mask, now: float) -> Mask:
-        """The rows that a step takes, out of those that are `ready`; see the top of this file."""
-        due = self._due[slots]
-        in_time = ready & (due <= now + AHEAD)
-        if not in_time.any():
-            return _first(ready, due, ROWS_AHEAD) if self._runs_in_time(now) else ready
-        new = in_time & (self._first_push[slots] > now - NEW)
-        count = np.count_nonzero(new)
-        few = max(ROWS_NEW, count // SHARE_NEW)
-        if count > few and self._runs_in_time(now, since=now - NEW):
-            return in_time & ~new | _first(new, due, few)
-        return in_time
-
-    def _runs_in_time(self, now: float, *, since: float = np.inf) -> bool:
-        """Whether a stream in real time, begun before `since`, will have a frame soon."""
-        lately = (self._last_push > now - 2 * FRAME_SECONDS) & (self._first_push <= since)
-        return bool((self._open & ~self._ending & lately & (self._due <= now + AHEAD)).any())
 
     def assign_rows(self) -> list[tuple[int, int]]:
         """Fills the rows of freed slots from behind and appends new slots; returns the moves."""
@@ -351,11 +252,3 @@ class Slots:
         self._row_held[new] = True
         self._used += len(new)
         return moves
-
-
-def _first(rows: Mask, due: npt.NDArray[np.float64], count: int) -> Mask:
-    """So many of the masked rows, those that are due first."""
-    first = np.argsort(np.where(rows, due, np.inf))[:count]
-    chosen = np.zeros_like(rows)
-    chosen[first] = rows[first]
-    return chosen
