@@ -10,8 +10,8 @@ from websockets.asyncio.server import serve
 
 from xyt_stream.client import connect, handshake
 from xyt_stream.errors import AudioError, ConnectionFailedError, ProtocolError
-from xyt_stream.protocol.machine import ServerMachine
 from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL, End
+from xyt_stream.protocol.server_machine import ServerMachine
 
 
 async def refused(url, role="loopback", **options):

@@ -11,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from xyt_stream.errors import CodeError, ProtocolError
 from xyt_stream.protocol import messages
+from xyt_stream.protocol.client_machine import ClientMachine
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.machine import ClientMachine, Codes, Pcm, ServerMachine, State
+from xyt_stream.protocol.machine import Codes, Pcm, State
 from xyt_stream.protocol.messages import (
     Ack,
     Clear,
@@ -30,6 +31,7 @@ from xyt_stream.protocol.messages import (
     Ready,
 )
 from xyt_stream.protocol.roles import ROLES
+from xyt_stream.protocol.server_machine import ServerMachine
 
 SOUND = np.array([1, -2, 300], np.int16)
 CODES = np.arange(16).reshape(8, 2)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from xyt_stream.errors import ProtocolError, RoomKeyError
-from xyt_stream.protocol.machine import ClientMachine, ServerMachine
+from xyt_stream.protocol.client_machine import ClientMachine
 from xyt_stream.protocol.messages import Delay, Hello, Kind, Media, Model, Ready, decode, encode
 from xyt_stream.protocol.sealing import OVERHEAD, Sealing, make_key, sealed_media
+from xyt_stream.protocol.server_machine import ServerMachine
 
 KEY = "a key for these tests"
 RECORDED = json.loads((Path(__file__).parent / "sealed.json").read_text())

@@ -16,7 +16,8 @@ from xyt_stream.client.handshake import open_session
 from xyt_stream.client.traffic import Traffic
 from xyt_stream.client.transport import Transport
 from xyt_stream.errors import AudioError, ProtocolError
-from xyt_stream.protocol.machine import ClientMachine, Event
+from xyt_stream.protocol.client_machine import ClientMachine
+from xyt_stream.protocol.machine import Event
 from xyt_stream.protocol.messages import MAX_MESSAGE, Cleared, End, Hello, Ping, Ready
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.place import placed

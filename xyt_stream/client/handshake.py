@@ -26,9 +26,9 @@ from websockets.typing import Subprotocol
 from xyt_stream.client.fingerprint import certificate_error
 from xyt_stream.client.traffic import CountedWebsocket, Traffic
 from xyt_stream.errors import CertificateError, ConnectionFailedError, ProtocolError
+from xyt_stream.protocol.client_machine import ClientMachine
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import BY_CLOSE_CODE, protocol_error
-from xyt_stream.protocol.machine import ClientMachine
 from xyt_stream.protocol.messages import MAX_MESSAGE, SUBPROTOCOL, Error, Hello, Ready
 
 _OPEN_TIMEOUT = 10.0  # seconds for a websocket to open, and again for the answer to hello

@@ -15,9 +15,10 @@ from websockets.exceptions import ConnectionClosed
 from xyt_stream.client.handshake import failures, open_session, refusal, retry
 from xyt_stream.client.traffic import Traffic
 from xyt_stream.errors import ConnectionFailedError, ProtocolError
+from xyt_stream.protocol.client_machine import ClientMachine
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.machine import ClientMachine, Event
+from xyt_stream.protocol.machine import Event
 from xyt_stream.protocol.messages import Ack, End, Error, Hello, Notice, Ready, Resume
 from xyt_stream.protocol.place import placed
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, AckPolicy, ReplayBuffer

@@ -1,4 +1,4 @@
-"""Implements both ends of a session as state machines without sockets (sans I/O).
+"""Implements what the state machines of both ends share, without sockets (sans I/O).
 
     client                        server
       | -- hello ------------------> |   WAITING
@@ -23,34 +23,14 @@ import msgspec
 import numpy as np
 
 from xyt_stream.audio import Pcm16
-from xyt_stream.errors import CodeError, ProtocolError
+from xyt_stream.errors import CodeError
 from xyt_stream.protocol import messages
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.hello import check_hello
-from xyt_stream.protocol.messages import (
-    Ack,
-    Clear,
-    Cleared,
-    Control,
-    End,
-    Error,
-    Flags,
-    Hello,
-    Kind,
-    Media,
-    Model,
-    Notice,
-    Ping,
-    Playing,
-    Pong,
-    Ready,
-)
+from xyt_stream.protocol.messages import Ack, Control, Flags, Kind, Media, Model, Ready
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.protocol.payloads import Payload, PlainPayload, SealedPayload, shared_payload
+from xyt_stream.protocol.payloads import Payload
 from xyt_stream.protocol.roles import ROLES
-from xyt_stream.protocol.sealing import Sealing
 
-_TO_CLIENTS = (Notice, Pong, Clear, Cleared, Playing)  # at any time
 _KIND = {"pcm": Kind.PCM, "codes": Kind.CODES, "sealed": Kind.SEALED}
 # Plain numbers: a relay reads and writes thousands of headers a second.
 _KIND_OF = {int(kind): kind for kind in Kind}
@@ -90,8 +70,8 @@ class Codes(msgspec.Struct, frozen=True, eq=False):
 Event: TypeAlias = Pcm | Codes | Control
 
 
-class _Machine:
-    """Holds the state and the media of each direction, alike for both ends."""
+class Machine:
+    """Holds the state and the media of each direction; base class of both ends."""
 
     def __init__(self) -> None:
         self.state = State.WAITING
@@ -209,151 +189,6 @@ class _Machine:
         return Codes(media.frame, codes, gap)
 
 
-class ServerMachine(_Machine):
-    """The server's end of one session. Arrays of codes that it has encoded must not change."""
-
-    def _payload_of(self, model: Model) -> Payload:
-        return shared_payload(model.codebooks, model.codebook_size, sealed=self._is_sealed)
-
-    def receive(self, data: str | bytes) -> Event | None:
-        """Decodes and checks a client's message; None: it is to be ignored.
-
-        Raises:
-            ProtocolError: the session must end; answer with `error` and close.
-        """
-        message = messages.decode(data)
-        if self.state is State.WAITING:
-            if not isinstance(message, Hello):
-                raise protocol_error("hello_expected")
-            check_hello(message)
-            return message
-        if isinstance(message, Media):
-            return self._receive_media(message)
-        if message is None or isinstance(message, Ping):
-            return message
-        if isinstance(message, Ack):
-            return self._receive_ack(message)
-        if isinstance(message, End) and not self._receiving_over:
-            self._receiving_over = True
-            return message
-        if isinstance(message, Clear) and self._converses and not self._receiving_over:
-            return message
-        if isinstance(message, Cleared) and self._converses:
-            return message
-        raise protocol_error("not_allowed", f"No {_tag(message)} may be sent here and now.")
-
-    def ack(self, data: str) -> Ack | None:
-        """Decodes `ack` as `receive` does; None: it is another message, and nothing has changed.
-
-        Raises:
-            ProtocolError: bad_sequence.
-        """
-        if self.state is State.WAITING or (ack := messages.decode_ack(data)) is None:
-            return None
-        return self._receive_ack(ack)
-
-    def ready(self, ready: Ready) -> str:
-        """Encodes the answer to `hello`, and opens the session."""
-        self._open(ready, ready.receive, () if ready.send is None else (ready.send,))
-        return self.control(ready)
-
-    def end(self, end: End) -> str:
-        """Encodes the last message of a session that ended normally."""
-        self.state = State.CLOSED
-        return self.control(end)
-
-    def error(self, error: ProtocolError) -> str:
-        """Encodes the last message of a session that failed."""
-        self.state = State.CLOSED
-        return self.control(
-            Error(
-                name=error.name,
-                message=str(error),
-                code=error.close_code,
-                retry_after=error.retry_after,
-                node=error.node,
-            )
-        )
-
-
-class ClientMachine(_Machine):
-    """The client's end of one session.
-
-    Args:
-        sealing: seals and opens codes; None: they are sent as they are.
-    """
-
-    def __init__(self, sealing: Sealing | None = None) -> None:
-        super().__init__()
-        self._sealing = sealing
-
-    def _payload_of(self, model: Model) -> Payload:
-        plain = PlainPayload(model.codebooks, model.codebook_size)
-        if not self._is_sealed:
-            return plain
-        if self._sealing is None:
-            raise protocol_error("room_sealed")
-        return SealedPayload(plain, self._sealing)
-
-    def hello(self, hello: Hello) -> str:
-        """Encodes the first message.
-
-        Raises:
-            ProtocolError: the error that the server would answer with.
-        """
-        check_hello(hello)
-        return self.control(hello)
-
-    def receive(self, data: str | bytes) -> Event | None:
-        """Decodes and checks a server's message; None: it is to be ignored.
-
-        Raises:
-            ProtocolError: the server breaks the protocol.
-        """
-        message = messages.decode(data)
-        if isinstance(message, Media):
-            if self.state is not State.OPEN:
-                raise protocol_error("not_allowed", "Media came before ready or after the end.")
-            return self._receive_media(message)
-        if isinstance(message, Ack) and self.state is State.OPEN:
-            return self._receive_ack(message)
-        if isinstance(message, Ready) and self.state is State.WAITING:
-            self._check_sealed(message)
-            self._open(message, () if message.send is None else (message.send,), message.receive)
-        elif isinstance(message, Error) or (isinstance(message, End) and self.state is State.OPEN):
-            self.state = State.CLOSED
-        elif not (message is None or isinstance(message, _TO_CLIENTS)):
-            raise protocol_error("not_allowed", f"No {_tag(message)} may be sent here and now.")
-        return message
-
-    def _check_sealed(self, ready: Ready) -> None:
-        """A server must not talk a client with a key into anything that is not sealed."""
-        kinds = {ready.send, *ready.receive} - {None}
-        if self._sealing is not None and not kinds <= {"sealed"}:
-            raise protocol_error("room_not_sealed", "The server does not keep the room encrypted.")
-
-    def clear(self) -> str:
-        """Encodes `clear`: drop the model's speech that the user has not heard yet.
-
-        Raises:
-            ProtocolError: not_allowed.
-        """
-        if self.state is not State.OPEN or self._sending_over or not self._converses:
-            raise protocol_error("not_allowed", "Only a user or a model may clear, before its end.")
-        return self.control(Clear())
-
-    def end(self) -> str:
-        """Encodes `end`: nothing more will be sent.
-
-        Raises:
-            ProtocolError: not_allowed: it was sent before.
-        """
-
-        if self.state is not State.OPEN or self._sending_over:
-            raise protocol_error("not_allowed", "The session has ended already.")
-        self._sending_over = True
-        return self.control(End())
-
-
-def _tag(message: Control) -> str:
+def tag(message: Control) -> str:
+    """The type of a message, as it is on the wire."""
     return str(message.__struct_config__.tag)

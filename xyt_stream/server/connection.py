@@ -15,9 +15,9 @@ from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol import messages
 from xyt_stream.protocol.closing import close
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.machine import ServerMachine
 from xyt_stream.protocol.messages import Hello
 from xyt_stream.protocol.place import place_in, split_token
+from xyt_stream.protocol.server_machine import ServerMachine
 from xyt_stream.server.admission.budget import metered
 from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.cascade import wire

@@ -9,8 +9,9 @@ import pytest
 
 from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError
-from xyt_stream.protocol.machine import Codes, ServerMachine
+from xyt_stream.protocol.machine import Codes
 from xyt_stream.protocol.messages import Playing
+from xyt_stream.protocol.server_machine import ServerMachine
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 

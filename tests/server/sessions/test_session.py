@@ -10,7 +10,8 @@ import pytest
 from xyt_stream.audio import StreamResampler, fit_length, resample, to_float32, to_int16
 from xyt_stream.client import connect
 from xyt_stream.errors import CodeError, ProtocolError
-from xyt_stream.protocol.machine import ClientMachine, Pcm
+from xyt_stream.protocol.client_machine import ClientMachine
+from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import RATES, End, Hello, Pong
 from xyt_stream.server.admission.access import Access, Token
 from xyt_stream.server.admission.limits import Limits

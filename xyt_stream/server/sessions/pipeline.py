@@ -10,10 +10,11 @@ from msgspec import UNSET
 
 from xyt_stream.errors import HandoverError, ProtocolError
 from xyt_stream.protocol.frame_clock import FrameClock
-from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
+from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Ack, Clear, Cleared, End, Ping, Pong, Ready, Resume
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED
 from xyt_stream.protocol.roles import ROLES
+from xyt_stream.protocol.server_machine import ServerMachine
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import Account
 from xyt_stream.server.engine.code_stream import load_stream

@@ -9,9 +9,10 @@ import msgspec
 
 from xyt_stream.errors import HandoverError, ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.machine import Codes, Pcm, ServerMachine
+from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Ack, End, Notice, Pong
 from xyt_stream.protocol.replay_buffer import ReplayBuffer
+from xyt_stream.protocol.server_machine import ServerMachine
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.memory import TOLD_STEP
 from xyt_stream.server.engine.timings import Timings

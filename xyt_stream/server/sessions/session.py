@@ -14,9 +14,9 @@ import msgspec
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol import messages
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.machine import ServerMachine
 from xyt_stream.protocol.messages import Hello
 from xyt_stream.protocol.place import resume_token
+from xyt_stream.protocol.server_machine import ServerMachine
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.budget import Charge, free, metered
 from xyt_stream.server.admission.memory import Account
