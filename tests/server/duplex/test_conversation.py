@@ -24,12 +24,15 @@ class Listener:
 
     def __init__(self, wants_sound=True):
         self.wants_sound = wants_sound
-        self.codes, self.sound = {}, []
+        self.codes, self.silent, self.sound = {}, [], []
         self.interruptions = self.errors = 0
         self.length = None
 
     def on_codes(self, index, codes):
         self.codes[index] = codes[0]
+
+    def on_silence(self, index):
+        self.silent.append(index)
 
     def on_audio(self, frame):
         self.sound.append(frame)
@@ -106,6 +109,7 @@ async def test_a_remote_model_s_frames_fill_the_clock_one_by_one(talk, until):
     await talk.push(until, 5)
     await talk.end(until, 5)
     assert talk.model.codes == {0: 11, 1: 12, 2: 13}
+    assert talk.model.silent == [3, 4]
     assert sorted(talk.user.codes) == [0, 1, 2, 3, 4]
     assert talk.model.length == Length(5 * 1280, 16_000)
     assert conversation.played == 3

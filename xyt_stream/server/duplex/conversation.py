@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -21,12 +20,12 @@ from xyt_stream.server.engine.fanout import InterruptibleListener
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.engine.slot_stream import (
     CallbackListener,
-    DecodedFrame,
     Length,
     Listener,
     SlotStream,
 )
 from xyt_stream.server.engine.slots import RING
+from xyt_stream.server.engine.speech_stream import SpeechStream
 from xyt_stream.server.saved import (
     SavedConversation,
     SavedInterruption,
@@ -88,7 +87,7 @@ class Conversation:
         self.send_to_user: Callable[[Control], None] = _discard
         self._send_to_model: Callable[[Control], None] = _discard
         self._engine = engine
-        self._silence = silence
+        self._codebooks = len(silence)
         self._user_listener = user
         self._model_listener = model
         self._on_over = on_over
@@ -105,7 +104,6 @@ class Conversation:
         self._heard_frames = collections.deque(maxlen=_REMEMBERED)
         self._speaking = False
         self._interruptions = PendingInterruptions()
-        self._muted_until = 0  # frame of the clock; the model's speech before it is dropped
         self._user_ended = False
         self._model_ended = False
         self._closed = False
@@ -119,7 +117,15 @@ class Conversation:
                 else SlotStream(engine, callbacks, from_codes=False)
             )
             undo.callback(self._user.close)
-            self._model = CodeStream(engine, self._model_callbacks(), on_step=self._on_model_step)
+            self._model = SpeechStream(
+                engine,
+                silence,
+                model,
+                on_step=self._on_model_step,
+                on_heard=self._count_heard,
+                on_over=self.close,
+                on_error=self.on_error,
+            )
             undo.callback(self._model.close)
             if runner is not None:
                 self._handle = runner.open(session, self)
@@ -211,7 +217,7 @@ class Conversation:
 
     def on_answer(self, codes: CodeArray | None) -> None:
         """Takes the local model's answer to a frame; see AnswerListener."""
-        self._decide(codes if self._decided >= self._muted_until else None)
+        self._decide(codes if self._decided >= self._model.muted_until else None)
         self._end_model_if_done()
 
     def interrupt(self, dropped: int = 0, played: int | None = None) -> Interruption:
@@ -227,13 +233,14 @@ class Conversation:
         last = self._interruptions.last
         if last is not None and not dropped and last.played == self.played:
             return last  # the model has said nothing since
-        self._muted_until = self._decided if self._handle is None else self._encoded
+        until = self._decided if self._handle is None else self._encoded
         interruption = Interruption(
-            self._muted_until, self.played, dropped, self._heard, tuple(self._heard_frames)
+            until, self.played, dropped, self._heard, tuple(self._heard_frames)
         )
         self._remote.clear()
         self._speaking_frames.clear()
-        self._model_listener.on_interruption()
+        self._undecoded = collections.deque([None] * len(self._undecoded))
+        self._model.interrupt(until)
         if self._handle is not None:
             self._handle.clear(self.played if played is None else played)
         else:
@@ -255,7 +262,7 @@ class Conversation:
 
     async def save(self) -> SavedConversation:
         """The state of a settled conversation with a remote model, for another server."""
-        none = np.zeros((0, len(self._silence)), np.int64)
+        none = np.zeros((0, self._codebooks), np.int64)
         remote = np.stack(list(self._remote)) if self._remote else none
         return SavedConversation(
             pushed=self._pushed,
@@ -267,7 +274,7 @@ class Conversation:
             speaking_frames=sorted(self._speaking_frames),
             heard_frames=list(self._heard_frames),
             speaking=self._speaking,
-            muted_until=self._muted_until,
+            muted_until=self._model.muted_until,
             user_ended=self._user_ended,
             model_ended=self._model_ended,
             interruptions=[SavedInterruption(**vars(each)) for each in self._interruptions.waiting],
@@ -288,7 +295,7 @@ class Conversation:
         self._remote.extend(codes_of(saved.remote, None, None))
         self._speaking_frames = set(saved.speaking_frames)
         self._heard_frames.extend(saved.heard_frames)
-        self._speaking, self._muted_until = saved.speaking, saved.muted_until
+        self._speaking, self._model.muted_until = saved.speaking, saved.muted_until
         self._user_ended, self._model_ended = saved.user_ended, saved.model_ended
         for each in saved.interruptions:
             interruption = Interruption(**msgspec.structs.asdict(each))
@@ -322,15 +329,6 @@ class Conversation:
         listener = self._user_listener
         return CallbackListener(
             listener, self._on_user_codes, listener.on_audio, self._on_user_end, self.on_error
-        )
-
-    def _model_callbacks(self) -> CallbackListener:
-        return CallbackListener(
-            self._model_listener,
-            self._on_model_codes,
-            self._on_model_audio,
-            self._on_model_end,
-            self.on_error,
         )
 
     def _on_user_codes(self, index: int, codes: CodeArray) -> None:
@@ -372,8 +370,7 @@ class Conversation:
     def _feed_decoder(self) -> None:
         """Pushes as many decided frames as the decoder's ring holds."""
         while self._undecoded and self._model.waiting < RING:
-            codes = self._undecoded.popleft()
-            self._model.push_nowait(self._silence if codes is None else codes)
+            self._model.push_nowait(self._undecoded.popleft())
 
     def _on_model_step(self) -> None:
         """The decoder has taken a frame, or decodes no more."""
@@ -389,25 +386,9 @@ class Conversation:
             samples = self._decided * codec.frame_samples_out
             self._model.end_codes(Length(samples, codec.output_rate))
 
-    def _on_model_codes(self, index: int, codes: CodeArray) -> None:
-        if index in self._speaking_frames:
-            self._model_listener.on_codes(index, codes)
-        if not self._model_listener.wants_sound:
-            self._count_heard(index)
-
-    def _on_model_audio(self, frame: DecodedFrame) -> None:
-        if frame.index < self._muted_until:  # it was in the decoder when it was interrupted
-            frame = dataclasses.replace(frame, samples=np.zeros_like(frame.samples))
-        self._count_heard(frame.index)
-        self._model_listener.on_audio(frame)
-
     def _count_heard(self, index: int) -> None:
         self._heard = index + 1
         heard = {each for each in self._speaking_frames if each <= index}
         self._speaking_frames -= heard
         self._heard_frames.extend(sorted(heard))
         self.played += len(heard)
-
-    def _on_model_end(self, tail: Samples, length: Length) -> None:
-        self._model_listener.on_end(tail, length)
-        self.close()

@@ -12,7 +12,10 @@ from xyt_stream.server.engine.slot_stream import DecodedFrame, Length, Listener
 
 
 class InterruptibleListener(Listener, Protocol):
-    """Receives a stream that can be interrupted."""
+    """Receives a stream that can be silent, and interrupted."""
+
+    def on_silence(self, index: int) -> None:
+        """Takes a frame without codes, in which its sender is silent."""
 
     def on_interruption(self) -> None:
         """Drops what was received and not played yet."""
@@ -61,6 +64,11 @@ class Fanout:
         """Passes codes on; see Listener."""
         for listener in self._listeners:
             listener.on_codes(index, codes)
+
+    def on_silence(self, index: int) -> None:
+        """Passes a silent frame on; see InterruptibleListener."""
+        for listener in self._listeners:
+            listener.on_silence(index)
 
     def on_audio(self, frame: DecodedFrame) -> None:
         """Passes sound on; see Listener."""

@@ -40,6 +40,9 @@ class OutputSplitter:
         """Notes that the model speaks in this frame; see Listener."""
         self._speaking.add(index)
 
+    def on_silence(self, index: int) -> None:
+        """Does nothing; see InterruptibleListener."""
+
     def on_audio(self, frame: DecodedFrame) -> None:
         """Splits a frame's sound where the frame before it ends; see Listener."""
         last, now = (frame.index - 1 in self._speaking), (frame.index in self._speaking)

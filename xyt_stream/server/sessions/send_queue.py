@@ -96,6 +96,9 @@ class SendQueue:
             index, gap = self._number(Codes, index)
             self._put(Codes(index, codes[:, None], gap=gap))
 
+    def on_silence(self, index: int) -> None:
+        """Queues nothing: a client that gets no codes hears silence."""
+
     def on_audio(self, frame: DecodedFrame) -> None:
         """Queues a frame's sound; see Listener."""
         if not self.wants_sound or self._last is not None:
