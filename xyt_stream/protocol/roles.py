@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Voice: TypeAlias = Literal["user", "model"]  # of a conversation, as a speaker may ask for it
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xyt_stream.errors import HandoverError
+from xyt_stream.protocol.roles import Voice
 
 _KINDS = {
     "float32": 4,
@@ -280,15 +281,25 @@ class SavedSession(_Saved, frozen=True):
 
 
 class SavedPosition(_Saved, frozen=True):
-    """The place in a mic's stream up to which listeners have heard it.
+    """The place in the stream of a mic or a conversation up to which listeners have heard it.
 
     Attributes:
-        stream: id of the mic's session.
-        next: index of the first frame that they have not heard.
+        stream: id of the mic's session, or the user's.
+        next: index of its first frame that they have not heard; None: of a conversation of which
+            no frame of the user's came.
+        model: index of the model's first frame that they have not heard, None before any came;
+            left out of a mic's.
     """
 
     stream: str
-    next: int
+    next: int | None
+    model: int | msgspec.UnsetType | None = msgspec.UNSET
+
+    def first(self, voice: str | None) -> tuple[Voice, int | None]:
+        """The voice that a speaker hears which asks for `voice`, and its first frame to come."""
+        if voice == "model" or (voice is None and self.model is not msgspec.UNSET):
+            return "model", None if self.model is msgspec.UNSET else self.model
+        return "user", self.next
 
 
 class SavedUnit(_Saved, frozen=True):
@@ -298,8 +309,8 @@ class SavedUnit(_Saved, frozen=True):
         model_hash: of the model that the server runs.
         room: its name; None: the one session has none.
         sessions: in the order in which they entered.
-        heard: place up to which listeners have heard a mic that is at another node; left out
-            where the mic is among the sessions, or there is none.
+        heard: place up to which listeners have heard a mic or a conversation that is at another
+            node; left out where it is among the sessions, or there is none.
     """
 
     model_hash: str

@@ -238,8 +238,8 @@ async def test_one_kind_of_connection_does_not_open_the_other(relays):
         [Start(7, "nothing", None)],
         [Stop(7), Unwant(7)],
         [Want(1, "r"), Want(1, "s"), Want(2, "s"), Start(1, "nothing", 0), Unwant(2)],
-        [Frame(1, 0, b"x")],
-        [Over(1, 0, 0)],
+        [Frame(1, 0, b"x", "user")],
+        [Over(1, 0, 16_000, "user")],
     ],
 )
 async def test_items_in_any_order_harm_nobody(relays, codes, hear, say, items):
@@ -401,7 +401,7 @@ async def test_a_node_that_sends_no_frames_of_the_room_feeds_nobody(relays, unti
                     model = relays["b"].service.resources.model
                     await channel.send(Batch([Has(item.number, "s", model, False, False)]))
                 elif isinstance(item, Start):
-                    await channel.send(Batch([Frame(item.number, 0, b"123")]))
+                    await channel.send(Batch([Frame(item.number, 0, b"123", "user")]))
                     lied.set()
 
     async with serve(lie, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as liar:
@@ -415,4 +415,4 @@ async def test_a_node_that_sends_no_frames_of_the_room_feeds_nobody(relays, unti
 
 def test_items_are_small():
     """A frame of the default model takes ten bytes and a few of its own."""
-    assert len(msgspec.msgpack.encode(Frame(100, 1000, bytes(10)))) <= 24
+    assert len(msgspec.msgpack.encode(Frame(100, 1000, bytes(10), "user"))) <= 30

@@ -253,17 +253,6 @@ async def test_a_mic_is_told_of_listeners_at_all_nodes(relays):
         await asyncio.wait_for(listening, 60)
 
 
-async def test_a_conversation_is_heard_at_its_own_node(relays):
-    async with (
-        connect(relays.url("a"), "user", room="r", send="codes", receive=("codes",)),
-        connect(relays.url("b"), "speaker", room="r", receive=("codes",)) as speaker,
-    ):
-        with pytest.raises(ProtocolError, match="conversation") as caught:
-            async for _ in speaker:
-                pass
-        assert caught.value.name == "room_full"
-
-
 async def test_a_full_room_sends_its_speakers_to_other_nodes():
     async with several(None, "ab", members=2) as nodes:
         a = nodes.url("a")

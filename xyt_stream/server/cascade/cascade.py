@@ -18,7 +18,7 @@ class Cascade:
         peers: the other nodes, by name.
 
     Attributes:
-        publisher: passes mics of this node on.
+        publisher: passes mics and conversations of this node on.
         subscriber: gets those of others.
     """
 
@@ -31,12 +31,12 @@ class Cascade:
         gauge = service.metrics.gauge
         gauge(
             "xyt_subscriptions_in",
-            "Rooms here whose mic is at another node",
+            "Rooms here whose mic or user is at another node",
             lambda: self.subscriber.streams,
         )
         gauge(
             "xyt_subscriptions_out",
-            "Streams of mics here that other nodes have asked for",
+            "Mics and conversations here that other nodes have asked for",
             lambda: self.publisher.streams,
         )
 

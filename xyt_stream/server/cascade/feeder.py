@@ -1,4 +1,4 @@
-"""Passes the frames that come from a mic's node on to the members of a room here, in order."""
+"""Passes the frames of a mic or a voice at another node on to the members of a room, in order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TypeAlias
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.protocol.roles import Voice
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.engine.slot_stream import Length
@@ -22,15 +23,15 @@ _BUSY_WAIT = 0.05  # seconds until members that want sound, for which no slot is
 
 @dataclass(frozen=True)
 class Codes:
-    """A frame: its index and its codes, int64 [codebooks]."""
+    """A frame: its index and its codes, int64 [codebooks]; None: it is silent."""
 
     index: int
-    codes: CodeArray
+    codes: CodeArray | None
 
 
 @dataclass(frozen=True)
 class Skip:
-    """The mic's node left out so many frames before frame `index`, and did not count them."""
+    """The other node left out so many frames before frame `index`, and did not count them."""
 
     index: int
     frames: int
@@ -48,24 +49,29 @@ _Item: TypeAlias = Codes | Skip | Lost | Length
 
 
 class Feeder:
-    """Holds a room's stream from another node. For the event loop's thread.
+    """Holds a stream that a room gets from another node. For the event loop's thread.
 
     Args:
         engine: decodes it for members that want sound.
+        silence: codes of a silent frame, int64 [codebooks].
         room: of the members.
+        voice: "user" for a mic.
         on_lost: called with the number of frames that are left out.
         on_busy: called if no slot is free to decode; members that want sound are to leave.
-        on_over: called once the members have the end of the stream.
+        on_over: called once the members have the end of the stream, and `over` is True.
 
     Attributes:
-        stream: id of the mic's session; None before the first.
+        stream: id of the session of the mic or the user; None before the first.
         next: index of the first frame that the members were not passed; None before the first.
+        over: whether the members have the end of the stream.
     """
 
     def __init__(
         self,
         engine: SlotEngine,
+        silence: CodeArray,
         room: Room,
+        voice: Voice,
         *,
         on_lost: Callable[[int], None],
         on_busy: Callable[[ProtocolError], None],
@@ -73,8 +79,13 @@ class Feeder:
     ) -> None:
         self.stream: str | None = None
         self.next: int | None = None
+        self.over = False
         self._engine = engine
+        self._silence = silence
         self._room = room
+        self._voice: Voice = voice
+        self._is_conversation = False
+        self._ended = False  # whether the stream's end has come
         self._on_lost = on_lost
         self._on_busy = on_busy
         self._on_over = on_over
@@ -84,12 +95,13 @@ class Feeder:
         self._changed = Signal()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, stream: str, index: int | None = None) -> None:
+    def start(self, stream: str, index: int | None = None, *, is_conversation: bool) -> None:
         """Goes on with a stream, or begins one: with its frame `index`, or with any."""
         if stream != self.stream:
             self.reset()
             self.stream, self.next, self._expected = stream, index, index
-        if self._task is None:
+            self._is_conversation = is_conversation
+        if self._task is None and not self.over:
             self._task = asyncio.create_task(self._run())
 
     @property
@@ -103,19 +115,24 @@ class Feeder:
             self._task.cancel()
             self._task = None
         self._waiting.clear()
-        self._expected = self.next
+        self._expected, self._ended = self.next, self.over
 
     def reset(self) -> None:
         """Closes the stream without an end: the next one is another."""
         self.stop()
         self.stream = self.next = self._expected = None
         self._lag = 0
-        if self._room.fed is not None:
-            self._room.fed.close()
-            self._room.fed = None
+        self._ended = self.over = False
+        if (fed := self._room.fed.pop(self._voice, None)) is not None:
+            fed.close()
 
     def put(self, item: _Item) -> None:
-        """Takes the stream's next item. Frames that were taken before are ignored."""
+        """Takes the stream's next item.
+
+        Frames that were taken before are ignored, and so is all after the end.
+        """
+        if self._ended:
+            return
         if isinstance(item, Codes):
             expected = self._expected
             if expected is not None and item.index < expected:
@@ -124,7 +141,19 @@ class Feeder:
                 self._append(Lost(expected, item.index - expected))
                 self._on_lost(item.index - expected)
             self._expected = item.index + 1
+        self._ended = isinstance(item, Length)
         self._append(item)
+
+    def interrupt(self) -> None:
+        """Drops the speech so far that the members have not played."""
+        for place, item in enumerate(self._waiting):
+            if isinstance(item, Codes):
+                self._waiting[place] = Codes(item.index, None)
+        fed = self._room.fed.get(self._voice)
+        if fed is not None and self.next is not None:
+            fed.interrupt(self.next - self._lag)
+        else:
+            self._room.interrupt_listeners(self._voice)
 
     async def settle(self, index: int, seconds: float) -> None:
         """Waits until the members have all frames before `index`, at most so many seconds."""
@@ -154,20 +183,28 @@ class Feeder:
 
     async def _pass_on(self, item: _Item) -> None:
         """Passes an item on and takes it away, with nothing in between that may be cancelled."""
-        fed = self._room.fed
+        fed = self._room.fed.get(self._voice)
         if isinstance(item, Codes):
             if fed is None:
                 assert self.stream is not None
                 try:
                     first = item.index - self._lag
                     fed = self._room.open_fed(
-                        self._engine, self.stream, first, on_over=self._changed.notify
+                        self._engine,
+                        self._silence,
+                        self._voice,
+                        self.stream,
+                        first,
+                        is_conversation=self._is_conversation,
+                        on_over=self._changed.notify,
                     )
                 except ProtocolError as error:
                     self._on_busy(error)
                     await asyncio.sleep(_BUSY_WAIT)
                     return
             await fed.drain()
+            if not self._waiting or self._waiting[0] is not item:
+                return  # it was left out, or its speech was dropped
             fed.push_nowait(item.codes)
             self.next = item.index + 1
         elif isinstance(item, Skip) and fed is not None:
@@ -181,12 +218,14 @@ class Feeder:
         self._waiting.popleft()
 
     async def _end(self, length: Length) -> None:
-        fed = self._room.fed
+        fed = self._room.fed.get(self._voice)
         if fed is not None:
             lag = round(self._lag * FRAME_SECONDS * length.rate)
             fed.end_codes(Length(max(0, length.samples - lag), length.rate))
             # The next stream must not begin before the members have the rest of this one.
-            await self._changed.wait_for(lambda: self._room.fed is None)
+            await self._changed.wait_for(lambda: self._voice not in self._room.fed)
         else:
-            self._room.end_listeners()
+            self._room.end_listeners(self._voice, is_conversation=self._is_conversation)
+        self.over = True
+        self._waiting.clear()
         self._on_over()

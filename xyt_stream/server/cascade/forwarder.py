@@ -1,4 +1,4 @@
-"""Listens to a mic for another node."""
+"""Listens to a mic, or to one voice of a conversation, for another node."""
 
 from __future__ import annotations
 
@@ -8,20 +8,30 @@ from contextlib import ExitStack
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.payloads import OpaquePayload, Payload, PlainPayload
-from xyt_stream.server.cascade.wire import Failed, Frame, Item, Moved, Over, Skipped
+from xyt_stream.protocol.roles import Voice
+from xyt_stream.server.cascade.wire import (
+    Failed,
+    Frame,
+    Interrupted,
+    Item,
+    Over,
+    Silent,
+    Skipped,
+)
 from xyt_stream.server.engine.slot_stream import DecodedFrame, Length
 from xyt_stream.server.sessions.room import Room
 
 
 class Forwarder:
-    """A listener that turns a mic's codes into items for one node. For the event loop's thread.
+    """A listener that turns a voice's codes into items for one node. For the event loop's thread.
 
     Args:
-        room: of the mic.
+        room: of the mic or the conversation.
+        voice: "user" for a mic.
         number: the other node's, of the room.
         put: sends an item to that node.
-        on_frame: called for each frame.
-        on_over: called when the stream is over.
+        on_frame: called for each frame of codes.
+        on_over: called when the voice's stream is over.
 
     Attributes:
         wants_sound: False.
@@ -32,6 +42,7 @@ class Forwarder:
     def __init__(
         self,
         room: Room,
+        voice: Voice,
         number: int,
         put: Callable[[Item], None],
         on_frame: Callable[[], None],
@@ -41,6 +52,7 @@ class Forwarder:
         plain = PlainPayload(room.codec.codebooks, room.codec.codebook_size)
         self._payload: Payload = OpaquePayload(plain) if room.sealed else plain
         self._room = room
+        self._voice: Voice = voice
         self._number = number
         self._put = put
         self._on_frame = on_frame
@@ -48,36 +60,35 @@ class Forwarder:
         self._joined = ExitStack()
 
     def start(self, first: int | None) -> None:
-        """Joins the mic's listeners; begins with the frames that are kept from `first` on."""
+        """Joins the voice's listeners; begins with the frames that are kept from `first` on."""
         if first is not None:
-            for index, codes in self._room.history.since(first):
-                self.on_codes(index, codes)
-        self._joined.enter_context(self._room.user_fanout.join(self))
+            self._room.histories[self._voice].replay(first, self)
+        fanouts = {"user": self._room.user_fanout, "model": self._room.model_fanout}
+        self._joined.enter_context(fanouts[self._voice].join(self))
 
     def close(self) -> None:
-        """Leaves the mic's listeners."""
+        """Leaves the voice's listeners."""
         self._joined.close()
-
-    def moved(self) -> None:
-        """The mic goes on at another node."""
-        self._put(Moved(self._number))
-        self._on_over()
 
     def on_codes(self, index: int, codes: CodeArray) -> None:
         """Sends a frame; see Listener."""
         self._on_frame()
-        self._put(Frame(self._number, index, self._payload.pack(codes[:, None])))
+        self._put(Frame(self._number, index, self._payload.pack(codes[:, None]), self._voice))
+
+    def on_silence(self, index: int) -> None:
+        """Sends that a frame is silent; see InterruptibleListener."""
+        self._put(Silent(self._number, index))
 
     def on_audio(self, frame: DecodedFrame) -> None:
         """Sends no sound."""
 
     def skip(self, index: int, frames: int) -> None:
         """Sends that frames were left out; see Listener."""
-        self._put(Skipped(self._number, index, frames))
+        self._put(Skipped(self._number, index, frames, self._voice))
 
     def on_end(self, tail: Samples, length: Length) -> None:
         """Sends the end; see Listener."""
-        self._put(Over(self._number, length.samples, length.rate))
+        self._put(Over(self._number, length.samples, length.rate, self._voice))
         self._on_over()
 
     def on_error(self) -> None:
@@ -86,4 +97,5 @@ class Forwarder:
         self._on_over()
 
     def on_interruption(self) -> None:
-        """Does nothing: a mic cannot be interrupted."""
+        """Sends the interruption; see InterruptibleListener."""
+        self._put(Interrupted(self._number))

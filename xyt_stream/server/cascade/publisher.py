@@ -1,4 +1,4 @@
-"""Passes the mics of this node on to other nodes that have speakers of their rooms."""
+"""Passes the mics and conversations of this node on to nodes that have speakers of their rooms."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from xyt_stream.errors import HandoverError
+from xyt_stream.protocol.roles import Voice
 from xyt_stream.server import log
 from xyt_stream.server.admission.sockets import Socket
 from xyt_stream.server.cascade.forwarder import Forwarder
@@ -17,6 +18,7 @@ from xyt_stream.server.cascade.wire import (
     Has,
     Item,
     Listeners,
+    Moved,
     Start,
     Stop,
     Unwant,
@@ -25,6 +27,7 @@ from xyt_stream.server.cascade.wire import (
 from xyt_stream.server.handover.channel import open_giver
 from xyt_stream.server.handover.peers import Peers
 from xyt_stream.server.service import Service
+from xyt_stream.server.sessions.room import Room
 
 _ANSWER = 6.0  # seconds that the other node has to greet
 _MOST_ROOMS = 65_536  # that one node may ask for
@@ -37,14 +40,14 @@ class _Watch:
     Attributes:
         room: its name.
         told: id of the stream that the other node knows of; None: of none.
-        forwarder: sends the stream, while the other node asks for it.
+        forwarders: send the stream by voice, while the other node asks for it.
         listeners: speakers at the other node that hear it.
     """
 
     def __init__(self, room: str) -> None:
         self.room = room
         self.told: str | None = None
-        self.forwarder: Forwarder | None = None
+        self.forwarders: dict[Voice, Forwarder] = {}
         self.listeners = 0
 
 
@@ -78,9 +81,9 @@ class Publisher:
 
     @property
     def streams(self) -> int:
-        """Number of streams that are sent to other nodes."""
+        """Number of mics and conversations that are sent to other nodes."""
         watches = (watch for each in self._subscribers for watch in each.watches.values())
-        return sum(watch.forwarder is not None for watch in watches)
+        return sum(bool(watch.forwarders) for watch in watches)
 
     def listeners(self, room: str) -> int:
         """Number of speakers at other nodes that hear the mic of a room here."""
@@ -111,18 +114,19 @@ class Publisher:
                 log.event("subscriber lost", level=logging.WARNING, node=node, reason=str(error))
 
     def changed(self, name: str) -> None:
-        """Tells all nodes that ask for a room whether it has a mic here now."""
+        """Tells all nodes that ask for a room whether it has a mic or a user here now."""
         for subscriber in self._subscribers:
             number = subscriber.numbers.get(name)
             if number is not None:
                 self._tell(subscriber, number)
 
     def moved(self, name: str) -> None:
-        """The mic of a room goes on at another node: ends its streams, which follow it there."""
+        """A room goes on at another node: ends its streams, which follow it there."""
         for subscriber in self._subscribers:
             number = subscriber.numbers.get(name)
-            if number is not None and (forwarder := subscriber.watches[number].forwarder):
-                forwarder.moved()
+            if number is not None and subscriber.watches[number].forwarders:
+                subscriber.link.put(Moved(number))
+                self._stop(subscriber, number)
 
     def _take(self, subscriber: _Subscriber, item: Item) -> None:
         """Takes an item of another node's.
@@ -155,8 +159,8 @@ class Publisher:
         if room is None or not room.has_stream or room.codec is None:
             watch.told = None
             return
-        stream = (room.mic is not None and room.history.stream) or ""
-        if watch.told != stream:
+        stream = room.stream
+        if stream is not None and watch.told != stream:
             watch.told = stream
             has = Has(number, stream, room.codec, room.sealed, is_conversation=room.mic is None)
             subscriber.link.put(has)
@@ -165,43 +169,58 @@ class Publisher:
         self._stop(subscriber, start.number)
         watch = subscriber.watches.get(start.number)
         room = None if watch is None else self._service.rooms.get(watch.room)
-        if watch is None or room is None or room.mic is None:
+        if watch is None or room is None or not room.has_stream or room.codec is None:
             subscriber.link.put(Failed(start.number))
             return
-        if room.history.stream != start.stream or room.codec is None:
+        if room.stream != start.stream:
             subscriber.link.put(Failed(start.number))
             return
-        watch.forwarder = forwarder = Forwarder(
+        self._forward(subscriber, room, start.number, "user", start.next)
+        if room.conversation is not None:
+            self._forward(subscriber, room, start.number, "model", start.model)
+        log.event("room published", node=subscriber.link.node)
+
+    def _forward(
+        self, subscriber: _Subscriber, room: Room, number: int, voice: Voice, first: int | None
+    ) -> None:
+        forwarder = Forwarder(
             room,
-            start.number,
+            voice,
+            number,
             subscriber.link.put,
             on_frame=self._service.metrics.subscribed.labels("out").inc,
             # Not at once: the stream's listeners must not change while it goes through them.
-            on_over=lambda: self._end_soon(subscriber, start.number, forwarder),
+            on_over=lambda: self._end_soon(subscriber, number, voice, forwarder),
         )
-        forwarder.start(start.next)
-        log.event("room published", node=subscriber.link.node)
+        subscriber.watches[number].forwarders[voice] = forwarder
+        forwarder.start(first)
 
     def _count(self, subscriber: _Subscriber, item: Listeners) -> None:
         if not 0 <= item.listeners <= _MOST_LISTENERS:
             raise HandoverError(f"the other node cannot have {item.listeners} speakers of a room")
         watch = subscriber.watches.get(item.number)
-        if watch is not None and watch.forwarder is not None:
+        if watch is not None and watch.forwarders:
             watch.listeners = item.listeners
 
-    def _end_soon(self, subscriber: _Subscriber, number: int, forwarder: Forwarder) -> None:
+    def _end_soon(
+        self, subscriber: _Subscriber, number: int, voice: Voice, forwarder: Forwarder
+    ) -> None:
         def end() -> None:
             watch = subscriber.watches.get(number)
-            if watch is not None and watch.forwarder is forwarder:
-                self._stop(subscriber, number)
+            if watch is not None and watch.forwarders.get(voice) is forwarder:
+                del watch.forwarders[voice]
+                if not watch.forwarders:
+                    watch.listeners = 0
+            forwarder.close()
 
         asyncio.get_running_loop().call_soon(end)
 
     def _stop(self, subscriber: _Subscriber, number: int) -> None:
         watch = subscriber.watches.get(number)
-        if watch is not None and watch.forwarder is not None:
-            watch.forwarder.close()
-            watch.forwarder = None
+        if watch is not None:
+            for forwarder in watch.forwarders.values():
+                forwarder.close()
+            watch.forwarders.clear()
             watch.listeners = 0
 
     def _forget(self, subscriber: _Subscriber, number: int | None) -> None:

@@ -90,7 +90,11 @@ async def restore(service: Service, unit: SavedUnit) -> list[Session]:
     room = service.rooms.get(unit.room)
     if room is not None and room.feed is not None:
         for saved in unit.sessions:
-            if saved.stream is not None:  # the mic, which listeners here heard from its node
+            # The mic or the user, which listeners here heard from its node.
+            if saved.conversation is not None:
+                talk = saved.conversation
+                await room.feed.settle(saved.id, talk.encoded, talk.decided)
+            elif saved.stream is not None:
                 await room.feed.settle(saved.id, saved.stream.pushed)
     try:
         hellos = [(_hello(saved), saved) for saved in unit.sessions]

@@ -85,6 +85,7 @@ class Pipeline:
         self.taken_in = False
         self._resources = resources
         self._ready = ready
+        self._voice = voice
         self._relayed = is_relayed(ready)
         # Speakers and models are live listeners: they lose the oldest audio when they fall behind.
         self._live = ready.role in ("speaker", "model")
@@ -287,7 +288,8 @@ class Pipeline:
 
         Args:
             saved: of the other server.
-            heard: place up to which the session has heard a mic that did not move along.
+            heard: place up to which the session has heard a mic or a conversation that did not
+                move along.
 
         Raises:
             HandoverError: it does not fit.
@@ -304,7 +306,9 @@ class Pipeline:
         self._send_queue.load(saved.send_queue)
         room = self._resources.rooms.get(self._ready.room)
         if heard is not None and room is not None and self._ready.role == "speaker":
-            room.catch_up(self._send_queue, heard)  # and from then on it hears what comes
+            room.catch_up(
+                self._send_queue, heard, self._voice
+            )  # and from then on it hears what comes
         self._receive_queue.load(saved.receive_queue)
         self._sender.load(saved.sender)
         self._frames.fill(max(0, saved.clock), timed=False)

@@ -90,7 +90,7 @@ def open_streams(
             ready.session,
             from_codes=from_codes,
             sealed=ready.send == "sealed",
-            remote=moved,
+            moved=moved,
         ) as conversation:
             conversation.send_to_user = send_queue.put_control
             framer = codes(conversation) if from_codes else sound(conversation)
@@ -98,7 +98,7 @@ def open_streams(
     elif ready.role == "model":
         assert ready.room is not None
         limit = max(1, round(resources.limits.ahead / FRAME_SECONDS))
-        with rooms.add_model(ready.room, send_queue) as room:
+        with rooms.add_model(ready.room, send_queue, moved=moved) as room:
             yield RoleStreams(AnswerFramer(room, send_queue, limit))
     elif from_codes:
         with closing(CodeStream(engine, send_queue)) as code_stream:

@@ -30,6 +30,7 @@ class Rooms:
         runner: of models in this process, for users whose room has no model.
 
     Attributes:
+        silence: the same.
         on_change: called with the name of a room whose members or whose stream have changed.
         listeners_elsewhere: returns how many speakers of a room's mic other nodes have.
     """
@@ -43,7 +44,7 @@ class Rooms:
     ) -> None:
         self._engine = engine
         self._limits = limits
-        self._silence = silence
+        self.silence = silence
         self._runner = runner
         self._rooms: dict[str, Room] = {}
         self._places = Places()
@@ -208,7 +209,7 @@ class Rooms:
         *,
         from_codes: bool = False,
         sealed: bool = False,
-        remote: bool = False,
+        moved: bool = False,
     ) -> Iterator[Conversation]:
         """Adds a user and opens its conversation while the block runs.
 
@@ -218,18 +219,18 @@ class Rooms:
             session: for logs.
             from_codes: whether the user sends codes.
             sealed: whether no model of this process can read them.
-            remote: whether it has a remote model, which may have left.
+            moved: see `enter`; then it has a remote model, which may have left.
 
         Raises:
             ProtocolError: room_has_mic, room_has_user, room_full, busy, not_allowed.
         """
         if name is None and self._runner is None:
             raise protocol_error("not_allowed", "This server has no model: name a room with one.")
-        with self.enter(name) as room, room.model_fanout.join(listener):
+        with self.enter(name, moved=moved) as room, room.model_fanout.join(listener):
             room.check_unused()
-            runner = None if room.model is not None or sealed or remote else self._runner
+            runner = None if room.model is not None or sealed or moved else self._runner
             conversation = room.open_conversation(
-                self._engine, self._silence, runner, session, from_codes=from_codes
+                self._engine, self.silence, runner, session, from_codes=from_codes
             )
             room.has_sender = True
             try:
@@ -242,17 +243,18 @@ class Rooms:
                     conversation.close()
 
     @contextmanager
-    def add_model(self, name: str, send_queue: SendQueue) -> Iterator[Room]:
+    def add_model(self, name: str, send_queue: SendQueue, *, moved: bool = False) -> Iterator[Room]:
         """Adds a remote model to a room while the block runs.
 
         Args:
             name: of the room.
             send_queue: of the model's client, which receives the user.
+            moved: see `enter`.
 
         Raises:
             ProtocolError: room_has_mic, room_has_model, room_full.
         """
-        with self.enter(name) as room, room.user_fanout.join(send_queue):
+        with self.enter(name, moved=moved) as room, room.user_fanout.join(send_queue):
             conversation = room.conversation
             if room.mic is not None:
                 raise protocol_error("room_has_mic")

@@ -109,6 +109,11 @@ class Session:
         return "pcm" in self._ready.receive
 
     @property
+    def voice(self) -> str | None:
+        """The voice that a speaker asks for: "user" or "model"; None: either way."""
+        return self._hello.voice
+
+    @property
     def role(self) -> str:
         """Name of its role."""
         return self._ready.role
@@ -220,7 +225,7 @@ class Session:
 
         Args:
             saved: of the other server.
-            heard: place up to which it has heard a mic that did not move along.
+            heard: place up to which it has heard a mic or a conversation that did not move along.
 
         Raises:
             HandoverError: it does not fit.
