@@ -7,7 +7,7 @@ import base64
 import json
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 TEXT, BINARY, PING = 1, 2, 9  # opcodes
@@ -139,6 +139,24 @@ async def leave(target: Target, firsts: Iterable[bytes], then: bytes) -> str:
         writer.transport.abort()
         await asyncio.sleep(PAUSE if target.slow else 0)
     return ", ".join(sorted(names - {"held back"})) or "let go"
+
+
+async def again_and_again(target: Target, once: Callable[[int], Awaitable[str]]) -> str:
+    """Connects eight times at once, as often as may be; returns the different answers."""
+    answers, end = set(), asyncio.get_running_loop().time() + target.seconds
+
+    async def repeat() -> None:
+        number = 0
+        while asyncio.get_running_loop().time() < end:
+            try:
+                answers.add(await once(number))
+            except (OSError, EOFError):
+                answers.add("closed")
+            number += 1
+            await asyncio.sleep(PAUSE if target.slow else 0)
+
+    await asyncio.gather(*(repeat() for _ in range(8)))
+    return ", ".join(sorted(answers))
 
 
 def name_in(heard: bytes) -> str:

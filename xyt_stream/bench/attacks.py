@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -12,11 +11,11 @@ from typing import TypeAlias
 
 from xyt_stream.bench.attack_client import (
     BINARY,
-    PAUSE,
     PING,
     SECONDS,
     TEXT,
     Target,
+    again_and_again,
     dial,
     event,
     flood,
@@ -25,6 +24,20 @@ from xyt_stream.bench.attack_client import (
     leave,
     media,
     name_in,
+)
+from xyt_stream.bench.http_attacks import (
+    connections_that_leave,
+    handshakes,
+    heads,
+    pages,
+    silent_connections,
+)
+from xyt_stream.bench.realtime_attacks import (
+    appends_of_one_byte,
+    events_of_many_kinds,
+    items_of_sound,
+    long_ids,
+    many_values,
 )
 from xyt_stream.bench.room_attacks import (
     codes_of_a_mic,
@@ -105,77 +118,11 @@ async def large_messages(target: Target) -> str:
     return await flood(target, pieces, 1, first=hello("mic", room=f"attack{target.address}"))
 
 
-async def appends_of_one_byte(target: Target) -> str:
-    """Realtime sound in the smallest pieces, turn by turn, and then live."""
-    manual = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
-    opening = event("session.update", session=manual)
-    piece = 500 * event("input_audio_buffer.append", audio="AAA=")
-    return await flood(target, piece, 300, before=opening, realtime=True)
-
-
-async def events_of_many_kinds(target: Target) -> str:
-    """Realtime events that change, ask, cancel and are wrong."""
-    item = {"type": "message", "role": "user", "content": []}
-    piece = b"".join(
-        (
-            event("session.update", session={"type": "realtime"}),
-            event("conversation.item.create", item=item),
-            event("conversation.item.retrieve", item_id="none"),
-            event("response.create"),
-            event("response.cancel"),
-            event("input_audio_buffer.commit"),
-            event("nothing"),
-            frame(TEXT, b"{"),
-        )
-    )
-    return await flood(target, 50 * piece, 400, realtime=True)
-
-
-async def items_of_sound(target: Target) -> str:
-    """Realtime items, each with half a minute of sound."""
-    part = {"type": "input_audio", "audio": base64.b64encode(bytes(1_400_000)).decode()}
-    item = {"type": "message", "role": "user", "content": [part]}
-    return await flood(target, event("conversation.item.create", item=item), 60, realtime=True)
-
-
-async def long_ids(target: Target) -> str:
-    """Realtime items with ids of megabytes, and nothing is read."""
-    item = {"type": "message", "role": "user", "id": 1_900_000 * "x", "content": []}
-    piece = event("conversation.item.create", item=item)
-    return await flood(target, piece, 60, realtime=True, reads=False)
-
-
 async def sessions_that_leave(target: Target) -> str:
     """Sessions that are opened, send half a second of sound and are gone."""
     roles = "loopback", "encode", "user"
     firsts = [hello(roles[number % 3], resumable=number % 2 == 0) for number in range(60)]
     return await leave(target, firsts, media(0, bytes(16_000)))
-
-
-async def silent_connections(target: Target) -> str:
-    """Connections that say nothing."""
-    opened = [await target.connect() for _ in range(85)]
-    ended = [asyncio.create_task(reader.read()) for reader, _ in opened]
-    done, _ = await asyncio.wait(ended, timeout=1.0)
-    for _, writer in opened:
-        writer.transport.abort()
-    await asyncio.gather(*ended, return_exceptions=True)
-    return f"{len(done)} of 85 dropped"
-
-
-async def connections_that_leave(target: Target) -> str:
-    """Connections that are closed at once, without a byte."""
-    return await _again_and_again(target, partial(_connection, target))
-
-
-async def pages(target: Target) -> str:
-    """Pages and metrics, one after the other."""
-    return await _again_and_again(target, partial(_page, target))
-
-
-async def handshakes(target: Target) -> str:
-    """Websockets that open, ask for a node's sessions or say no hello, and are gone."""
-    return await _again_and_again(target, partial(_handshake, target))
 
 
 async def resumes(target: Target) -> str:
@@ -185,51 +132,7 @@ async def resumes(target: Target) -> str:
     token = (await reader.readuntil(b'"'))[:-1].decode()
     writer.write(b"".join(media(seq, bytes(25_600)) for seq in range(6)))
     try:
-        return await _again_and_again(target, partial(_resume, target, token))
-    finally:
-        writer.transport.abort()
-
-
-async def _again_and_again(target: Target, once: Callable[[int], Awaitable[str]]) -> str:
-    """Connects eight times at once, as often as may be; returns the different answers."""
-    answers, end = set(), asyncio.get_running_loop().time() + target.seconds
-
-    async def repeat() -> None:
-        number = 0
-        while asyncio.get_running_loop().time() < end:
-            try:
-                answers.add(await once(number))
-            except (OSError, EOFError):
-                answers.add("closed")
-            number += 1
-            await asyncio.sleep(PAUSE if target.slow else 0)
-
-    await asyncio.gather(*(repeat() for _ in range(8)))
-    return ", ".join(sorted(answers))
-
-
-async def _connection(target: Target, _number: int) -> str:
-    writer = (await target.connect())[1]
-    writer.transport.abort()
-    return "let go"
-
-
-async def _page(target: Target, number: int) -> str:
-    reader, writer = await target.connect()
-    try:
-        path = ("/metrics", "/", "/info", "/codec.json")[number % 4]
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        return (await reader.read())[9:12].decode()
-    finally:
-        writer.transport.abort()
-
-
-async def _handshake(target: Target, number: int) -> str:
-    path, protocol = (("/", "xyt.v1"), ("/v1/handover", "xyt.handover.v1"))[number % 2]
-    reader, writer = await dial(target, path=path, protocol=protocol)
-    try:
-        writer.write(frame(BINARY, b"x"))
-        return name_in(await reader.read(4096))
+        return await again_and_again(target, partial(_resume, target, token))
     finally:
         writer.transport.abort()
 
@@ -261,6 +164,7 @@ ATTACKS: tuple[Attack, ...] = (
     events_of_many_kinds,
     items_of_sound,
     long_ids,
+    many_values,
     codes_of_a_mic,
     sealed_codes,
     listeners_unread,
@@ -269,6 +173,7 @@ ATTACKS: tuple[Attack, ...] = (
     silent_connections,
     connections_that_leave,
     pages,
+    heads,
     handshakes,
     resumes,
 )

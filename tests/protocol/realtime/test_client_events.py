@@ -80,3 +80,25 @@ def test_bad_events_get_an_error_with_code_and_param(message, code, param, event
 def test_garbage_never_raises(message):
     event, _, error = parse_event(message)
     assert (event is None) != (error is None)
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", '""', "0", '{"":""}'])
+def test_events_of_too_many_values_are_refused_before_they_are_read(value):
+    def event(count):
+        values = ",".join(count * [value])
+        return f'{{"type":"conversation.item.create","item":{{"type":"message","a":[{values}]}}}}'
+
+    assert parse_event(event(4_990 if value[0] in "[{" else 9_990))[2] is None
+    error = parse_event(event(100_000))[2]
+    assert error is not None
+    assert "10000 values" in str(error)
+
+
+@pytest.mark.parametrize("text", [",", "[{", '"', "\\", '\\", ["', "é,"])
+def test_what_a_text_contains_is_not_counted(text):
+    content = [{"type": "input_text", "text": 20_000 * text}]
+    item = {"type": "message", "role": "user", "content": content}
+    event, _, error = parse_event(json.dumps({"type": "conversation.item.create", "item": item}))
+    assert error is None
+    assert isinstance(event, ItemCreate)
+    assert event.item == item

@@ -14,6 +14,8 @@ from msgspec import UNSET, Meta, UnsetType
 from xyt_stream.errors import EventError
 from xyt_stream.protocol.realtime.settings import AudioChange, Change
 
+_MOST_VALUES = 10_000  # of one event: as many take 5 ms, in which no other client is served
+
 _EventId = Annotated[str, Meta(max_length=512)]
 
 
@@ -137,6 +139,8 @@ def parse_event(data: str | bytes) -> tuple[ClientEvent | None, str | None, Even
     try:
         if isinstance(data, bytes):
             raise EventError("invalid_event", "Events are JSON, in text messages.")
+        if _has_too_many_values(data):
+            raise EventError("invalid_event", f"An event holds at most {_MOST_VALUES} values.")
         envelope = _parse(data, _Envelope)
         event_id = envelope.event_id
         if envelope.type in _REFUSED:
@@ -146,6 +150,21 @@ def parse_event(data: str | bytes) -> tuple[ClientEvent | None, str | None, Even
         return _parse(data, _EVENTS[envelope.type]), event_id, None
     except EventError as error:
         return None, event_id, error
+
+
+def _has_too_many_values(text: str) -> bool:
+    """Whether JSON has more lists, objects and elements than an event may have."""
+    if len(text) <= _MOST_VALUES or _separators(text) <= _MOST_VALUES:
+        return False
+    # Those in strings do not count: text has commas.
+    bare = text.replace("\\\\", "").replace('\\"', "")
+    if bare.count('"') > 4 * (_MOST_VALUES + 1):  # an element has two strings at most
+        return True
+    return sum(map(_separators, bare.split('"')[::2])) > _MOST_VALUES
+
+
+def _separators(text: str) -> int:
+    return text.count(",") + text.count("[") + text.count("{")
 
 
 _T = TypeVar("_T", bound=msgspec.Struct)

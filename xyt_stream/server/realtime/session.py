@@ -45,6 +45,7 @@ from xyt_stream.server.sessions.framing import SoundFramer
 from xyt_stream.server.sessions.lateness import Lateness
 from xyt_stream.server.sessions.resources import Resources
 
+_AT_ONCE = 64  # items that are read without a pause
 _MAX_BYTES = 1_000_000  # of events queued for the client, from which on it is read no further
 
 _log = logging.getLogger(__name__)
@@ -266,11 +267,12 @@ class RealtimeSession:
     async def _respond(self, event: ResponseCreate) -> None:
         """Begins a response, after the sound of the items in its input."""
         given = None if event.response is None else event.response.input
-        items = [
-            new_item(item, f"response.input[{index}]")
-            for index, item in enumerate(given or [])
-            if not self._events.is_reference(item, index)
-        ]
+        items = []
+        for index, item in enumerate(given or []):
+            if not self._events.is_reference(item, index):
+                items.append(new_item(item, f"response.input[{index}]"))
+            if index % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # lets other sessions run during a long list
         sounds = [await self._sound_of(item) for item in items]
         self._events.create(event)
         for sound in sounds:

@@ -1,0 +1,69 @@
+"""Defines what hostile clients of the Realtime protocol do, as attacks.py does for others."""
+
+from __future__ import annotations
+
+import base64
+
+from xyt_stream.bench.attack_client import TEXT, Target, event, flood, frame
+
+
+async def appends_of_one_byte(target: Target) -> str:
+    """Realtime sound in the smallest pieces, turn by turn, and then live."""
+    manual = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+    opening = event("session.update", session=manual)
+    piece = 500 * event("input_audio_buffer.append", audio="AAA=")
+    return await flood(target, piece, 300, before=opening, realtime=True)
+
+
+async def events_of_many_kinds(target: Target) -> str:
+    """Realtime events that change, ask, cancel and are wrong."""
+    item = {"type": "message", "role": "user", "content": []}
+    piece = b"".join(
+        (
+            event("session.update", session={"type": "realtime"}),
+            event("conversation.item.create", item=item),
+            event("conversation.item.retrieve", item_id="none"),
+            event("response.create"),
+            event("response.cancel"),
+            event("input_audio_buffer.commit"),
+            event("nothing"),
+            frame(TEXT, b"{"),
+        )
+    )
+    return await flood(target, 50 * piece, 400, realtime=True)
+
+
+async def items_of_sound(target: Target) -> str:
+    """Realtime items, each with half a minute of sound."""
+    part = {"type": "input_audio", "audio": base64.b64encode(bytes(1_400_000)).decode()}
+    item = {"type": "message", "role": "user", "content": [part]}
+    return await flood(target, event("conversation.item.create", item=item), 60, realtime=True)
+
+
+async def long_ids(target: Target) -> str:
+    """Realtime items with ids of megabytes, and nothing is read."""
+    item = {"type": "message", "role": "user", "id": 1_900_000 * "x", "content": []}
+    piece = event("conversation.item.create", item=item)
+    return await flood(target, piece, 60, realtime=True, reads=False)
+
+
+async def many_values(target: Target) -> str:
+    """Realtime events of a hundred thousand lists, parts or items."""
+    return await flood(
+        target,
+        _item('"a":[', 600_000 * "[],")
+        + _item('"role":"user","content":[', 100_000 * '{"type":"text"},')
+        + _response(40_000 * '{"type":"message","role":"user","content":[]},'),
+        60,
+        realtime=True,
+    )
+
+
+def _item(opening: str, values: str) -> bytes:
+    item = f'{{"type":"message",{opening}{values[:-1]}]}}'
+    return frame(TEXT, f'{{"type":"conversation.item.create","item":{item}}}'.encode())
+
+
+def _response(items: str) -> bytes:
+    response = f'{{"input":[{items[:-1]}]}}'
+    return frame(TEXT, f'{{"type":"response.create","response":{response}}}'.encode())
