@@ -44,6 +44,7 @@ SERVER_FLOORS = {
     "sessions": 3,
     "realtime": 4,
     "shedding": 4,
+    "build": 5,
     "readiness": 5,
     "service": 6,
     "handover": 7,

@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from websockets.datastructures import Headers
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.messages import Delay, Hello, Resume
+from xyt_stream.protocol.messages import Hello, Resume
 from xyt_stream.protocol.place import own_name, split_token
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server import log
 from xyt_stream.server.admission.access import Access
 from xyt_stream.server.admission.handshakes import Handshakes
-from xyt_stream.server.admission.limits import Gate, Limits
-from xyt_stream.server.admission.memory import MEGABYTE, Memory
+from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.reclaim import Reclaim
-from xyt_stream.server.admission.relayed import Relayed
 from xyt_stream.server.admission.rights import Rights
+from xyt_stream.server.build import build_resources
 from xyt_stream.server.duplex.models import Factory
-from xyt_stream.server.duplex.runner import DuplexRunner
-from xyt_stream.server.duplex.vad import load_network
-from xyt_stream.server.engine.engine import BUSY_RETRY, Engine
-from xyt_stream.server.engine.relay import RelayEngine
-from xyt_stream.server.engine.silence import silence_of
-from xyt_stream.server.engine.slot_engine import SlotEngine
-from xyt_stream.server.metrics import Metrics
+from xyt_stream.server.engine.engine import BUSY_RETRY
 from xyt_stream.server.readiness import Readiness
-from xyt_stream.server.sessions.flush import Flush
-from xyt_stream.server.sessions.resources import AnySession, Resources, model_of
-from xyt_stream.server.sessions.rooms import Rooms
+from xyt_stream.server.sessions.resources import AnySession
 from xyt_stream.server.sessions.session import Session
 from xyt_stream.server.shedding import Shedding
 
@@ -73,7 +62,7 @@ class Service:
         readiness: whether new clients are admitted.
         rights: of clients that have no session.
         start_drain: begins to empty the server; sets where its sessions go.
-        engine, limits, metrics, gate, rooms, runner: see Resources.
+        engine, limits, metrics, gate, rooms, runner, relayed, memory: see Resources.
 
     Raises:
         ServeError: the duplex model cannot be made.
@@ -94,44 +83,26 @@ class Service:
         self.node = own_name() if node is None else node
         self.duplex_name = None if duplex is None else getattr(duplex, "__name__", str(duplex))
         self.access = access
-        self.limits = limits
-        self.metrics = Metrics()
-        self.engine: SlotEngine
-        self.runner: DuplexRunner | None = None
-        silence = np.zeros(0, np.int64)
-        if codec is None:
-            self.engine = RelayEngine()
-        else:
-            self.engine = Engine(
-                codec, max_sessions, lookahead=lookahead, on_step=self.metrics.record_step
-            )
-            self.runner = self._make_runner(duplex, codec, max_sessions)
-            silence = silence_of(codec)
-        self._shedding = Shedding(limits.load, self.engine, self.runner)
-        self.rooms = Rooms(self.engine, limits, silence, self.runner)
-        self.gate = Gate(limits.address_sessions, limits.address_joins)
-        self.handshakes = Handshakes(limits.address_handshakes, proxies)
-        self.relayed = Relayed(limits.relayed)
-        self.memory = Memory(
-            round(limits.session_memory * MEGABYTE), round(limits.server_memory * MEGABYTE)
-        )
-        encode, decode = self.engine.delays
-        self.resources = Resources(
-            engine=self.engine,
-            rooms=self.rooms,
-            gate=self.gate,
-            relayed=self.relayed,
+        self.resources = build_resources(
+            codec,
+            max_sessions=max_sessions,
+            lookahead=lookahead,
             limits=limits,
-            memory=self.memory,
-            flush=Flush(),
-            metrics=self.metrics,
+            duplex=duplex,
             node=self.node,
-            model=model_of(self.engine.codec),
-            delay=Delay(encode=encode * 1e3, decode=decode * 1e3),
-            runner=self.runner,
             load=lambda: self.load,
             on_closed=self._on_closed,
         )
+        self.limits = limits
+        self.engine = self.resources.engine
+        self.runner = self.resources.runner
+        self.rooms = self.resources.rooms
+        self.gate = self.resources.gate
+        self.relayed = self.resources.relayed
+        self.memory = self.resources.memory
+        self.metrics = self.resources.metrics
+        self._shedding = Shedding(limits.load, self.engine, self.runner)
+        self.handshakes = Handshakes(limits.address_handshakes, proxies)
         self._sessions: dict[str, AnySession] = {}  # by key, oldest first
         self._reclaim = Reclaim(time.monotonic())
         self.rights = Rights(access, proxies)
@@ -148,35 +119,9 @@ class Service:
         self._closing = 0  # connections that are sent the reason why they close
         self._all_closed = Signal()
         self.metrics.gauge(
-            "xyt_sessions_relayed", "Sessions that carry codes only", lambda: self.relayed.count
-        )
-        self.metrics.gauge("xyt_slots", "Streams that fit", lambda: self.engine.slots)
-        self.metrics.gauge("xyt_slots_free", "Free slots", lambda: self.engine.free_slots)
-        self.metrics.gauge("xyt_load", "Share of real time that steps take", lambda: self.load)
-        self.metrics.gauge(
-            "xyt_waiting_bytes", "Bytes that wait in sessions", lambda: self.memory.used
-        )
-        self.metrics.gauge(
             "xyt_queued_messages",
             "Media messages queued for clients",
             lambda: sum(session.queued for session in self._sessions.values()),
-        )
-
-    def _make_runner(
-        self, factory: Factory | None, codec: Codec, max_sessions: int
-    ) -> DuplexRunner | None:
-        if factory is None:
-            return None
-        # Only such a server speaks the Realtime protocol; loaded now, so that no client waits.
-        importlib.import_module("xyt_stream.server.realtime.session")
-        load_network()
-        return DuplexRunner(
-            factory,
-            codec,
-            max(1, max_sessions // 2),  # each conversation holds two slots
-            max_load=self.limits.load,
-            on_step=self.metrics.duplex_step.observe,
-            on_failure=self.metrics.duplex_failures.inc,
         )
 
     def start(self) -> None:
