@@ -19,11 +19,11 @@ from xyt_stream.protocol.messages import Ack, End, Notice
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED, MESSAGE_OVERHEAD, AckPolicy
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.limits import Pace
-from xyt_stream.server.admission.memory import OBJECT
 from xyt_stream.server.saved import SavedReceiveQueue
 from xyt_stream.server.sessions.framing import AnswerFramer, CodeFramer, Framer
 from xyt_stream.server.sessions.lateness import MAX_LATE, Lateness
 from xyt_stream.server.sessions.moving import load_message, save_message
+from xyt_stream.server.sessions.queued_messages import size_of
 from xyt_stream.server.sessions.send_queue import SendQueue
 
 _TOO_SLOW = Notice(
@@ -131,7 +131,7 @@ class ReceiveQueue:
             due = self._lateness.arrived(seconds, first=not self._queue)
         self._waiting += seconds
         self._queue.append((message, size, received, due))
-        self._count(_size_of(message))
+        self._count(size_of(message))
         self._added.notify()
 
     def drop_codes(self) -> int:
@@ -143,7 +143,7 @@ class ReceiveQueue:
             if isinstance(message, Codes):
                 dropped += message.codes.shape[1]
                 empty = msgspec.structs.replace(message, codes=message.codes[:, :0].copy())
-                self._count(_size_of(empty) - _size_of(message))
+                self._count(size_of(empty) - size_of(message))
                 self._waiting -= self._seconds(message)
                 self._queue[index] = (empty, size, seq, due)
         self._emptied = len(self._queue)
@@ -220,7 +220,7 @@ class ReceiveQueue:
         message, size, seq, _ = self._queue.popleft()
         self._charged = self._held = False
         self._emptied = max(0, self._emptied - 1)
-        self._count(-_size_of(message))
+        self._count(-size_of(message))
         self._waiting -= self._seconds(message)
         self._bytes -= size + MESSAGE_OVERHEAD
         self._count_taken(size, seq)
@@ -299,10 +299,3 @@ class ReceiveQueue:
         if isinstance(media, Pcm):
             return len(media.samples) / self._rate
         return int(media.codes.shape[1]) * FRAME_SECONDS
-
-
-def _size_of(message: Pcm | Codes | End) -> int:
-    """Bytes of memory that a queued message takes; codes take more than on the wire."""
-    if isinstance(message, Pcm):
-        return OBJECT + message.samples.nbytes
-    return OBJECT + (message.codes.nbytes if isinstance(message, Codes) else 0)

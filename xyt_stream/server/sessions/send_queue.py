@@ -15,18 +15,19 @@ from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Clear, Control, End, Notice
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
-from xyt_stream.server.admission.memory import OBJECT, TOLD_STEP
+from xyt_stream.server.admission.memory import TOLD_STEP
 from xyt_stream.server.engine.slot_stream import DecodedFrame, Length
 from xyt_stream.server.saved import SavedMessage, SavedSendQueue
+from xyt_stream.server.sessions.frame_numbers import FrameNumbers
 from xyt_stream.server.sessions.moving import (
     load_message,
     load_resampler,
     save_message,
     save_resampler,
 )
+from xyt_stream.server.sessions.queued_messages import codes_message, size_of
 
 _JOINED = 25  # frames of codes that one message holds at most, where several wait
-_SKIPS = 64  # more than fit between what is pushed into a stream and what comes out of it
 
 
 class SendQueue:
@@ -78,10 +79,7 @@ class SendQueue:
         self._frames = 0  # of codes, queued so far
         self._index = 0  # of the frame whose sound came last
         self._queue: collections.deque[Pcm | Codes | Control] = collections.deque()
-        self._skips: collections.deque[tuple[int, int]] = collections.deque()  # see `skip`
-        self._skipped = 0  # frames of skips that are no longer in there
-        # Frames that were skipped before the latest message of each kind.
-        self._skipped_before: dict[type[Pcm | Codes], int] = {Pcm: 0, Codes: 0}
+        self._numbers = FrameNumbers()
         self._gap = False  # whether media were dropped since the last media message was taken
         self._cleared = 0  # samples dropped from the queue by interruptions, not reported yet
         self._last: End | ProtocolError | None = None
@@ -90,10 +88,10 @@ class SendQueue:
         """Queues a frame's codes, int64 [codebooks]; see Listener."""
         if self._wants_codes and self._last is None:
             self._frames += 1
-            if not self._skips and not self._skipped:
-                self._put(_latest.of(index, codes))
+            if not self._numbers.differ:
+                self._put(codes_message(index, codes))
                 return
-            index, gap = self._number(Codes, index)
+            index, gap = self._numbers.number(Codes, index)
             self._put(Codes(index, codes[:, None], gap=gap))
 
     def on_silence(self, index: int) -> None:
@@ -128,7 +126,7 @@ class SendQueue:
         self._cleared += sum(len(each.samples) for each in sound)
         kept = [each for each in self._queue if isinstance(each, Notice)]
         self._queue = collections.deque(kept)
-        self._count(sum(map(_size_of, kept)) - self._bytes)
+        self._count(sum(map(size_of, kept)) - self._bytes)
         self._taken.notify()
         self.put_control(Clear())
 
@@ -146,22 +144,7 @@ class SendQueue:
 
         The client sees a gap there, and frame numbers that count what was left out, too.
         """
-        if not frames:
-            return
-        if self._skips and self._skips[-1][0] == index:
-            frames += self._skips.pop()[1]
-        self._skips.append((index, frames))
-        if len(self._skips) > _SKIPS:
-            self._skipped += self._skips.popleft()[1]
-
-    def _number(self, kind: type[Pcm | Codes], index: int) -> tuple[int, bool]:
-        """The client's number of a frame of the stream, and whether a gap is before it."""
-        before = self._skipped
-        if self._skips:
-            before += sum(frames for first, frames in self._skips if first <= index)
-        gap = before != self._skipped_before[kind]
-        self._skipped_before[kind] = before
-        return index + before, gap
+        self._numbers.skip(index, frames)
 
     def unplayed_frames(self, samples: int) -> int:
         """Frames of sound that interruptions dropped, here and by the client.
@@ -196,10 +179,10 @@ class SendQueue:
                 raise self._last
             return self._last
         message = self._queue.popleft()
-        size = _size_of(message)
+        size = size_of(message)
         if self._queue and isinstance(message, Codes):
             following = list(self._pop_following(message))
-            size += sum(map(_size_of, following))
+            size += sum(map(size_of, following))
             if following:
                 parts = [message.codes, *(each.codes for each in following)]
                 message = msgspec.structs.replace(message, codes=np.concatenate(parts, axis=1))
@@ -249,12 +232,10 @@ class SendQueue:
             samples=self._samples,
             frames=self._frames,
             index=self._index,
-            skips=list(self._skips),
-            skipped=self._skipped,
-            skipped_before=(self._skipped_before[Pcm], self._skipped_before[Codes]),
             gap=self._gap,
             cleared=self._cleared,
             end=None if self._last is None else save_message(self._last).text,
+            **self._numbers.save(),
         )
 
     def load(self, saved: SavedSendQueue) -> None:
@@ -265,11 +246,10 @@ class SendQueue:
         """
         load_resampler(self._resampler, saved.resampler)
         self._queue = collections.deque(map(load_message, saved.messages))
-        self._count(sum(map(_size_of, self._queue)) - self._bytes)
+        self._count(sum(map(size_of, self._queue)) - self._bytes)
         self._origin, self._samples, self._frames = saved.origin, saved.samples, saved.frames
-        self._index, self._skipped = saved.index, saved.skipped
-        self._skips = collections.deque(saved.skips)
-        self._skipped_before = dict(zip((Pcm, Codes), saved.skipped_before, strict=True))
+        self._index = saved.index
+        self._numbers.load(saved)
         self._gap, self._cleared = saved.gap, saved.cleared
         if saved.end is not None:
             end = load_message(SavedMessage(text=saved.end))
@@ -287,21 +267,21 @@ class SendQueue:
     def _put_sound(self, samples: Samples) -> None:
         if len(samples):
             self._samples += len(samples)
-            index, gap = self._number(Pcm, self._index)
+            index, gap = self._numbers.number(Pcm, self._index)
             self._put(Pcm(index, to_int16(samples), gap=gap))
 
     def _put(self, message: Pcm | Codes | Control) -> None:
         if self._live and len(self._queue) >= self._limit:
             self._drop()
         self._queue.append(message)
-        self._count(_size_of(message))
+        self._count(size_of(message))
         self._on_change()
 
     def _drop(self) -> None:
         """Drops the oldest media message, or the oldest message if there is no media."""
         media = (i for i, each in enumerate(self._queue) if isinstance(each, Pcm | Codes))
         oldest = next(media, None)
-        self._count(-_size_of(self._queue[oldest or 0]))
+        self._count(-size_of(self._queue[oldest or 0]))
         del self._queue[oldest or 0]
         if oldest is not None:
             self._on_drop()
@@ -316,31 +296,3 @@ class SendQueue:
     def _finish(self, last: End | ProtocolError) -> None:
         self._last = last
         self._on_change()
-
-
-class _Latest:
-    """Makes one message of a frame for all listeners of its stream, which come one after another.
-
-    So a frame is encoded once, however many listeners it has.
-    """
-
-    def __init__(self) -> None:
-        self._codes: CodeArray | None = None
-        self._message: Codes | None = None
-
-    def of(self, index: int, codes: CodeArray) -> Codes:
-        """The message of frame `index`, int64 [codebooks]."""
-        message = self._message
-        if message is None or codes is not self._codes or message.frame != index:
-            self._codes = codes
-            self._message = message = Codes(index, codes[:, None])
-        return message
-
-
-_latest = _Latest()
-
-
-def _size_of(message: Pcm | Codes | Control) -> int:
-    if isinstance(message, Pcm):
-        return OBJECT + message.samples.nbytes
-    return OBJECT + (message.codes.nbytes if isinstance(message, Codes) else 0)
