@@ -34,6 +34,7 @@ SERVER_FLOORS = {
     "admission": 0,
     "cluster": 1,
     "engine": 1,
+    "event_loop": 1,
     "log": 0,
     "saved": 0,
     "tasks": 0,

@@ -15,8 +15,9 @@ import torch
 from xyt_stream.bench.load import process_of
 from xyt_stream.errors import ServeError
 from xyt_stream.server.admission.limits import Limits
-from xyt_stream.server.app import Running, run_fast, running
+from xyt_stream.server.app import Running, running
 from xyt_stream.server.duplex.parrot import Parrot
+from xyt_stream.server.event_loop import run_fast
 from xyt_stream.streaming.codec import Codec
 
 _START_SECONDS = 120  # s until the server must have started

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from xyt_stream.server.admission.limits import Limits
-from xyt_stream.server.app import run_fast, running
+from xyt_stream.server.app import running
+from xyt_stream.server.event_loop import run_fast
 from xyt_stream.streaming.codec import Codec
 
 NO_MODEL = "none"

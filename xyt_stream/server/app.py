@@ -7,8 +7,7 @@ import gc
 import logging
 import signal
 import ssl
-import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,7 @@ from xyt_stream.server.admission.turns import NEW_CREDIT, NEW_SHARE, Turns
 from xyt_stream.server.cascade.cascade import Cascade
 from xyt_stream.server.duplex.models import Factory, load
 from xyt_stream.server.engine.slot_engine import SlotEngine
+from xyt_stream.server.event_loop import run_fast
 from xyt_stream.server.handover.drain import Handover
 from xyt_stream.server.handover.peers import Peers
 from xyt_stream.server.service import CLOSE_TIMEOUT, Service
@@ -50,7 +50,6 @@ _handshakes = logging.getLogger(f"{__name__}.handshakes")
 _handshakes.setLevel(logging.CRITICAL)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SWITCH_INTERVAL = 2e-4  # seconds that a thread may keep the interpreter while others wait
 
 
 @dataclass(frozen=True)
@@ -300,24 +299,6 @@ def serve(
 
 def _announce(server: Running) -> None:
     print(f"xyt-stream serves {server.name} at {server.url}", flush=True)
-
-
-def run_fast(main: Coroutine[Any, Any, None]) -> None:
-    """Runs `main` as asyncio.run does, for a process that only serves and has loaded its model.
-
-    It uses uvloop where that is installed: uvloop is faster and reuses one read buffer, while
-    asyncio allocates 256 KiB for every read, which fragments memory. It takes all current objects
-    out of garbage collection, and `running` those of the server. It shortens the GIL switch
-    interval from 5 ms: the engine thread re-acquires the GIL hundreds of times a step.
-    """
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    freeze()
-    try:
-        import uvloop
-    except ImportError:  # not on every platform
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
 
 
 def _select(socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
