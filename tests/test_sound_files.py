@@ -24,6 +24,7 @@ from xyt_stream.audio import (
     SoundWriter,
     check_target,
     read_audio,
+    reading,
     resample,
     to_int16,
     write_audio,
@@ -277,3 +278,28 @@ def test_pipe_gets_wav(tmp_path: Path, samples: int | None) -> None:
     sound, rate = soundfile.read(io.BytesIO(got[0]), dtype="int16")
     assert rate == INPUT_RATE
     np.testing.assert_array_equal(sound, to_int16(speech()))
+
+
+def test_a_length_that_lies_ends_at_the_file_s_end_without_a_word(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sound = speech()
+    write_audio(tmp_path / "a.wav", sound, INPUT_RATE)
+    data = (tmp_path / "a.wav").read_bytes()
+    most = 2**62
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, most, most, most, 0)
+    lying = b"RF64" + data[4:12] + sizes + data[12:40] + b"\xff" * 4 + data[44:]
+    (tmp_path / "b.wav").write_bytes(lying)
+    read, info = read_audio(tmp_path / "b.wav")
+    assert info.samples == len(sound)
+    np.testing.assert_array_equal(to_int16(read), to_int16(sound))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_pipe_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_MOST_SPOOLED", 1 << 20)
+    with (
+        piped(tmp_path / "pipe", b"OggS" + bytes(4 << 20)) as pipe,
+        pytest.raises(AudioError, match="no wav"),
+    ):
+        SoundReader(pipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -21,6 +22,7 @@ from tests.model.published_dialects import (
 from xyt_stream.errors import ModelError
 from xyt_stream.model import checkpoint
 from xyt_stream.model.config import mini
+from xyt_stream.model.files import contents, read_config
 from xyt_stream.model.formats import CONFIG_KEY
 from xyt_stream.model.hub import Source, find
 
@@ -303,3 +305,21 @@ def test_the_hash_of_shards_is_that_of_the_codec_in_them(tmp_path, folder, state
     state["upsample.up_conv.weight"] = state["upsample.up_conv.weight"] * 2
     shard({**prefixed(state, "codec_model."), **model}, place, "safetensors", parts)
     assert hashes[0] == hashes[1] != load(place).hash
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device here")
+@pytest.mark.parametrize("name", ["config.json", "config.yaml"])
+def test_a_config_that_never_ends_is_refused(tmp_path, state, name):
+    (tmp_path / name).symlink_to("/dev/zero")
+    torch.save(state, tmp_path / "weights.ckpt")
+    with pytest.raises(ModelError, match=r"fit its config|no regular file"):
+        load(tmp_path)
+    with pytest.raises(ModelError, match="no regular file"):
+        read_config(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_pipe_is_no_model(tmp_path):
+    os.mkfifo(tmp_path / "weights.ckpt")
+    with pytest.raises(ModelError, match="is a pipe"):
+        contents(tmp_path / "weights.ckpt")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xyt_stream.errors import CodeError, CodeFileError
+from xyt_stream.protocol import code_file
 from xyt_stream.protocol.code_file import CodeFile
 
 
@@ -143,3 +144,15 @@ def test_unreadable_and_unwritable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.xyt").write_text("words")
     with pytest.raises(CodeFileError, match=r"text\.xyt: this is not"):
         CodeFile.read(tmp_path / "text.xyt")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device here")
+def test_what_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CodeFileError, match="this is not"):
+        CodeFile.read("/dev/zero")
+    monkeypatch.setattr(code_file, "_MOST_BYTES", 1 << 21)
+    with (tmp_path / "long.xyt").open("wb") as file:
+        file.write(small().to_bytes())
+        file.truncate(1 << 40)
+    with pytest.raises(CodeFileError, match="this one is longer"):
+        CodeFile.read(tmp_path / "long.xyt")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +24,8 @@ from xyt_stream.errors import AudioError
 
 STDIN = "-"  # the name of standard input in the place of a file's
 _BLOCK = 1 << 16  # samples of all channels
+_SPOOL_BLOCK = 1 << 20  # bytes that are read of a pipe at once
+_MOST_SPOOLED = 1 << 32  # bytes of a pipe in another format than WAV
 
 
 @dataclass(frozen=True)
@@ -160,14 +161,21 @@ class SoundReader:
         if not file.seekable():
             spooled = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
             spooled.write(seen)
-            shutil.copyfileobj(file, spooled)
+            self._spool(file, spooled)
             file = spooled
         file.seek(0)
-        sound = stack.enter_context(_Sequential(file))
+        sound = stack.enter_context(_Sequential(_Seekable(file)))
         self.rate, self.channels = sound.samplerate, sound.channels
         self.expected = sound.frames if 0 < sound.frames < 1 << 48 else None
         self._downmix = Downmix(self.channels, self.rate, ogg=sound.format == "OGG")
         self._blocks = _libsndfile_blocks(sound)
+
+    def _spool(self, file: IO[bytes], spooled: IO[bytes]) -> None:
+        """Copies the rest of a pipe, which may never end, to a file."""
+        while block := file.read(_SPOOL_BLOCK):
+            spooled.write(block)
+            if spooled.tell() > _MOST_SPOOLED:
+                raise AudioError(f"{self._name} is no wav, and longer than {_MOST_SPOOLED} bytes")
 
     def _open_wav(self, file: IO[bytes], form: wav.WavFormat) -> None:
         if form.data_bytes == 0 and file.seekable():
@@ -191,6 +199,22 @@ class SoundReader:
         return AudioError(
             f"{self._name} is not a sound file, or damaged: give a wav, flac, ogg or mp3"
         )
+
+
+class _Seekable:
+    """A file in which every place can be sought: a header that lies leads to the end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.read = file.read
+        self.tell = file.tell
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Moves there; see io.IOBase. libsndfile prints an error's traceback."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):  # before the file's beginning, or beyond 2^63
+            return self._file.seek(0, io.SEEK_END)
 
 
 class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # it has no types

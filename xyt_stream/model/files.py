@@ -190,9 +190,13 @@ def _shards(index: Path) -> dict[str, Path]:
 
 def _parsed(path: Path, longest: int) -> Any:
     try:
-        if path.stat().st_size > longest:
+        if not path.is_file() and path.exists():  # a device or a pipe may never end
+            raise ModelError(f"{path} is refused: it is no regular file")
+        with path.open("rb") as file:
+            data = file.read(longest + 1)
+        if len(data) > longest:
             raise ModelError(f"{path} is refused: it is longer than {longest} bytes")
-        text = path.read_text()
+        text = data.decode()
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except ModelError:
         raise

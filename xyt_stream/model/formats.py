@@ -21,6 +21,8 @@ def container(path: Path) -> Literal["safetensors", "zip", "pickle", "index"] | 
     if path.name.endswith(INDEX):
         return "index"
     try:
+        if path.is_fifo():  # opening it waits for a writer
+            raise ModelError(f"{path.name} is a pipe: a model is a file")
         with path.open("rb") as file:
             head = file.read(9)
     except OSError as error:

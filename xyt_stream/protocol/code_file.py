@@ -26,6 +26,7 @@ import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,8 @@ MAGIC = b"XYT\0"
 VERSION = 1
 STREAM = "-"  # standard input or output in the place of a file
 _HEAD = struct.Struct("<4sBBHIHIQI")
+_MOST_BYTES = 1 << 28  # of a file; three weeks of speech
+_BLOCK = 1 << 20  # bytes that are read at once
 _CRC = struct.Struct("<I")
 
 
@@ -162,12 +165,27 @@ class CodeFile:
         """
         try:
             if str(path) == STREAM:
-                return cls.from_bytes(sys.stdin.buffer.read())
-            return cls.from_bytes(Path(path).read_bytes())
+                return cls.from_bytes(_read_all(sys.stdin.buffer))
+            with Path(path).open("rb") as file:
+                return cls.from_bytes(_read_all(file))
         except OSError as error:
             raise CodeFileError(f"cannot read {path}: {error.strerror}") from None
         except CodeFileError as error:
             raise CodeFileError(f"{path}: {error}") from None
+
+
+def _read_all(file: IO[bytes]) -> bytes:
+    """Reads a code file; of any other, only so much that it is refused. Some never end.
+
+    Raises:
+        CodeFileError: it is longer than any recording.
+    """
+    data = bytearray(file.read(len(MAGIC)))
+    while data[: len(MAGIC)] == MAGIC and (more := file.read(_BLOCK)):
+        data += more
+        if len(data) > _MOST_BYTES:
+            raise CodeFileError(f"a code file has at most {_MOST_BYTES} bytes: this one is longer")
+    return bytes(data)
 
 
 def _text(text: str) -> bytes:
