@@ -3,8 +3,7 @@
 import { AnswerClock } from './answer_clock.js';
 import { Backlog } from './backlog.js';
 import { Lane } from './lane.js';
-import { ProtocolError, codeBits, frameBytes, packCodes, unpackCodes } from './protocol.js';
-import { OVERHEAD, Sealing } from './sealing.js';
+import { SealedFrames } from './sealed_frames.js';
 import { ServerCodec } from './server_codec.js';
 import { Session } from './session.js';
 
@@ -34,8 +33,8 @@ export class CodingSession {
   #unencoded = new Int16Array(0); // sound that no frame was made of yet
   #undecoded = 0; // frames that wait for the decoder
   #backlogs = { encode: new Backlog(), decode: new Backlog() };
-  /** @type {Sealing | null} */
-  #sealing = null;
+  /** @type {SealedFrames | null} */
+  #sealed = null; // of an encrypted room
   /** @type {AnswerClock | null} */
   #clock = null; // of a conversation
   #speaking = false; // whether the decoder holds a rest of sound
@@ -68,7 +67,11 @@ export class CodingSession {
       ...listener,
       ready: (ready, restarted) => this.#begin(ready, restarted),
       codes: (message) => this.#arrived(message, message.frames.length, () => message.frames),
-      sealed: (message) => this.#sealedArrived(message),
+      sealed: (message) => {
+        const { payload } = message;
+        const sealed = this.#sealed;
+        this.#arrived(message, sealed.count(payload), () => sealed.open(payload));
+      },
       pong: (roundTrip, _, listeners) =>
         listener.pong(roundTrip, (this.#server ?? codec).codingMs, listeners),
       clear: () =>
@@ -146,7 +149,7 @@ export class CodingSession {
     this.#epoch += 1;
     this.samplesSent = 0;
     const { role, room } = this.hello;
-    this.#sealing = this.key === null ? null : new Sealing(this.key, role, room);
+    this.#sealed = this.key === null ? null : new SealedFrames(this.key, role, room, ready.model);
     this.#clock = role === 'user' ? new AnswerClock() : null;
     this.#speaking = false;
     this.#unencoded = new Int16Array(0);
@@ -232,7 +235,7 @@ export class CodingSession {
       const frames = await this.#madeHere(encoded);
       if (this.#server || !frames.length || !current()) return;
       this.#unencoded = this.#unencoded.slice(frames.length * this.codec.model.frame_samples_in);
-      const sealed = this.#sealing && (await this.#seal(frames));
+      const sealed = this.#sealed && (await this.#sealed.seal(frames));
       if (current()) this.#sendCodes(frames, sealed);
     });
   }
@@ -242,14 +245,6 @@ export class CodingSession {
     const sent = sealed ? this.session.sendSealed(sealed) : this.session.sendCodes(frames);
     if (sent) this.listener.said?.(frames);
     if (sent && this.#clock) this.#tick(frames.length);
-  }
-
-  async #seal(frames) {
-    const sealed = [];
-    for (const frame of frames) {
-      sealed.push(await this.#sealing.seal(packCodes([frame], this.#ready.model)));
-    }
-    return sealed;
   }
 
   /** Counts frames of a conversation that were sent, and plays the silence that is due. */
@@ -300,23 +295,6 @@ export class CodingSession {
       if (!this.#server) throw error;
       return null;
     }
-  }
-
-  #sealedArrived(message) {
-    const { model } = this.#ready;
-    const { payload } = message;
-    const size = frameBytes(model.codebooks, codeBits(model.codebook_size)) + OVERHEAD;
-    if (payload.length % size) {
-      throw new ProtocolError('bad_codes', 'The payload is no whole number of sealed frames.');
-    }
-    this.#arrived(message, payload.length / size, async () => {
-      const frames = [];
-      for (let at = 0; at < payload.length; at += size) {
-        const frame = await this.#sealing.open(payload.subarray(at, at + size));
-        frames.push(...unpackCodes(frame, model));
-      }
-      return frames;
-    });
   }
 
   /** The rest of the sound comes before the end. */
