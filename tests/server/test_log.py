@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from xyt_stream.server.log import JsonLines, TextLines
+from xyt_stream.server.log import JsonLines, Ration, TextLines
 
 
 def test_each_line_is_one_json_object():
@@ -53,3 +53,18 @@ def test_a_terminal_gets_text():
     except ValueError:
         record.exc_info = sys.exc_info()
     assert TextLines().format(record).endswith("ValueError: two\nlines")
+
+
+def test_events_of_strangers_are_rationed_and_those_of_sessions_are_not():
+    def written(created, session):
+        record = logging.makeLogRecord({"msg": "refused", "created": created})
+        record.fields = {"session": session, "error": "busy"}
+        return record.fields if ration.filter(record) else None
+
+    ration = Ration()
+    lines = [written(number / 1000, None) for number in range(1000)]
+    kept = [line for line in lines if line is not None]
+    assert 0 < len(kept) < 100
+    assert all(written(0.9, "0badcafe") for _ in range(1000))
+    assert written(1.0, None) == {**kept[0], "left_out": 1000 - len(kept)}
+    assert written(1.1, None) == kept[0]

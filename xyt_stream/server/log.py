@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import logging
 import sys
@@ -10,12 +11,44 @@ from typing import Any
 
 from xyt_stream.errors import printable
 
+_MOST_A_SECOND = 20  # lines of one event of connections without a session
+
 _log = logging.getLogger("xyt_stream.server")
 
 
 def event(name: str, *, level: int = logging.INFO, **fields: Any) -> None:
     """Logs an event by name, with fields."""
     _log.log(level, name, extra={"fields": fields})
+
+
+class Ration(logging.Filter):
+    """Passes each event of connections without a session a few times a second.
+
+    Strangers could fill a disk with the others. The next one that passes tells how many were left
+    out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second: dict[str, int] = {}  # of the clock, by event
+        self._passed: collections.Counter[str] = collections.Counter()  # in that second
+        self._left_out: collections.Counter[str] = collections.Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written."""
+        name, second = record.getMessage(), int(record.created)
+        fields = getattr(record, "fields", None)
+        if fields is None or fields.get("session") is not None:
+            return True
+        if self._second.get(name) != second:
+            self._second[name], self._passed[name] = second, 0
+        if self._passed[name] >= _MOST_A_SECOND:
+            self._left_out[name] += 1
+            return False
+        self._passed[name] += 1
+        if left_out := self._left_out.pop(name, 0):
+            record.fields = {**fields, "left_out": left_out}
+        return True
 
 
 class JsonLines(logging.Formatter):
@@ -51,6 +84,7 @@ class TextLines(logging.Formatter):
 def to_stderr(level: str) -> None:
     """Sends the server's log to stderr, from a level on ("info", "warning", "error")."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Ration())
     handler.setFormatter(TextLines() if sys.stderr.isatty() else JsonLines())
     _log.addHandler(handler)
     _log.setLevel(level.upper())
