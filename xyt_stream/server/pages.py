@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import math
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,11 @@ def _answer(service: Service, socket: Socket, request: Request) -> Response | No
             return None  # its own protocol authenticates it
         if not service.access.trusts(request.headers):
             return _text(HTTPStatus.FORBIDDEN, "This page may not connect: see --origin.")
-        reason = service.readiness.turns_away(place_in(request.path))
+        place = place_in(request.path)
+        reason = service.readiness.turns_away(place)
         if reason is None:
+            if (room := service.readiness.room_kept_for(place)) is not None:
+                socket.on_unused = partial(service.rooms.release, room)
             return None
         refused = _text(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}: try another node.")
         refused.headers["Retry-After"] = str(math.ceil(BUSY_RETRY))

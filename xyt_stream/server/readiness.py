@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from xyt_stream.protocol.messages import MAX_NAME
 from xyt_stream.protocol.place import Place
 from xyt_stream.server.admission.memory import Memory
 from xyt_stream.server.duplex.runner import DuplexRunner
@@ -73,14 +74,21 @@ class Readiness:
             return "The server goes away"
         if place.node == self._node:
             return None
-        if place.room is not None and not (place.is_listener and self.shares_rooms):
+        room = self.room_kept_for(place)
+        if place.room is not None and room is None:
             return None
         if reason := self.why_not_ready():
             return reason
-        if place.room is not None:
-            return None if self._rooms.reserve(place.room) else "The room is full here"
+        if room is not None:
+            return None if self._rooms.reserve(room) else "The room is full here"
         full = self._engine.has_codec and not self._engine.free_slots
         return f"All {self._engine.slots} slots are taken" if full else None
+
+    def room_kept_for(self, place: Place) -> str | None:
+        """The room in which `turns_away` keeps a place for a client; None: in none."""
+        may_move = self._node is not None and place.node != self._node and self.shares_rooms
+        named = place.room is not None and len(place.room) <= MAX_NAME
+        return place.room if may_move and named and place.is_listener else None
 
     def what_has_stopped(self) -> str | None:
         """The thread that should run and does not; None if all do."""

@@ -303,6 +303,24 @@ async def test_speakers_that_come_at_once_leave_a_place_for_their_mic():
             pass
 
 
+async def test_the_place_of_a_speaker_that_does_not_come_is_free_once_it_has_gone(until):
+    async with several(None, "ab", members=3) as nodes:
+        url = f"{nodes.url('a')}/?room=r&role=speaker"
+        rooms = nodes["a"].service.rooms
+        for _ in range(3):  # with and without a closing handshake
+            gone = [await raw_connect(url, subprotocols=[SUBPROTOCOL]) for _ in range(2)]
+            with pytest.raises(InvalidStatus):
+                await raw_connect(url, subprotocols=[SUBPROTOCOL])
+            await gone[0].close()
+            gone[1].transport.abort()
+            await until(lambda: rooms._places.count("r") == 0)
+        async with raw_connect(url, subprotocols=[SUBPROTOCOL]):
+            assert rooms._places.count("r") == 1
+        name = 1000 * "r"  # no room has such a name
+        async with raw_connect(url.replace("=r&", f"={name}&"), subprotocols=[SUBPROTOCOL]):
+            assert rooms._places.count(name) == 0
+
+
 C = {"receive": ("codes",)}
 
 

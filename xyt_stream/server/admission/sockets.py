@@ -49,6 +49,7 @@ class Socket(ServerConnection):
     Attributes:
         budget: of the connection.
         head: of its request.
+        on_unused: called if the connection ends before a session takes it.
         receive_now: takes a message at once, or returns False; set while nothing else is received.
         exceeded: done, with the reason, when the client has sent too much: the connection must end.
     """
@@ -78,6 +79,7 @@ class Socket(ServerConnection):
         self._unparsed = 0  # bytes that the library has and that are no whole frame yet
         self.receive_now: Callable[[str | bytes], bool] | None = None
         self.head = requests.Head()
+        self.on_unused: Callable[[], None] = lambda: None
         self._in_turns = False
 
     def spend(self, kind: Kind, amount: float) -> None:
@@ -262,6 +264,8 @@ class Socket(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._handshakes.leave(self)
+        if self._is_new:
+            self.on_unused()
         self._pending.clear()
         self._reading.stop()
         super().connection_lost(exc)

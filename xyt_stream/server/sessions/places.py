@@ -21,7 +21,7 @@ class Places:
         self._names.append(name)
 
     def use(self, name: str) -> None:
-        """A speaker has come: its place is not kept any more."""
+        """A speaker has come, or will not: its place is not kept any more."""
         kept = self._kept.get(name)
         if kept:
             kept.popleft()

@@ -74,6 +74,10 @@ class Rooms:
         self._places.keep(name)
         return True
 
+    def release(self, name: str) -> None:
+        """The connection of a speaker for whom `reserve` kept a place has ended without it."""
+        self._places.use(name)
+
     def has_orphan(self, name: str | None) -> bool:
         """Whether a stream in a room goes on after its sender has left; it ends in a moment."""
         room = self.get(name)
