@@ -105,6 +105,38 @@ async def test_a_room_that_is_full_is_heard_at_all_nodes(cluster, clip, direct, 
             np.testing.assert_array_equal(heard.codes, direct.codes)
 
 
+async def test_a_conversation_is_heard_at_all_nodes(cluster, direct, hear, until):
+    """Its node takes five members: its speakers beyond them hear both voices at other nodes."""
+    codes, answers = direct.codes[:, :10], direct.codes[:, ::-1][:, :4]
+
+    def published():
+        return sum("room published" in line for line in cluster.output)
+
+    async with AsyncExitStack() as stack:
+
+        async def join(role, **options):
+            connection = connect(cluster.url, role, room="talk", receive=("codes",), **options)
+            return await stack.enter_async_context(connection)
+
+        before = published()
+        voices = [*3 * ["user", "model", None], "user"]
+        speakers = [await join("speaker", voice=voices[0])]
+        user, model = await join("user", send="codes"), await join("model", send="codes")
+        speakers += [await join("speaker", voice=voice) for voice in voices[1:]]
+        assert {each.ready.node for each in speakers} == NODES
+        assert {each.ready.node for each in (user, model)} == {speakers[0].ready.node}
+        await until(lambda: published() >= before + 2)
+        hearing = [asyncio.create_task(hear(each)) for each in (user, *speakers, model)]
+        await model.send_codes(answers)
+        await user.send_codes(codes)
+        await user.end()
+        at_its_own, *heard = await asyncio.gather(*hearing[:-1])
+        for voice, each in zip(voices, heard, strict=True):
+            np.testing.assert_array_equal(each.codes, codes if voice == "user" else answers)
+            frames = list(range(10)) if voice == "user" else at_its_own.code_frames
+            assert each.code_frames == frames
+
+
 async def test_a_killed_node_s_session_begins_anew_and_the_others_are_unmoved(
     cluster, clip, direct, hear, until
 ):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from xyt_stream.audio import FRAME_SECONDS
-from xyt_stream.errors import ProtocolError
+from xyt_stream.errors import HandoverError, ProtocolError
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.roles import Voice
 from xyt_stream.protocol.signal import Signal
@@ -18,6 +18,7 @@ from xyt_stream.server.engine.slot_stream import Length
 from xyt_stream.server.sessions.room import Room
 
 _MOST_WAITING = 256  # items, beyond which the frames that wait are left out
+_MOST_FRAMES = 1 << 32  # of a stream, as in clients' messages
 _BUSY_WAIT = 0.05  # seconds until members that want sound, for which no slot is free, have left
 
 
@@ -86,6 +87,7 @@ class Feeder:
         self._voice: Voice = voice
         self._is_conversation = False
         self._ended = False  # whether the stream's end has come
+        self._skipped = 0  # frames that the other node left out
         self._on_lost = on_lost
         self._on_busy = on_busy
         self._on_over = on_over
@@ -121,7 +123,7 @@ class Feeder:
         """Closes the stream without an end: the next one is another."""
         self.stop()
         self.stream = self.next = self._expected = None
-        self._lag = 0
+        self._lag = self._skipped = 0
         self._ended = self.over = False
         if (fed := self._room.fed.pop(self._voice, None)) is not None:
             fed.close()
@@ -130,9 +132,16 @@ class Feeder:
         """Takes the stream's next item.
 
         Frames that were taken before are ignored, and so is all after the end.
+
+        Raises:
+            HandoverError: with what was left out there are more frames than clients can count.
         """
         if self._ended:
             return
+        if isinstance(item, Skip):
+            self._skipped += item.frames
+        if isinstance(item, Codes | Skip) and item.index + self._skipped >= _MOST_FRAMES:
+            raise HandoverError("a stream of the other node has too many frames")
         if isinstance(item, Codes):
             expected = self._expected
             if expected is not None and item.index < expected:

@@ -137,8 +137,9 @@ class Subscription:
                 codes = self._payload.unpack(item.payload)
             except CodeError as error:
                 raise HandoverError(f"a frame of the other node is none: {error}") from None
-            for place in range(codes.shape[1]):
-                feeder.put(Codes(item.index + place, codes[:, place]))
+            if codes.shape[1] != 1:
+                raise HandoverError(f"the other node sends {codes.shape[1]} frames as one")
+            feeder.put(Codes(item.index, codes[:, 0]))
         elif isinstance(item, Silent):
             self._feeder("model").put(Codes(item.index, None))
         elif isinstance(item, Interrupted):

@@ -100,6 +100,14 @@ class Room:
         """Id of the session of the latest mic or user; None before the first."""
         return self.histories["user"].stream
 
+    @property
+    def lacks_sender(self) -> bool:
+        """Whether a mic, a user or a model may yet come, for its speakers to hear."""
+        if not self.has_sender:
+            return True
+        talk = self.conversation
+        return talk is not None and self.model is None and not talk.has_local_model
+
     def check_unused(self) -> None:
         """Raises ProtocolError, room_has_mic or room_has_user, if a mic or a user is there."""
         if self.mic is not None:

@@ -63,12 +63,12 @@ class Rooms:
     def reserve(self, name: str) -> bool:
         """Keeps a place for a speaker whose websocket opens now; False: none is left for it.
 
-        One more is kept for a mic that is yet to come.
+        One more is kept for the mic, the user or the model that is yet to come.
         """
         room = self._rooms.get(name)
-        members, has_sender = (0, False) if room is None else (room.members, room.has_sender)
+        members, missing = (0, 1) if room is None else (room.members, room.lacks_sender)
         if room is not None or self._places.count(name):  # a first speaker always has a place
-            taken = members + self._places.count(name) + (not has_sender)
+            taken = members + self._places.count(name) + missing
             if taken >= self._limits.members:
                 return False
         self._places.keep(name)
@@ -223,14 +223,17 @@ class Rooms:
             session: for logs.
             from_codes: whether the user sends codes.
             sealed: whether no model of this process can read them.
-            moved: see `enter`; then it has a remote model, which may have left.
+            moved: see `enter`; nor is it refused where a model waits for it among speakers. Then it
+                has a remote model, which may have left.
 
         Raises:
             ProtocolError: room_has_mic, room_has_user, room_full, busy, not_allowed.
         """
         if name is None and self._runner is None:
             raise protocol_error("not_allowed", "This server has no model: name a room with one.")
-        with self.enter(name, moved=moved) as room, room.model_fanout.join(listener):
+        room = self.get(name)
+        awaited = room is not None and room.model is not None
+        with self.enter(name, moved=moved or awaited) as room, room.model_fanout.join(listener):
             room.check_unused()
             runner = None if room.model is not None or sealed or moved else self._runner
             conversation = room.open_conversation(
@@ -253,12 +256,14 @@ class Rooms:
         Args:
             name: of the room.
             send_queue: of the model's client, which receives the user.
-            moved: see `enter`.
+            moved: see `enter`; nor is it refused where a user waits for it among speakers.
 
         Raises:
             ProtocolError: room_has_mic, room_has_model, room_full.
         """
-        with self.enter(name, moved=moved) as room, room.user_fanout.join(send_queue):
+        room = self.get(name)
+        awaited = room is not None and room.conversation is not None
+        with self.enter(name, moved=moved or awaited) as room, room.user_fanout.join(send_queue):
             conversation = room.conversation
             if room.mic is not None:
                 raise protocol_error("room_has_mic")
