@@ -22,6 +22,14 @@ def test_each_line_is_one_json_object():
     }
 
 
+def test_a_node_names_itself_in_each_line():
+    record = logging.makeLogRecord({"msg": "room published", "levelno": 20, "levelname": "INFO"})
+    record.fields = {"node": "node-2"}
+    line = json.loads(JsonLines("node-1").format(record))
+    assert (line["at"], line["node"]) == ("node-1", "node-2")
+    assert TextLines("node-1").format(record)[8:] == "  node-1  room published  node=node-2"
+
+
 def test_a_traceback_stays_on_its_line():
     try:
         raise ValueError("two\nlines")

@@ -84,7 +84,7 @@ async def open_session(
             close_timeout=_CLOSE_TIMEOUT,
         )
     except ssl.SSLCertVerificationError as error:
-        raise certificate_error(url, error) from None
+        raise certificate_error(shown, error) from None
     except InvalidURI:
         raise ConnectionFailedError(
             f"cannot reach a server at {shown!r}: give an address like ws://127.0.0.1:8765"

@@ -256,7 +256,7 @@ def serve(
     """
     access = Access(all_tokens(token, token_file), origins)
     factory = None if duplex is None else load(duplex)
-    log.to_stderr(log_level)
+    log.to_stderr(log_level, node)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

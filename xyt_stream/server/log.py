@@ -52,13 +52,22 @@ class Ration(logging.Filter):
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON."""
+    """Formats a record as one line of JSON.
+
+    Args:
+        node: name of this server among those behind a proxy, whose logs may be mixed.
+    """
+
+    def __init__(self, node: str | None = None) -> None:
+        super().__init__()
+        self._at = {} if node is None else {"at": node}
 
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
             "time": f"{when}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
+            **self._at,
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
         }
@@ -68,24 +77,32 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """Formats a record for a person at a terminal."""
+    """Formats a record for a person at a terminal; see JsonLines."""
+
+    def __init__(self, node: str | None = None) -> None:
+        super().__init__()
+        self._at = "" if node is None else f"{node}  "
 
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%H:%M:%S", time.localtime(record.created))
         fields = getattr(record, "fields", {})
         words = [record.getMessage(), *(f"{name}={value}" for name, value in fields.items())]
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        lines = [f"{when}  {level}{'  '.join(words)}"]
+        lines = [f"{when}  {self._at}{level}{'  '.join(words)}"]
         if record.exc_info:
             lines += self.formatException(record.exc_info).splitlines()
         return "\n".join(map(printable, lines))
 
 
-def to_stderr(level: str) -> None:
-    """Sends the server's log to stderr, from a level on ("info", "warning", "error")."""
+def to_stderr(level: str, node: str | None = None) -> None:
+    """Sends the server's log to stderr, from a level on ("info", "warning", "error").
+
+    Args:
+        node: named in each line; None: the server is alone.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(Ration())
-    handler.setFormatter(TextLines() if sys.stderr.isatty() else JsonLines())
+    handler.setFormatter(TextLines(node) if sys.stderr.isatty() else JsonLines(node))
     _log.addHandler(handler)
     _log.setLevel(level.upper())
     _log.propagate = False
