@@ -40,7 +40,7 @@ class Nodes:
 
 
 @asynccontextmanager
-async def several(codec, names="abc", secrets=None, **limits) -> AsyncIterator[Nodes]:
+async def several(codec, names="abc", secrets=None, duplex=None, **limits) -> AsyncIterator[Nodes]:
     """Servers that know each other."""
     nodes = Nodes()
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
@@ -55,6 +55,7 @@ async def several(codec, names="abc", secrets=None, **limits) -> AsyncIterator[N
                     max_sessions=4,
                     limits=Limits(load=0, **limits),
                     node=name,
+                    duplex=duplex,
                     peers=nodes.peers[name],
                 )
             )
