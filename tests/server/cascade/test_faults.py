@@ -350,6 +350,27 @@ async def test_a_hostile_peer_costs_one_line_and_leaves_nothing(
     await until(lambda: len(publisher._subscribers) == 1)
 
 
+async def test_a_node_that_sends_too_much_is_hung_up_on(codes, hear, say, caplog, until):
+    """It is not left waiting, and the others of its room hear on."""
+    async with (
+        several(None, "ab", client_messages=100.0) as nodes,
+        connect(nodes.url("b"), "speaker", room="r", **C) as speaker,
+        connect(nodes.url("a"), "mic", room="r", send="codes") as mic,
+    ):
+        await joined(nodes, "b")
+        websocket, channel = await greeted(nodes["a"].port)
+        with caplog.at_level(logging.WARNING), suppress(ConnectionClosed, HandoverError):
+            for _ in range(1100):  # of 1000 at once
+                await channel.send(Batch([Want(1, "s")]))
+        await until(lambda: "subscriber lost" in caplog.messages)
+        (line,) = [each for each in caplog.records if each.message == "subscriber lost"]
+        assert "too much" in line.fields["reason"]
+        await asyncio.wait_for(websocket.wait_closed(), 60)
+        await say(mic, codes)
+        await mic.end()
+        same(await hear(speaker), codes)
+
+
 async def test_many_strangers_cost_a_line_each_and_no_place(
     relays, codes, hear, say, caplog, until
 ):

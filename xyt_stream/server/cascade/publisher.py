@@ -28,9 +28,11 @@ from xyt_stream.server.handover.channel import open_giver
 from xyt_stream.server.handover.peers import Peers
 from xyt_stream.server.service import Service
 from xyt_stream.server.sessions.room import Room
+from xyt_stream.server.tasks import until_one_ends
 
 _ANSWER = 6.0  # seconds that the other node has to greet
 _MOST_ROOMS = 65_536  # that one node may ask for
+_TOO_MUCH = 1008  # close code
 _MOST_LISTENERS = 1 << 24  # of one room that one node may have
 
 
@@ -98,13 +100,13 @@ class Publisher:
             channel = await open_giver(websocket, secret, name, _ANSWER, ROOMS)
             link = Link(channel, lambda item: self._take(subscriber, item))
             subscriber = _Subscriber(link)
-            await link.first(_ANSWER)  # authentic only now
-            node = channel.node
+            await until_one_ends(link.first(_ANSWER), _until_exceeded(websocket))
+            node = channel.node  # authentic only now
             self._service.handshakes.accept(websocket)
             websocket.budget.accept()
             self._subscribers.add(subscriber)
             try:
-                await link.run()
+                await until_one_ends(link.run(), _until_exceeded(websocket))
             finally:
                 self._subscribers.remove(subscriber)
                 for number in list(subscriber.watches):
@@ -112,6 +114,8 @@ class Publisher:
         except HandoverError as error:
             if node == "unknown" or websocket.close_code not in CLOSED_IN_ORDER:
                 log.event("subscriber lost", level=logging.WARNING, node=node, reason=str(error))
+            if websocket.exceeded.done():  # what it still sends is not read
+                await websocket.fail(_TOO_MUCH, "too much")
 
     def changed(self, name: str) -> None:
         """Tells all nodes that ask for a room whether it has a mic or a user here now."""
@@ -227,3 +231,13 @@ class Publisher:
         if number is not None and number in subscriber.watches:
             self._stop(subscriber, number)
             del subscriber.numbers[subscriber.watches.pop(number).room]
+
+
+async def _until_exceeded(websocket: Socket) -> None:
+    """Waits until the other node has sent more than a connection may.
+
+    Raises:
+        HandoverError: it has.
+    """
+    await asyncio.wait({websocket.exceeded})
+    raise HandoverError(f"the other node sends too much: {websocket.exceeded.result()}")
