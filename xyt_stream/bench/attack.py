@@ -41,7 +41,8 @@ class Cost:
         lost: whole frames of its that did not come back.
         same_codes: whether its codes equal those of an unbroken run.
         memory_mib: of the server, at most ten seconds afterwards.
-        left: sessions, connections, slots and bytes that the server then held for the attackers.
+        left: sessions, connections, slots, rooms, counts of addresses, descriptors, threads and
+            bytes that the server then held for the attackers.
         result: how the attack's connections ended.
     """
 

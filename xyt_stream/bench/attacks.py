@@ -36,6 +36,7 @@ from xyt_stream.bench.realtime_attacks import (
     appends_of_one_byte,
     events_of_many_kinds,
     items_of_sound,
+    items_retrieved,
     long_ids,
     many_values,
 )
@@ -163,6 +164,7 @@ ATTACKS: tuple[Attack, ...] = (
     appends_of_one_byte,
     events_of_many_kinds,
     items_of_sound,
+    items_retrieved,
     long_ids,
     many_values,
     codes_of_a_mic,

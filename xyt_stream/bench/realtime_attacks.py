@@ -47,6 +47,20 @@ async def long_ids(target: Target) -> str:
     return await flood(target, piece, 60, realtime=True, reads=False)
 
 
+async def items_retrieved(target: Target) -> str:
+    """A Realtime item of controls, which take six bytes each, asked for again and again."""
+    content = [{"type": "input_text", "text": 330_000 * "\x01"}]
+    long = {"type": "message", "role": "user", "id": "long", "content": content}
+    content = [{"type": "input_text", "text": 20_000 * "\x01"}]
+    item = {"type": "message", "role": "user", "id": "item", "content": content}
+    opening = b"".join(event("conversation.item.create", item=each) for each in (long, item))
+    piece = 20 * (
+        event("conversation.item.retrieve", item_id="long")
+        + event("conversation.item.retrieve", item_id="item")
+    )
+    return await flood(target, piece, 3000, before=opening, realtime=True)
+
+
 async def many_values(target: Target) -> str:
     """Realtime events of a hundred thousand lists, parts or items."""
     return await flood(

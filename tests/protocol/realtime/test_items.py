@@ -125,3 +125,18 @@ def test_history_forgets_the_oldest():
     history.add({"id": "small"})
     assert history.knows("small")
     assert not history.knows("large")
+
+
+@pytest.mark.parametrize("text", ["a", "\x01", "é"])
+def test_items_that_take_long_to_write_are_refused(text):
+    def item(count):
+        content = [{"type": "input_text", "text": count * text}]
+        return {"type": "message", "role": "user", "content": content}
+
+    assert new_item(item(20_000)).item["content"][0]["text"] == 20_000 * text
+    with pytest.raises(EventError) as refused:
+        new_item(item(200_000))
+    assert refused.value.code == "string_above_max_length"
+    sound = {"type": "input_audio", "audio": 1_000_000 * "AAAA"}
+    given = {"type": "message", "role": "user", "content": [sound]}
+    assert new_item(given).audio == (sound["audio"],)

@@ -14,6 +14,8 @@ MAX_ID_LENGTH = 64
 _MOST_ITEMS = 1000  # kept, the latest
 _MOST_BYTES = 2 * 1024 * 1024  # of JSON that the kept items take, unless one alone takes more
 
+_MOST_ITEM_BYTES = 1 << 17  # of JSON without sound: writing more takes a millisecond and longer
+
 ItemId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 
 # The fields that an item of each type must have, beside its type.
@@ -69,8 +71,19 @@ def new_item(given: dict[str, Any], param: str = "item") -> NewItem:
     """Parses an item of a client's event; `param` is the field of the event that holds it.
 
     Raises:
-        EventError: it is not an item of the protocol.
+        EventError: it is not an item of the protocol, or too long to be kept.
     """
+    new = _read_item(given, param)
+    if len(msgspec.json.encode(new.item)) > _MOST_ITEM_BYTES:
+        raise EventError(
+            "string_above_max_length",
+            f"An item has at most {_MOST_ITEM_BYTES} bytes beside its sound.",
+            param,
+        )
+    return new
+
+
+def _read_item(given: dict[str, Any], param: str) -> NewItem:
     try:
         read = msgspec.convert(given, _Given)
         msgspec.json.encode([[[given]]])  # events nest items three levels deep

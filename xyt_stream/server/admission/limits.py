@@ -179,6 +179,11 @@ class Gate:
         finally:
             entry.sessions -= 1
 
+    @property
+    def count(self) -> int:
+        """Number of sessions, of all addresses."""
+        return sum(entry.sessions for entry in self._addresses.values())
+
     def _at(self, address: str) -> _Address:
         self._sweep()
         name = network(address)

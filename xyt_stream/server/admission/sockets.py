@@ -31,8 +31,9 @@ _MAX_FRAGMENTS = 4096  # of a message; websockets 17 has the same limit, 16 (Pyt
 _SLICE = 512  # bytes; at most 85 frames, half a millisecond
 _ACCEPT = 0.0004  # seconds that a connection takes before its first byte, and at its end
 _NEW = 1.0  # seconds after a session has taken it that a connection still counts as new
+_READ = 0.00004  # seconds that the system and the event loop take to read anything at all
 _AT_ONCE = 0.001  # seconds of reading at once for a calm client
-_REST = 0.02  # seconds between reads of what is thrown away, and of what must not come at once
+_DISCARD_EVERY = 0.02  # seconds between reads of what is thrown away
 _FAIL_TIMEOUT = 2.0  # seconds that the client has to read why its connection ends
 
 
@@ -162,13 +163,15 @@ class Socket(ServerConnection):
     def data_received(self, data: bytes) -> None:
         if self.exceeded.done() or self.protocol.parser_exc is not None:
             # Data that is never read would reset the connection before its error arrives.
-            self._reading.pause_for(_REST)
+            self._reading.pause_for(_DISCARD_EVERY)
             return
         if self.receive_now is not None:
             data = data[self._take_now(data) :]
             if not data or self.exceeded.done():
                 return
         self._pending += data
+        if self._is_new:
+            self._newcomers.charge(_READ)
         whole_head = self.head.seen or self._see_head(len(data))
         if whole_head and self._reads_at_once:
             end = time.perf_counter() + _AT_ONCE
@@ -214,7 +217,8 @@ class Socket(ServerConnection):
         if refused is not None:
             self._refuse(refused)
         elif not self.head.seen and not self._newcomers.idle:
-            self._reading.pause_for(_REST)  # a head that comes byte by byte
+            self._reading.pause()  # a head that comes byte by byte
+            self._take_turns()
         return self.head.seen and refused is None
 
     def _refuse(self, answer: bytes) -> None:
@@ -231,6 +235,10 @@ class Socket(ServerConnection):
 
     def read_slice(self) -> bool:
         """Parses the next slice; returns whether more can be parsed now."""
+        if not self.head.seen:
+            self._in_turns = False
+            self._reading.resume()
+            return False
         if self._can_parse:
             piece = bytes(self._pending[:_SLICE])
             del self._pending[:_SLICE]
@@ -316,13 +324,17 @@ class Socket(ServerConnection):
     def _can_parse(self) -> bool:
         return bool(self._pending) and not self._held and not self.transport.is_closing()
 
+    def _take_turns(self) -> None:
+        if not self._in_turns:
+            self._in_turns = True
+            (self._newcomers if self._is_new else self._turns).add(self)
+
     def _balance(self) -> None:
         """Parses on, or reads on, as far as the session takes messages."""
         if self.exceeded.done():
             return
-        if self._can_parse and not self._in_turns:
-            self._in_turns = True
-            (self._newcomers if self._is_new else self._turns).add(self)
+        if self._can_parse:
+            self._take_turns()
         if self._pending or self._held:
             self._reading.pause()
         else:

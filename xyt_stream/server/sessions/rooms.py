@@ -51,6 +51,10 @@ class Rooms:
         self.on_change: Callable[[str], None] = lambda name: None
         self.listeners_elsewhere: Callable[[str], int] = lambda name: 0
 
+    def __len__(self) -> int:
+        """Number of rooms."""
+        return len(self._rooms)
+
     def get(self, name: str | None) -> Room | None:
         """The room of that name; None: there is none."""
         return None if name is None else self._rooms.get(name)
