@@ -116,4 +116,4 @@ def _open_files_and_threads() -> int:
     folder = Path("/proc/self/fd")
     files = len(list(folder.iterdir())) if folder.exists() else 0
     names = [thread.name for thread in threading.enumerate()]
-    return files + sum(not name.startswith(("asyncio_", "ThreadPool")) for name in names)
+    return files + sum(not name.startswith(("asyncio_", "uvloop_")) for name in names)
