@@ -1,7 +1,7 @@
 """Serves the speakers of one room from several nodes: their node gets the codes from the mic's.
 
-wire -> link -> forwarder -> publisher; subscription -> subscriber -> cascade; each file builds on
-those before it.
+wire -> link -> forwarder -> publisher; feeder -> voices -> subscription -> subscriber -> cascade;
+each file builds on those before it.
 
     the speakers' node (subscriber)              the mic's or the user's node (publisher)
       | -- want NUMBER, room ----------------------> |  remembers it

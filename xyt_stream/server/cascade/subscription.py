@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from msgspec import UNSET
-
-from xyt_stream.errors import CodeError, HandoverError, ProtocolError
+from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.payloads import OpaquePayload, Payload, PlainPayload
 from xyt_stream.protocol.roles import Voice
 from xyt_stream.server import log
-from xyt_stream.server.cascade.feeder import Codes, Feeder, Skip
+from xyt_stream.server.cascade.voices import Voices
 from xyt_stream.server.cascade.wire import (
     Failed,
     Frame,
@@ -27,7 +24,6 @@ from xyt_stream.server.cascade.wire import (
     Start,
     Stop,
 )
-from xyt_stream.server.engine.slot_stream import Length
 from xyt_stream.server.saved import SavedPosition
 from xyt_stream.server.service import Service
 from xyt_stream.server.sessions.room import Room
@@ -35,7 +31,6 @@ from xyt_stream.server.sessions.room import Room
 _LOST_TIME = 1.5  # seconds in which a lost stream is found again, or members get `going_away`
 _MOVE_TIME = 10.0  # seconds that a room may be on its way to another node
 _RETRY = 0.1  # seconds after which members come back for a new stream
-_SETTLE_TIME = 1.0  # seconds that the frames of a mic that comes here may still be on their way
 
 
 class Subscription:
@@ -68,51 +63,20 @@ class Subscription:
         self._service = service
         self._send = send
         self._offers: dict[str, Has] = {}  # by node
-        self._payload: Payload
         self._paused = False
         self._listeners = 0  # number in the last message to the source
         self._timer: asyncio.TimerHandle | None = None
-        self._stream: str | None = None  # that is fed; None: none has begun
-        self._is_conversation = False
-        self._feeders: dict[Voice, Feeder] = {
-            "user": self._make_feeder("user"),
-            "model": self._make_feeder("model"),
-        }
-        room.feed = self
-        if (position := room.fed_from) is not None:
-            room.fed_from = None
-            is_conversation = position.model is not UNSET
-            self._begin(position.stream, is_conversation=is_conversation)
-            for voice, feeder in self._fed().items():
-                _, first = position.first(voice)
-                feeder.start(position.stream, first, is_conversation=is_conversation)
-            self._expect(_MOVE_TIME)
-
-    def _make_feeder(self, voice: Voice) -> Feeder:
-        return Feeder(
-            self._service.engine,
-            self._service.rooms.silence,
-            self.room,
-            voice,
-            on_lost=self._service.metrics.subscribed.labels("lost").inc,
-            on_busy=lambda error: self._end_members(error, only_sound_of=voice),
+        self._voices = Voices(
+            service,
+            room,
+            on_busy=lambda error, voice: self._end_members(error, only_sound_of=voice),
             on_over=self._over,
         )
-
-    def _begin(self, stream: str | None, *, is_conversation: bool) -> None:
-        self._stream, self._is_conversation = stream, is_conversation
-
-    def _fed(self) -> dict[Voice, Feeder]:
-        """The feeders of the stream, by voice: "user" alone for a mic."""
-        if self._is_conversation:
-            return self._feeders
-        return {"user": self._feeders["user"]}
-
-    def _reset(self) -> None:
-        """Closes the stream without an end: the next one is another."""
-        for feeder in self._feeders.values():
-            feeder.reset()
-        self._begin(None, is_conversation=False)
+        room.feed = self
+        if room.fed_from is not None:
+            self._voices.begin_at(room.fed_from)
+            room.fed_from = None
+            self._expect(_MOVE_TIME)
 
     def take(self, node: str, item: Item) -> None:
         """Takes an item of a node's.
@@ -123,54 +87,21 @@ class Subscription:
         if isinstance(item, Has):
             self._offers[node] = item
             if self.source is None and not self._paused:
-                if self._stream not in (None, item.stream):
+                if self._voices.stream not in (None, item.stream):
                     self._forget()  # the mic or the user has begun anew
                 self._choose()
         elif node == self.source:
             self._take_from_source(node, item)
 
     def _take_from_source(self, node: str, item: Item) -> None:
-        if isinstance(item, Frame):
-            feeder = self._feeder(item.voice)
-            self._service.metrics.subscribed.labels("in").inc()
-            try:
-                codes = self._payload.unpack(item.payload)
-            except CodeError as error:
-                raise HandoverError(f"a frame of the other node is none: {error}") from None
-            if codes.shape[1] != 1:
-                raise HandoverError(f"the other node sends {codes.shape[1]} frames as one")
-            feeder.put(Codes(item.index, codes[:, 0]))
-        elif isinstance(item, Silent):
-            self._feeder("model").put(Codes(item.index, None))
-        elif isinstance(item, Interrupted):
-            self._feeder("model").interrupt()
-        elif isinstance(item, Skipped):
-            self._feeder(item.voice).put(Skip(item.index, item.frames))
+        if isinstance(item, Frame | Silent | Interrupted | Skipped):
+            self._voices.take(item)
         elif isinstance(item, Over):
-            self._end(node, self._feeder(item.voice), Length(item.samples, item.rate))
+            if self._voices.end(item):
+                self._withdraw(node)
         elif isinstance(item, Moved | Failed):
             self._withdraw(node)
             self._lose(_MOVE_TIME if isinstance(item, Moved) else _LOST_TIME)
-
-    def _feeder(self, voice: Voice) -> Feeder:
-        """The feeder of a voice of the stream.
-
-        Raises:
-            HandoverError: the stream has no such voice.
-        """
-        feeder = self._fed().get(voice)
-        if feeder is None:
-            raise HandoverError("the other node sends a model's frames of a mic")
-        return feeder
-
-    def _end(self, node: str, feeder: Feeder, length: Length) -> None:
-        """A voice has ended: the user's first, and with the model's the conversation."""
-        if self._is_conversation and feeder is self._feeders["user"]:
-            feeder.put(length)
-            return
-        for each in self._fed().values():
-            each.put(length)
-        self._withdraw(node)
 
     def count(self) -> None:
         """Tells the source how many of the members here hear the stream, if that has changed."""
@@ -188,51 +119,39 @@ class Subscription:
         """Feeds nothing more; see Feed."""
         self._paused = True
         self._expect(None)
-        for feeder in self._feeders.values():
-            feeder.stop()
+        self._voices.stop()
         if self.source is not None:
             self._send(self.source, Stop(self.number))
             self.source = None
-        user, model = self._feeders["user"].next, self._feeders["model"].next
-        if self._stream is None or user is model is None:
-            return None
-        if self._is_conversation:
-            return SavedPosition(stream=self._stream, next=user, model=model)
-        return SavedPosition(stream=self._stream, next=user)
+        return self._voices.position
 
     def resume(self) -> None:
         """Goes on; see Feed."""
         if self._paused:
             self._paused = False
-            if self._stream is not None:
+            if self._voices.stream is not None:
                 self._expect(_LOST_TIME)
             self._choose()
 
     async def settle(self, stream: str, index: int, model: int = 0) -> None:
         """Waits for the frames before these; see Feed."""
-        if stream == self._stream:
-            await self._feeders["user"].settle(index, _SETTLE_TIME)
-            await self._feeders["model"].settle(model, _SETTLE_TIME)
+        await self._voices.settle(stream, index, model)
 
     def close(self) -> None:
         """Stops feeding for good; ends the members unless the stream goes on here."""
         self._expect(None)
         self.room.feed = None
-        goes_on = self.room.has_stream and self.room.stream == self._stream
-        begun = any(each.next is not None for each in self._feeders.values())
-        if begun and not goes_on:
+        goes_on = self.room.has_stream and self.room.stream == self._voices.stream
+        if self._voices.begun and not goes_on:
             self._end_members(protocol_error("going_away", retry_after=_RETRY))
-        self._reset()
+        self._voices.reset()
 
     def _choose(self) -> None:
         """Starts with a node that has the stream, if none feeds it now."""
         if self._paused or self.source is not None:
             return
         for node, has in list(self._offers.items()):
-            known = (self._stream, self._is_conversation)
-            if known[0] is not None and known != (has.stream, has.is_conversation):
-                continue
-            if self._fits(has):
+            if self._voices.may_be(has) and self._fits(has):
                 self._start(node, has)
                 return
 
@@ -256,39 +175,33 @@ class Subscription:
         return False
 
     def _start(self, node: str, has: Has) -> None:
-        plain = PlainPayload(has.model.codebooks, has.model.codebook_size)
-        self._payload = OpaquePayload(plain) if has.sealed else plain
         self.source = node
         self._expect(None)
-        self._begin(has.stream, is_conversation=has.is_conversation)
-        for feeder in self._fed().values():
-            feeder.start(has.stream, is_conversation=has.is_conversation)
-        user, model = self._feeders["user"].expected, self._feeders["model"].expected
-        self._send(node, Start(self.number, has.stream, user, model))
+        self._voices.begin(has)
+        self._send(node, Start(self.number, has.stream, *self._voices.expected))
         self._listeners = 0
         self.count()
         log.event("room subscribed", node=node)
 
     def _withdraw(self, node: str) -> None:
         """The node has the stream no longer; it may have another one already."""
-        if node in self._offers and self._offers[node].stream == self._stream:
+        if node in self._offers and self._offers[node].stream == self._voices.stream:
             del self._offers[node]
 
     def _lose(self, seconds: float) -> None:
         """The stream's node does not feed it any more; another may, within so many seconds."""
         self.source = None
-        if all(each.expected is None for each in self._feeders.values()):
-            self._reset()
+        if self._voices.expected == (None, None):
+            self._voices.reset()
         else:
             self._expect(seconds)
         self._choose()
 
     def _over(self) -> None:
-        """The members have heard all of a voice, and perhaps of the stream."""
-        if all(each.over for each in self._fed().values()):
-            self.source = None
-            self._reset()
-            self._choose()
+        """The members have heard all of the stream."""
+        self.source = None
+        self._voices.reset()
+        self._choose()
 
     def _expect(self, seconds: float | None) -> None:
         """Gives the stream so many seconds to be found at a node; None: it is found."""
@@ -302,13 +215,13 @@ class Subscription:
         """The stream is gone, without an end: its members begin anew, and wait for the next mic."""
         self._expect(None)
         self._end_members(protocol_error("going_away", retry_after=_RETRY))
-        self._reset()
+        self._voices.reset()
 
     def _end_members(self, error: ProtocolError, *, only_sound_of: Voice | None = None) -> None:
         """Ends the speakers here: all, or those that hear the sound of one voice."""
         for session in self._service.members(self.name):
             if session.role != "speaker":
                 continue
-            hears = session.voice or ("model" if self._is_conversation else "user")
+            hears = session.voice or ("model" if self._voices.is_conversation else "user")
             if only_sound_of is None or (session.hears_sound and hears == only_sound_of):
                 session.abort(error)
