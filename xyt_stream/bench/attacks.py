@@ -39,6 +39,8 @@ from xyt_stream.bench.realtime_attacks import (
     items_retrieved,
     long_ids,
     many_values,
+    settings_that_change,
+    turns_that_are_cleared,
 )
 from xyt_stream.bench.room_attacks import (
     codes_of_a_mic,
@@ -167,6 +169,8 @@ ATTACKS: tuple[Attack, ...] = (
     items_retrieved,
     long_ids,
     many_values,
+    settings_that_change,
+    turns_that_are_cleared,
     codes_of_a_mic,
     sealed_codes,
     listeners_unread,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 
 from xyt_stream.bench.attack_client import TEXT, Target, event, flood, frame
 
@@ -71,6 +72,38 @@ async def many_values(target: Target) -> str:
         60,
         realtime=True,
     )
+
+
+async def settings_that_change(target: Target) -> str:
+    """Realtime sound ahead of real time, whose format and turn detection change all the time."""
+    sound = event("input_audio_buffer.append", audio=_noise(4800))
+    piece = b"".join(
+        event("session.update", session={"type": "realtime", "audio": {"input": settings}}) + sound
+        for kind in ("audio/pcm", "audio/pcmu", "audio/pcma")
+        for settings in (
+            {"format": {"type": kind}, "turn_detection": None},
+            {"format": {"type": kind}, "turn_detection": {"type": "server_vad"}},
+        )
+    )
+    return await flood(target, 5 * piece, 400, realtime=True)
+
+
+async def turns_that_are_cleared(target: Target) -> str:
+    """Realtime turns far ahead of real time, each committed, answered and followed by a clear."""
+    manual = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+    opening = event("session.update", session=manual)
+    piece = (
+        event("input_audio_buffer.append", audio=_noise(4900))
+        + event("input_audio_buffer.commit")
+        + event("response.create")
+        + event("input_audio_buffer.clear")
+    )
+    return await flood(target, 20 * piece, 400, before=opening, realtime=True)
+
+
+def _noise(size: int) -> str:
+    """So many bytes of noise, in base64."""
+    return base64.b64encode(os.urandom(size)).decode()
 
 
 def _item(opening: str, values: str) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xyt_stream.protocol.messages import Delay
+from xyt_stream.server.admission.ahead import AheadTurns
 from xyt_stream.server.admission.limits import Gate, Limits
 from xyt_stream.server.admission.memory import MEGABYTE, Memory
 from xyt_stream.server.admission.relayed import Relayed
@@ -72,6 +73,7 @@ def build_resources(
         rooms=Rooms(engine, limits, silence, runner),
         gate=Gate(limits.address_sessions, limits.address_joins),
         relayed=relayed,
+        ahead=AheadTurns(),
         limits=limits,
         memory=memory,
         flush=Flush(),

@@ -14,6 +14,7 @@ from xyt_stream.errors import EventError
 from xyt_stream.protocol.realtime.client_events import ResponseCreate, parse_event
 from xyt_stream.protocol.realtime.server_events import ServerEvents
 from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.admission.ahead import AheadTurns
 from xyt_stream.server.realtime.input_buffer import MAX_SECONDS, InputBuffer
 from xyt_stream.server.realtime.model_feed import PATIENCE, STALL, ModelFeed
 from xyt_stream.server.realtime.turn_detector import TurnDetector
@@ -40,7 +41,7 @@ class Detector:
 class Setup:
     """A buffer, the frames that the model has got, and the events that the client has."""
 
-    def __init__(self, clock):
+    def __init__(self, clock, turns=None):
         self.clock = clock
         self.frames = []
         self.lost = []  # frames
@@ -53,6 +54,7 @@ class Setup:
             lambda: self.feed.turn_committed(),
             lateness=Lateness(clock),
             on_late=self.lost.append,
+            turns=turns,
         )
         self.feed = ModelFeed(self.events, self.buffer, self._hear, clock)
         tasks = self.buffer.listen(), self.feed.run()
@@ -382,3 +384,31 @@ async def test_a_whole_turn_can_come_in_an_item(setup, settings):
     setup.respond()
     await setup.settle()
     assert setup.loud >= 2 * FRAME + FRAME // 2
+
+
+async def test_sound_ahead_of_real_time_waits_for_its_turn_and_real_time_does_not(clock, until):
+    turns = AheadTurns(clock)
+    turns.charge(1000.0)
+    ahead, in_time = Setup(clock, turns), Setup(clock, turns)
+    ahead.buffer.append(sound(1000 * FRAME))
+    await until(lambda: turns.waiting == 1)
+    in_time.buffer.append(sound(2 * FRAME))
+    await until(lambda: len(in_time.frames) == 2)
+    assert 0 < len(ahead.frames) < 900
+    for each in ahead, in_time:
+        each.close()
+
+
+async def test_sound_that_is_cleared_while_it_waits_for_its_turn_is_not_heard(clock, until):
+    turns = AheadTurns(clock)
+    turns.charge(1.0)
+    setup = Setup(clock, turns)
+    setup.buffer.append(sound(1000 * FRAME))
+    await until(lambda: turns.waiting == 1)
+    heard = len(setup.frames)
+    setup.buffer.clear()
+    clock.now += 100.0
+    await until(lambda: turns.waiting == 0)
+    await setup.settle()
+    assert len(setup.frames) == heard
+    setup.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from xyt_stream.protocol.realtime.error_events import buffer_too_small
 from xyt_stream.protocol.realtime.server_events import ServerEvents
 from xyt_stream.protocol.realtime.settings import ServerVad
 from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.admission.ahead import AheadTurns, Headway
 from xyt_stream.server.admission.memory import OBJECT
 from xyt_stream.server.realtime.live_queue import LiveQueue
 from xyt_stream.server.realtime.sample_queue import SampleQueue
@@ -73,6 +75,7 @@ class InputBuffer:
         lateness: of a session that loses the oldest live sound where the server cannot keep up;
             None: it loses nothing.
         on_late: called with the number of frames, not always whole, that are lost.
+        turns: of all sessions whose sound is ahead of real time; None: such sound waits for none.
 
     Attributes:
         frames: the model gets them next; the consumer notifies `changed` when it takes one.
@@ -87,6 +90,7 @@ class InputBuffer:
         *,
         lateness: Lateness | None = None,
         on_late: Callable[[float], None] = lambda frames: None,
+        turns: AheadTurns | None = None,
     ) -> None:
         self.frames: collections.deque[InputFrame] = collections.deque()
         self.changed = Signal()
@@ -96,6 +100,8 @@ class InputBuffer:
         self._on_turn = on_turn
         self._lateness = lateness
         self._on_late = on_late
+        self._turns = turns
+        self._headway = Headway()
         self._arrived = collections.deque([self._new_turn()])  # the last: not committed yet
         self._waiting = 0  # samples in those
         self._turn = 0  # number of the turn at `_arrived[0]`
@@ -199,12 +205,25 @@ class InputBuffer:
     async def listen(self) -> None:
         """Examines sound as it arrives. Never returns."""
         while True:
-            # A live model gets each frame right after it was examined: turn events stay in step.
-            if self.has_arrivals and not (self._events.settings.live and self.frames):
+            if not self._may_listen:
+                await self.changed.wait()
+            elif self._turns is None or not (ahead := self._headway.seconds):
                 self._listen_to_next()
                 await asyncio.sleep(0)  # lets other sessions run during a long queue
             else:
-                await self.changed.wait()
+                await self._turns.wait(ahead)
+                began = time.thread_time()
+                if self._may_listen:  # it may have been cleared meanwhile
+                    self._listen_to_next()
+                self._turns.charge(time.thread_time() - began)
+
+    @property
+    def _may_listen(self) -> bool:
+        """Whether the next sound can be examined.
+
+        A live model gets each frame right after it was examined: turn events stay in step.
+        """
+        return self.has_arrivals and not (self._events.settings.live and self.frames)
 
     def _listen_to_next(self) -> None:
         turn = self._arrived[0]
@@ -221,6 +240,7 @@ class InputBuffer:
         elif len(turn.samples):
             samples = turn.samples.pop()
             self._waiting -= len(samples)
+            self._headway.add(len(samples) / INPUT_RATE)
             found = self._detector.push(samples, settings or ServerVad())
             self._join(samples, self._detector.is_speech)
             # A committed turn stays one turn.

@@ -95,6 +95,7 @@ class RealtimeSession:
             lambda: self._feed.turn_committed(),
             lateness=self._lateness if resources.limits.load else None,
             on_late=resources.metrics.late.inc,
+            turns=resources.ahead,
         )
         self._feed = ModelFeed(self._events, self._buffer, self._push)
         self._output = OutputSplitter(

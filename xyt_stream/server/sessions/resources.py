@@ -10,6 +10,7 @@ from typing import Protocol
 
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.messages import Delay, Model
+from xyt_stream.server.admission.ahead import AheadTurns
 from xyt_stream.server.admission.budget import Charge, free
 from xyt_stream.server.admission.limits import Gate, Limits
 from xyt_stream.server.admission.memory import Memory
@@ -115,6 +116,7 @@ class Resources:
         relayed: counts sessions that carry codes only.
         limits: of everything.
         memory: counts what waits in sessions.
+        ahead: gives Realtime sessions that are ahead of real time turns to be heard.
         flush: writes to connections that are idle.
         metrics: of the server.
         node: name of the server among others.
@@ -131,6 +133,7 @@ class Resources:
     relayed: Relayed
     limits: Limits
     memory: Memory
+    ahead: AheadTurns
     flush: Flush
     metrics: Metrics
     node: str

@@ -1,0 +1,99 @@
+"""Shares the event loop among sessions whose sound is ahead of real time.
+
+Looking for speech in a frame takes a millisecond of the loop. A few sessions that send faster than
+real time would take all of it, and delay everybody's steps and messages; so these get a share of
+the loop together, one frame at a time, and in between the loop sleeps unless there is other work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+SHARE = 0.15  # of the loop's time for all sessions whose sound is ahead
+AHEAD = 0.4  # seconds that the sound of a session in real time may be ahead: chunks are long
+BEHIND = 1.0  # seconds that a session may catch up after its sound was held up
+PACE = 0.9  # seconds that a second of sound counts: clients' clocks differ
+
+
+class Headway:
+    """Says how far a session's sound is ahead of real time. For the event loop's thread.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due = clock()  # time of the next sound in real time
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from now until the next sound is in real time; 0: it is."""
+        return max(0.0, self._due - self._clock() - AHEAD)
+
+    def add(self, seconds: float) -> None:
+        """So many seconds of sound are taken."""
+        self._due = max(self._due, self._clock() - BEHIND) + PACE * seconds
+
+
+class AheadTurns:
+    """Gives sessions that are ahead of real time turns in their order. For the event loop's thread.
+
+    Args:
+        clock: seconds, monotonic.
+        share: of the loop's time for all of them.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, *, share: float = SHARE
+    ) -> None:
+        self._clock = clock
+        self._share = share
+        self._waiting: dict[asyncio.Future[None], None] = {}  # in their order
+        self._scheduled = False
+        self._due = 0.0  # time of the next turn
+
+    @property
+    def waiting(self) -> int:
+        """Number of sessions that wait for a turn."""
+        return len(self._waiting)
+
+    async def wait(self, seconds: float) -> None:
+        """Waits for the caller's turn, at most so many seconds: then its sound is in real time."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting[turn] = None
+        timer = loop.call_later(seconds, self._give, turn)
+        self._schedule()
+        try:
+            await turn
+        finally:
+            timer.cancel()
+            self._waiting.pop(turn, None)
+
+    def charge(self, seconds: float) -> None:
+        """Puts the next turn off: the last one took so many seconds of processor time."""
+        began = self._clock() - seconds
+        self._due = max(self._due, began) + seconds / self._share
+
+    def _give(self, turn: asyncio.Future[None]) -> None:
+        self._waiting.pop(turn, None)
+        if not turn.done():
+            turn.set_result(None)
+
+    def _schedule(self) -> None:
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            loop, wait = asyncio.get_running_loop(), self._due - self._clock()
+            if wait > 0:
+                loop.call_later(wait, self._run)
+            else:
+                loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        if self._waiting and self._clock() >= self._due:
+            self._give(next(iter(self._waiting)))
+        self._schedule()  # runs after the session that got the turn, which has then charged it
