@@ -38,3 +38,18 @@ def test_scores_of_a_model_with_another_rate(
         assert result.status == 0, result.err
         scores = json.loads(path.read_text())
         assert (scores["files"], scores["lookahead"]) == (1, lookahead)
+
+
+def test_sharpen_writes_a_model_of_the_same_codes(
+    run: Run, fixtures: Path, tmp_path: Path, tiny_causal: Path
+) -> None:
+    target = tmp_path / "sharp.safetensors"
+    result = run("sharpen", tiny_causal, fixtures, target, "--clips", 1)
+    assert result.status == 0, result.err
+    codes = tmp_path / "a.xyt"
+    assert run("encode", fixtures / "speech.flac", codes, "--model", tiny_causal).status == 0
+    for name, model in (("a.wav", tiny_causal), ("b.wav", target)):  # its codes are theirs
+        assert run("decode", codes, tmp_path / name, "--model", model).status == 0
+    assert (tmp_path / "a.wav").read_bytes() != (tmp_path / "b.wav").read_bytes()
+    refused(run("sharpen", tiny_causal, fixtures, tmp_path / "a.wav"), "a.wav", ".safetensors")
+    refused(run("sharpen", tiny_causal, fixtures.parent / "protocol", target), "no sound files")

@@ -1,7 +1,8 @@
-"""Defines the commands eval and train."""
+"""Defines the commands eval, train and sharpen."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,9 @@ from xyt_stream.cli.options import (
     Device,
     Json,
     Lookahead,
+    ModelArgument,
     Offline,
+    ends_in,
     for_figures,
     live_lookahead,
     one_thread,
@@ -175,3 +178,35 @@ def train(
         cache=cache,
         device=device,
     )
+
+
+@app.command()
+def sharpen(
+    model: ModelArgument,
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Folder with speech files.")
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            dir_okay=False,
+            callback=ends_in(".safetensors", holding="weights"),
+            help="The .safetensors file to write.",
+        ),
+    ],
+    clips: Annotated[int, typer.Option(min=1, help="Number of files to measure.")] = 200,
+) -> None:
+    """Sharpen a trained decoder, once: its codes stay as they are.
+
+    Training evens spectra out. This widens the range of the magnitudes that the decoder makes.
+    """
+    hub.check(model)
+    from xyt_stream.audio import find_clips
+
+    paths = find_clips(folder)
+    chosen = random.Random(0).sample(paths, min(clips, len(paths)))
+    from xyt_stream.train.corpus import load_clip
+    from xyt_stream.train.sharpen import sharpen as sharpen_decoder
+
+    sharpen_decoder(hub.find(model), map(load_clip, progress("measuring")(chosen)), target)
+    say(f"{target}: {target.stat().st_size / 1e6:.0f} MB")
