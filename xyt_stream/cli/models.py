@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 from rich.table import Column, Table
 
 from xyt_stream.cli.groups import ModelOptions, grouped
-from xyt_stream.cli.options import Config, Json, Lookaheads, ModelArgument, Revision, ends_in
+from xyt_stream.cli.options import Config, Json, Lookaheads, ModelArgument, Revision, WeightsTarget
 from xyt_stream.cli.terminal import console, say, write_json
 from xyt_stream.model import hub
 
@@ -66,14 +63,7 @@ def info(lookahead: Lookaheads = None, json_file: Json = None, *, model: ModelOp
 @app.command()
 def convert(
     model: ModelArgument,
-    target: Annotated[
-        Path,
-        typer.Argument(
-            dir_okay=False,
-            callback=ends_in(".safetensors", holding="weights"),
-            help="The .safetensors file to write.",
-        ),
-    ],
+    target: WeightsTarget,
     config: Config = None,
     revision: Revision = None,
 ) -> None:

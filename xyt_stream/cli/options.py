@@ -148,6 +148,14 @@ MODEL_HELP = (
 )
 Model = Annotated[str | None, typer.Option(help=MODEL_HELP)]
 ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP)]
+WeightsTarget = Annotated[
+    Path,
+    typer.Argument(
+        dir_okay=False,
+        callback=ends_in(".safetensors", holding="weights"),
+        help="The .safetensors file to write.",
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(help="The .yaml or config.json of published weights, if not beside them."),

@@ -15,7 +15,7 @@ from xyt_stream.cli.options import (
     Lookahead,
     ModelArgument,
     Offline,
-    ends_in,
+    WeightsTarget,
     for_figures,
     live_lookahead,
     one_thread,
@@ -186,14 +186,7 @@ def sharpen(
     folder: Annotated[
         Path, typer.Argument(exists=True, file_okay=False, help="Folder with speech files.")
     ],
-    target: Annotated[
-        Path,
-        typer.Argument(
-            dir_okay=False,
-            callback=ends_in(".safetensors", holding="weights"),
-            help="The .safetensors file to write.",
-        ),
-    ],
+    target: WeightsTarget,
     clips: Annotated[int, typer.Option(min=1, help="Number of files to measure.")] = 200,
 ) -> None:
     """Sharpen a trained decoder, once: its codes stay as they are.

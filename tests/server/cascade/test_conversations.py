@@ -306,7 +306,7 @@ async def test_a_broken_connection_between_nodes_loses_nothing_of_it(
         await talk.end()
         near, far = talk.ears["a", None], talk.ears["b", None]
         assert talk.ears["b", "user"].codes == {n: codes[:, n].tolist() for n in range(35)}
-        # What was said and dropped while the nodes were apart is not heard there.
+        # The other node never gets frames that were dropped while the nodes were apart.
         assert far.codes == {number: near.codes[number] for number in far.codes}
         apart = {*range(5, 8), *range(20, 23)}
         assert set(near.codes) - set(far.codes) == set(near.codes) & apart >= {5, 6, 7}

@@ -11,6 +11,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from xyt_stream.server.admission.loop_share import LoopShare
+
 SHARE = 0.15  # of the loop's time for all sessions whose sound is ahead
 AHEAD = 0.4  # seconds that the sound of a session in real time may be ahead: chunks are long
 BEHIND = 1.0  # seconds that a session may catch up after its sound was held up
@@ -38,7 +40,7 @@ class Headway:
         self._due = max(self._due, self._clock() - BEHIND) + PACE * seconds
 
 
-class AheadTurns:
+class AheadTurns(LoopShare):
     """Gives sessions that are ahead of real time turns in their order. For the event loop's thread.
 
     Args:
@@ -49,11 +51,8 @@ class AheadTurns:
     def __init__(
         self, clock: Callable[[], float] = time.perf_counter, *, share: float = SHARE
     ) -> None:
-        self._clock = clock
-        self._share = share
+        super().__init__(clock, share)
         self._waiting: dict[asyncio.Future[None], None] = {}  # in their order
-        self._scheduled = False
-        self._due = 0.0  # time of the next turn
 
     @property
     def waiting(self) -> int:
@@ -73,27 +72,11 @@ class AheadTurns:
             timer.cancel()
             self._waiting.pop(turn, None)
 
-    def charge(self, seconds: float) -> None:
-        """Puts the next turn off: the last one took so many seconds of processor time."""
-        began = self._clock() - seconds
-        self._due = max(self._due, began) + seconds / self._share
-
     def _give(self, turn: asyncio.Future[None]) -> None:
         self._waiting.pop(turn, None)
         if not turn.done():
             turn.set_result(None)
 
-    def _schedule(self) -> None:
-        if self._waiting and not self._scheduled:
-            self._scheduled = True
-            loop, wait = asyncio.get_running_loop(), self._due - self._clock()
-            if wait > 0:
-                loop.call_later(wait, self._run)
-            else:
-                loop.call_soon(self._run)
-
-    def _run(self) -> None:
-        self._scheduled = False
-        if self._waiting and self._clock() >= self._due:
-            self._give(next(iter(self._waiting)))
-        self._schedule()  # runs after the session that got the turn, which has then charged it
+    def _take_turn(self, now: float) -> None:
+        # The next turn is scheduled after this one, but runs behind the session, which charges it.
+        self._give(next(iter(self._waiting)))

@@ -8,11 +8,12 @@ another share: a handshake, or a page, takes a millisecond.
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import time
 from collections.abc import Callable
 from typing import Protocol
+
+from xyt_stream.server.admission.loop_share import LoopShare
 
 TURN = 0.002  # seconds of one turn of the event loop that reading may take for all of them
 SHARE = 0.15  # of the loop's time for all of them: reading, and what follows from it
@@ -27,7 +28,7 @@ class Reader(Protocol):
         """Parses a small piece; returns whether more can be parsed now."""
 
 
-class Turns:
+class Turns(LoopShare):
     """Has readers parse one slice each, in a circle. For the event loop's thread.
 
     Args:
@@ -45,45 +46,29 @@ class Turns:
         turn: float = TURN,
         credit: float = 0.0,
     ) -> None:
-        self._clock = clock
-        self._share = share
+        super().__init__(clock, share, credit)
         self._turn = turn
-        self._credit = credit / share  # seconds in which it is earned
         self._readers: collections.deque[Reader] = collections.deque()
-        self._scheduled = False
-        self._due = 0.0  # time of the next turn
 
     def add(self, reader: Reader) -> None:
         """Has `reader` parse until it says that it cannot; add it once only."""
         self._readers.append(reader)
         self._schedule()
 
-    def charge(self, seconds: float) -> None:
-        """Puts the next turn off: the readers took so many seconds of processor time."""
-        began = self._clock() - seconds
-        self._due = max(self._due, began - self._credit) + seconds / self._share
+    @property
+    def waiting(self) -> int:
+        """Number of readers that wait for a turn."""
+        return len(self._readers)
 
     @property
     def idle(self) -> bool:
         """Whether nobody waits for a turn, and one may be taken now."""
         return not self._readers and self._clock() >= self._due
 
-    def _schedule(self) -> None:
-        if self._readers and not self._scheduled:
-            self._scheduled = True
-            loop, wait = asyncio.get_running_loop(), self._due - self._clock()
-            if wait > 0:
-                loop.call_later(wait, self._run)
-            else:
-                loop.call_soon(self._run)
-
-    def _run(self) -> None:
-        self._scheduled = False
-        if (began := self._clock()) >= self._due:
-            while self._readers:
-                reader = self._readers.popleft()
-                if reader.read_slice():
-                    self._readers.append(reader)
-                if self._clock() >= began + self._turn:
-                    break
-        self._schedule()
+    def _take_turn(self, now: float) -> None:
+        while self._readers:
+            reader = self._readers.popleft()
+            if reader.read_slice():
+                self._readers.append(reader)
+            if self._clock() >= now + self._turn:
+                break

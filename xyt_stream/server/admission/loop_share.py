@@ -1,0 +1,53 @@
+"""Schedules turns so that together they take no more than a share of the event loop's time."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+
+class LoopShare(ABC):
+    """A base class; a subclass knows what waits, and what a turn is. For the event loop's thread.
+
+    Args:
+        clock: seconds, monotonic.
+        share: of the loop's time for all turns.
+        credit: seconds of the loop's time that they may take before they have earned it.
+    """
+
+    def __init__(self, clock: Callable[[], float], share: float, credit: float = 0.0) -> None:
+        self._clock = clock
+        self._share = share
+        self._credit = credit / share  # seconds in which it is earned
+        self._scheduled = False
+        self._due = 0.0  # time of the next turn
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """Number of those that wait for a turn."""
+
+    @abstractmethod
+    def _take_turn(self, now: float) -> None:
+        """Takes a turn; something waits. `now` is the clock's time."""
+
+    def charge(self, seconds: float) -> None:
+        """Puts the next turn off: so many seconds of processor time were taken."""
+        began = self._clock() - seconds
+        self._due = max(self._due, began - self._credit) + seconds / self._share
+
+    def _schedule(self) -> None:
+        if self.waiting and not self._scheduled:
+            self._scheduled = True
+            loop, wait = asyncio.get_running_loop(), self._due - self._clock()
+            if wait > 0:
+                loop.call_later(wait, self._run)
+            else:
+                loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        if self.waiting and (now := self._clock()) >= self._due:
+            self._take_turn(now)
+        self._schedule()
