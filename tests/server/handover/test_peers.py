@@ -16,7 +16,8 @@ from xyt_stream.protocol.place import split_token
 from xyt_stream.server.handover import message
 from xyt_stream.server.handover.channel import SUBPROTOCOL, Commit, Refused, Take, Unit, open_taker
 from xyt_stream.server.handover.peers import PATH, Peers
-from xyt_stream.server.saved import Array, SavedUnit, values_of
+from xyt_stream.server.saved import SavedUnit
+from xyt_stream.server.saved_arrays import Array, values_of
 
 from ..proxy import Proxy
 from .test_handover import SECRET, nodes, speak  # noqa: F401 - a fixture

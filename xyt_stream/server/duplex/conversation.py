@@ -26,12 +26,8 @@ from xyt_stream.server.engine.slot_stream import (
 )
 from xyt_stream.server.engine.slots import RING
 from xyt_stream.server.engine.speech_stream import SpeechStream
-from xyt_stream.server.saved import (
-    SavedConversation,
-    SavedInterruption,
-    array,
-    codes_of,
-)
+from xyt_stream.server.saved import SavedConversation, SavedInterruption
+from xyt_stream.server.saved_arrays import array, codes_of
 
 _REMEMBERED = 128  # frames; more than any client buffers
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xyt_stream.server.engine.slots import SlotFlags
-from xyt_stream.server.saved import Array, SavedSlot, array, values_of
+from xyt_stream.server.saved import SavedSlot
+from xyt_stream.server.saved_arrays import Array, array, values_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,7 +15,8 @@ from xyt_stream.protocol.messages import Cleared
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine.code_stream import CodeStream
 from xyt_stream.server.engine.slot_stream import Length
-from xyt_stream.server.saved import SavedFramer, array, codes_of, values_of
+from xyt_stream.server.saved import SavedFramer
+from xyt_stream.server.saved_arrays import array, codes_of, values_of
 from xyt_stream.server.sessions.moving import load_resampler, save_resampler
 from xyt_stream.server.sessions.room import Room
 from xyt_stream.server.sessions.send_queue import SendQueue

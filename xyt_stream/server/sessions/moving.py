@@ -7,7 +7,8 @@ from xyt_stream.errors import HandoverError, ProtocolError
 from xyt_stream.protocol import messages
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Control, Media
-from xyt_stream.server.saved import SavedMessage, SavedResampler, array, codes_of, values_of
+from xyt_stream.server.saved import SavedMessage, SavedResampler
+from xyt_stream.server.saved_arrays import array, codes_of, values_of
 
 _MOST_KEPT = 16.0  # seconds of a resampler's history; it needs two and a half
 
