@@ -33,6 +33,7 @@ from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.reclaim import freeze
 from xyt_stream.server.admission.sockets import Socket
+from xyt_stream.server.admission.standing import ReadingTurns
 from xyt_stream.server.admission.turns import NEW_CREDIT, NEW_SHARE, Turns
 from xyt_stream.server.cascade.cascade import Cascade
 from xyt_stream.server.duplex.models import Factory, load
@@ -133,10 +134,13 @@ async def running(
     if len(addresses) > 1 and not port:
         port = check_address(host, port)  # asyncio would pick a port for each of them
 
-    turns = Turns()
     # A relay has no thread that waits for the interpreter's lock, and takes thousands of clients.
     share = 1.0 if codec is None else NEW_SHARE
-    newcomers = Turns(share=share, turn=0, credit=NEW_CREDIT)
+    turns = ReadingTurns(
+        calm=Turns(),
+        floods=Turns(),
+        newcomers=Turns(share=share, turn=0, credit=NEW_CREDIT),
+    )
 
     def connect(protocol: ServerProtocol, server: Server, **options: Any) -> Socket:
         return Socket(
@@ -144,14 +148,13 @@ async def running(
             server,
             budget=Budget(limits),
             turns=turns,
-            newcomers=newcomers,
             handshakes=service.handshakes,
             **options,
         )
 
     async def handle(socket: ServerConnection) -> None:
         assert isinstance(socket, Socket)
-        await metered(connection.handle(service, socket, handover, cascade), socket.opened)
+        await metered(connection.handle(service, socket, handover, cascade), socket.standing.opened)
 
     async def page(socket: ServerConnection, request: Request) -> Response | None:
         if connection.is_realtime(request):

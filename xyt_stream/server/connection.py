@@ -208,7 +208,7 @@ async def _serve(session: AnySession, socket: Socket) -> None:
     with session.attach(socket, socket.spend_work) as superseded:
         tasks = [
             asyncio.create_task(metered(_read(session, socket), socket.spend_work)),
-            asyncio.create_task(metered(_write(session, socket), socket.answered)),
+            asyncio.create_task(metered(_write(session, socket), socket.standing.answered)),
         ]
         left = asyncio.create_task(socket.wait_closed())
         try:

@@ -9,6 +9,7 @@ import pytest
 
 from xyt_stream.protocol.error_table import ERRORS
 from xyt_stream.server import app, connection
+from xyt_stream.server.admission import sockets
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.turns import Turns
 from xyt_stream.server.app import running
@@ -201,7 +202,7 @@ def test_every_budget_has_an_error():
 
 
 class Charged(Turns):
-    """Adds up what its readers take; the first of a server is for floods."""
+    """Adds up what its readers take; of a server: for calm ones, floods and newcomers."""
 
     made: ClassVar[list[Charged]] = []
 
@@ -263,6 +264,35 @@ async def test_a_flood_is_charged_to_the_share_of_floods_from_its_first_second_o
     for _ in range(400):
         await asyncio.wait_for(reader.readuntil(b'"pong"'), 120)
     assert floods.seconds > 0
+    writer.close()
+
+
+async def test_a_calm_clients_message_waits_for_no_flood(charged, dial, monkeypatch):
+    """Its reading is cut off after the first slice, and floods have minutes to work off."""
+    server, _ = charged
+    Charged.made[-2].charge(60)
+    monkeypatch.setattr(sockets, "_AT_ONCE", 0)
+    reader, writer = await dial(server.port)
+    writer.write(text(b'{"type":"hello","role":"encode"}'))
+    await opened(reader)
+    header = bytes([1, 0, 0, 0]) + bytes(8)
+    writer.write(bytes([0x82, 0xFE]) + (12 + 2 * 12_800).to_bytes(2, "big") + bytes(4) + header)
+    writer.write(bytes(2 * 12_800) + text(b'{"type":"end"}'))
+    data = await asyncio.wait_for(reader.read(), 120)
+    assert b'"frames":10' in data
+    writer.close()
+
+
+async def test_a_client_that_becomes_a_flood_waits_among_floods(charged, dial, until):
+    server, _ = charged
+    calm, floods, _ = Charged.made[-3:]
+    floods.charge(60)
+    reader, writer = await dial(server.port)
+    writer.write(text(HELLO))
+    await opened(reader)
+    writer.write(4_000 * text(b'{"type":"ping","time":1}'))
+    await until(lambda: floods.waiting == 1)
+    assert calm.waiting == 0
     writer.close()
 
 

@@ -7,7 +7,6 @@ and does not see the end of a connection that it does not read.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +22,7 @@ from xyt_stream.server.admission import requests, small_frames
 from xyt_stream.server.admission.budget import Budget, Kind, metered
 from xyt_stream.server.admission.handshakes import Handshakes
 from xyt_stream.server.admission.reading import Reading
+from xyt_stream.server.admission.standing import ReadingTurns, Standing
 from xyt_stream.server.admission.turns import Turns
 
 _MAX_UNSENT = 1 << 20  # bytes; sends of our own wait for the client long before
@@ -30,7 +30,6 @@ _MAX_UNREAD = 1 << 18  # bytes of whole messages that wait for the session
 _MAX_FRAGMENTS = 4096  # of a message; websockets 17 has the same limit, 16 (Python 3.10) has none
 _SLICE = 512  # bytes; at most 85 frames, half a millisecond
 _ACCEPT = 0.0004  # seconds that a connection takes before its first byte, and at its end
-_NEW = 1.0  # seconds after a session has taken it that a connection still counts as new
 _READ = 0.00004  # seconds that the system and the event loop take to read anything at all
 _AT_ONCE = 0.001  # seconds of processor time of reading at once for a calm client
 _DISCARD_EVERY = 0.02  # seconds between reads of what is thrown away
@@ -43,12 +42,12 @@ class Socket(ServerConnection):
     Args:
         protocol, server, options: see ServerConnection.
         budget: of the connection.
-        turns: shares the event loop with other floods.
-        newcomers: likewise with other connections that no session has taken.
+        turns: in which the server's connections are read.
         handshakes: counts the connection until a session takes it.
 
     Attributes:
         budget: of the connection.
+        standing: charges processor time to its share of the event loop.
         head: of its request.
         on_unused: called if the connection ends before a session takes it.
         receive_now: takes a message at once, or returns False; set while nothing else is received.
@@ -61,17 +60,14 @@ class Socket(ServerConnection):
         server: Server,
         *,
         budget: Budget,
-        turns: Turns,
-        newcomers: Turns,
+        turns: ReadingTurns,
         handshakes: Handshakes,
         **options: Any,
     ) -> None:
         super().__init__(protocol, server, **options)
         self.budget = budget
         self.exceeded: asyncio.Future[ProtocolError] = self.loop.create_future()
-        self._turns = turns
-        self._newcomers = newcomers
-        self._new_until = math.inf  # of the loop's clock: no session has taken it
+        self.standing = Standing(turns, budget)
         self._handshakes = handshakes
         self._pending = bytearray()  # received, not parsed
         self._unread = 0  # bytes of whole messages that the session has not received
@@ -81,7 +77,7 @@ class Socket(ServerConnection):
         self.receive_now: Callable[[str | bytes], bool] | None = None
         self.head = requests.Head()
         self.on_unused: Callable[[], None] = lambda: None
-        self._in_turns = False
+        self._waits_in: Turns | None = None
 
     def spend(self, kind: Kind, amount: float) -> None:
         """Spends of the budget; sets `exceeded` if it is not enough."""
@@ -101,43 +97,11 @@ class Socket(ServerConnection):
     def spend_work(self, seconds: float) -> None:
         """Spends processor time of reading."""
         self.spend("work", seconds)
-        self.answered(seconds)
-
-    def answered(self, seconds: float) -> None:
-        """Counts processor time of writing: that of a flood's answers is the flood's.
-
-        A flood in a new session counts in both shares: the next turn of its own must wait, too.
-        """
-        if self._counts_as_new:
-            self._newcomers.charge(seconds)
-        if not self.budget.calm and not self._is_new:
-            self._turns.charge(seconds)
-
-    def opened(self, seconds: float) -> None:
-        """Counts processor time of the handshake, of a page, or of opening a session."""
-        if self._counts_as_new:
-            self._newcomers.charge(seconds)
-
-    @property
-    def _counts_as_new(self) -> bool:
-        """Whether no session has taken the connection, or one has just done so.
-
-        A session that is resumed is sent all that was kept for it: a megabyte each time.
-        """
-        return self.loop.time() < self._new_until
-
-    @property
-    def _is_new(self) -> bool:
-        """Whether no session has taken the connection."""
-        return self._new_until == math.inf
-
-    def _taken(self) -> None:
-        """A session has taken the connection."""
-        self._new_until = self.loop.time() + _NEW
+        self.standing.answered(seconds)
 
     async def handshake(self, *args: Any, **options: Any) -> None:
         """Performs the opening handshake; see ServerConnection."""
-        await metered(super().handshake(*args, **options), self.opened)
+        await metered(super().handshake(*args, **options), self.standing.opened)
 
     async def fail(self, code: int, reason: str) -> None:
         """Ends the connection without reading what the client still sends."""
@@ -156,9 +120,9 @@ class Socket(ServerConnection):
         self._reading = Reading(self.transport, self._ping)
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if peer else ""
-        if not self._handshakes.enter(self, address, self.transport.abort, self._taken):
+        if not self._handshakes.enter(self, address, self.transport.abort, self.standing.take):
             self.transport.abort()
-        self._newcomers.charge(_ACCEPT)
+        self.standing.opened(_ACCEPT)
 
     def data_received(self, data: bytes) -> None:
         if self.exceeded.done() or self.protocol.parser_exc is not None:
@@ -170,10 +134,10 @@ class Socket(ServerConnection):
             if not data or self.exceeded.done():
                 return
         self._pending += data
-        if self._is_new:
-            self._newcomers.charge(_READ)
+        if self.standing.is_new:
+            self.standing.opened(_READ)
         whole_head = self.head.seen or self._see_head(len(data))
-        if whole_head and self._reads_at_once:
+        if whole_head and self._waits_in is None and self.standing.reads_at_once:
             # Of processor time: where another thread was let in, a calm client's message must not
             # wait for its turn behind all that floods have to work off.
             end = time.thread_time() + _AT_ONCE
@@ -215,10 +179,10 @@ class Socket(ServerConnection):
         """
         began = time.thread_time()
         refused = self.head.look(self._pending, grown)
-        self.opened(time.thread_time() - began)
+        self.standing.opened(time.thread_time() - began)
         if refused is not None:
             self._refuse(refused)
-        elif not self.head.seen and not self._newcomers.idle:
+        elif not self.head.seen and not self.standing.newcomers_idle:
             self._reading.pause()  # a head that comes byte by byte
             self._take_turns()
         return self.head.seen and refused is None
@@ -238,7 +202,7 @@ class Socket(ServerConnection):
     def read_slice(self) -> bool:
         """Parses the next slice; returns whether more can be parsed now."""
         if not self.head.seen:
-            self._in_turns = False
+            self._waits_in = None
             self._reading.resume()
             return False
         if self._can_parse:
@@ -251,8 +215,12 @@ class Socket(ServerConnection):
             if self.transport.get_write_buffer_size() > _MAX_UNSENT:
                 self.transport.abort()
         if not self._can_parse:
-            self._in_turns = False
+            self._waits_in = None
             self._balance()
+        elif self._waits_in not in (None, self.standing.turns):
+            self._waits_in = None
+            self._take_turns()  # among others: it is calm no more, or again
+            return False
         return self._can_parse
 
     def process_event(self, event: Event) -> None:
@@ -274,7 +242,7 @@ class Socket(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._handshakes.leave(self)
-        if self._is_new:
+        if self.standing.is_new:
             self.on_unused()
         self._pending.clear()
         self._reading.stop()
@@ -311,13 +279,6 @@ class Socket(ServerConnection):
             self.transport.abort()
 
     @property
-    def _reads_at_once(self) -> bool:
-        """Whether what has come is parsed now, and not in turn with others."""
-        if self._in_turns or not self.budget.calm:
-            return False
-        return not self._is_new or self._newcomers.idle
-
-    @property
     def _held(self) -> bool:
         """Whether the session must take messages before more are parsed."""
         return self.recv_messages.paused or self._unread > _MAX_UNREAD
@@ -327,9 +288,9 @@ class Socket(ServerConnection):
         return bool(self._pending) and not self._held and not self.transport.is_closing()
 
     def _take_turns(self) -> None:
-        if not self._in_turns:
-            self._in_turns = True
-            (self._newcomers if self._is_new else self._turns).add(self)
+        if self._waits_in is None:
+            self._waits_in = self.standing.turns
+            self._waits_in.add(self)
 
     def _balance(self) -> None:
         """Parses on, or reads on, as far as the session takes messages."""
