@@ -12,7 +12,8 @@ from xyt_stream import Codec
 from xyt_stream.audio import Pcm16, to_float32
 from xyt_stream.bench import codec as bench
 from xyt_stream.bench.baselines import GET_MOSHI, Naive, full_size, naive
-from xyt_stream.bench.codec import Comparison, Result, compare
+from xyt_stream.bench.codec import compare
+from xyt_stream.bench.codec_figures import Comparison, Result
 from xyt_stream.bench.plot import draw_steps
 
 

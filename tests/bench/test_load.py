@@ -7,7 +7,8 @@ import json
 import pytest
 
 from xyt_stream.bench import relay
-from xyt_stream.bench.load import LoadResult, Target, find_capacity, measure, own_server
+from xyt_stream.bench.capacity_search import find_capacity
+from xyt_stream.bench.load import LoadResult, Target, measure, own_server
 from xyt_stream.bench.relay import own_relay
 from xyt_stream.bench.soak import IdleResources, Soak
 from xyt_stream.bench.speech import speech_or_noise

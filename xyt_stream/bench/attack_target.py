@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from xyt_stream.bench.load import process_of
+from xyt_stream.bench.process_usage import process_of
 from xyt_stream.errors import ServeError
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import Running, running

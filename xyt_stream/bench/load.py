@@ -1,4 +1,4 @@
-"""Loads a server with many clients in real time; measures turnaround and capacity."""
+"""Loads a server with many clients in real time, and measures the turnaround of their frames."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import multiprocessing
 import os
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -20,11 +20,9 @@ from rich.table import Table
 from xyt_stream.audio import FRAME_SECONDS, Pcm16
 from xyt_stream.bench.load_clients import Access, ClientResult, run_clients
 from xyt_stream.bench.load_server import run_server
+from xyt_stream.bench.process_usage import ProcessUsage
 from xyt_stream.client.fingerprint import pinned
-from xyt_stream.errors import MissingExtraError, ServeError
-
-if TYPE_CHECKING:
-    from psutil import Process
+from xyt_stream.errors import ServeError
 
 LATE = FRAME_SECONDS  # s; a frame with a longer turnaround is late
 _PER_PROCESS = 16  # clients in one process, where there are processors for so many processes
@@ -175,7 +173,7 @@ def measure(target: Target, pcm: Pcm16, *, sessions: int, seconds: float) -> Loa
     with ProcessPoolExecutor(len(shares), mp_context=context) as pool:
         # Starting a process takes seconds of processor time, which must not be measured.
         list(pool.map(abs, range(len(shares))))
-        usage = _Usage(target.pid) if target.pid is not None else None
+        usage = ProcessUsage(target.pid) if target.pid is not None else None
         running = [
             pool.submit(run_clients, target.url, target.access, share, number, pcm, seconds)
             for number, share in enumerate(shares)
@@ -201,44 +199,6 @@ def info(target: Target) -> dict[str, Any]:
     with urllib.request.urlopen(request, timeout=10, context=tls) as answer:
         page_content: dict[str, Any] = json.load(answer)
     return page_content
-
-
-class Load(Protocol):
-    """The result of a load with some sessions."""
-
-    @property
-    def sessions(self) -> int:
-        """Number of them."""
-
-    @property
-    def good(self) -> bool:
-        """Whether all were served well."""
-
-
-_L = TypeVar("_L", bound=Load)
-
-
-def find_capacity(run: Callable[[int], _L], start: int = 8, most: int = 256) -> _L:
-    """Finds the load with the most sessions that is good; the smallest tried if none is.
-
-    Args:
-        run: loads a server with this many sessions.
-        start: sessions to begin with.
-        most: the largest number of sessions to try.
-    """
-    best = worst = run(start)
-    while best.good and worst.good and 2 * best.sessions <= most:
-        worst = run(2 * best.sessions)
-        best = worst if worst.good else best
-    low, high = best.sessions if best.good else 0, worst.sessions
-    while high - low > max(1, low // 8) and not worst.good:
-        load = run((low + high) // 2)
-        if load.good:
-            best, low = load, load.sessions
-        else:
-            high = load.sessions
-            best = best if best.good else load
-    return best
 
 
 def _sum_up(
@@ -282,29 +242,3 @@ def _address(pipe: Pipe) -> str:
     except EOFError:
         pass
     raise ServeError("the server did not start: see its messages above")
-
-
-def process_of(pid: int) -> Process:
-    """Opens a process for measurement.
-
-    Raises:
-        MissingExtraError: psutil is not installed.
-    """
-    try:
-        import psutil
-    except ModuleNotFoundError:
-        raise MissingExtraError("Figures of the server process", "bench") from None
-    return psutil.Process(pid)
-
-
-class _Usage:
-    """Measures a process from now on."""
-
-    def __init__(self, pid: int) -> None:
-        self._process = process_of(pid)
-        self._process.cpu_percent()
-
-    def until_now(self) -> tuple[float, float]:
-        """Returns processors in use and memory, MiB."""
-        memory = self._process.memory_info().rss / 2**20
-        return self._process.cpu_percent() / 100, memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xyt_stream.bench.codec import Comparison
+from xyt_stream.bench.codec_figures import Comparison
 from xyt_stream.evaluate.plots import new_figure, save
 from xyt_stream.evaluate.timing import ran_on
 

@@ -14,7 +14,8 @@ import numpy as np
 from rich.table import Table
 
 from xyt_stream.audio import Pcm16
-from xyt_stream.bench.load import Target, measure, own_server, process_of
+from xyt_stream.bench.load import Target, measure, own_server
+from xyt_stream.bench.process_usage import process_of
 from xyt_stream.errors import ServeError
 from xyt_stream.server.admission.address import check_address
 from xyt_stream.server.cluster.haproxy import config, program

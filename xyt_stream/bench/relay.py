@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from xyt_stream.bench.load import process_of
+from xyt_stream.bench.process_usage import process_of
 from xyt_stream.bench.relay_clients import run_rooms
 from xyt_stream.errors import ServeError
 

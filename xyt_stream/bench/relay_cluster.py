@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 
-from xyt_stream.bench.load import process_of
+from xyt_stream.bench.process_usage import process_of
 from xyt_stream.bench.relay import OPTIONS, Relay
 from xyt_stream.errors import ServeError
 

@@ -13,7 +13,8 @@ from rich.progress import track
 from rich.table import Table
 
 from xyt_stream.audio import INPUT_RATE, Pcm16
-from xyt_stream.bench.load import Target, info, process_of
+from xyt_stream.bench.load import Target, info
+from xyt_stream.bench.process_usage import process_of
 from xyt_stream.bench.speech import in_real_time
 from xyt_stream.client import Connection, connect
 from xyt_stream.errors import ConnectionFailedError, ProtocolError

@@ -75,7 +75,8 @@ def bench_load(
         raise typer.BadParameter("--fingerprint is that of a server at --url: give both")
     if lookahead and url is None and hub.is_causal(model):
         raise typer.BadParameter(f"{model or hub.DEFAULT} is causal: leave --lookahead out")
-    from xyt_stream.bench.load import LATE, LoadResult, Target, find_capacity, measure, own_server
+    from xyt_stream.bench.capacity_search import find_capacity
+    from xyt_stream.bench.load import LATE, LoadResult, Target, measure, own_server
     from xyt_stream.bench.load_clients import Access
     from xyt_stream.bench.speech import speech_or_noise
 
@@ -127,7 +128,7 @@ def bench_relay(
     json_file: Json = None,
 ) -> None:
     """Many coded sessions of one relay: delay from mic to speaker, lost frames, capacity."""
-    from xyt_stream.bench.load import find_capacity
+    from xyt_stream.bench.capacity_search import find_capacity
     from xyt_stream.bench.relay import LATE, LATE_OVER_NODES, RelayLoad, measure, own_relay
     from xyt_stream.bench.relay_cluster import own_cluster
 
