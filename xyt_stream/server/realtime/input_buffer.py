@@ -1,4 +1,4 @@
-"""Buffers the user's sound: finds turns in it, commits them, and cuts it into frames."""
+"""Buffers the user's sound: finds turns in it and commits them."""
 
 from __future__ import annotations
 
@@ -20,33 +20,14 @@ from xyt_stream.server.admission.ahead import AheadTurns, Headway
 from xyt_stream.server.admission.memory import OBJECT
 from xyt_stream.server.realtime.live_queue import LiveQueue
 from xyt_stream.server.realtime.sample_queue import SampleQueue
-from xyt_stream.server.realtime.turn_detector import (
-    SpeechStarted,
-    SpeechStopped,
-    TurnDetector,
-)
+from xyt_stream.server.realtime.turn_detector import SpeechStarted, SpeechStopped, TurnDetector
+from xyt_stream.server.realtime.turn_framer import TurnFramer
 from xyt_stream.server.sessions.lateness import Lateness
 
 MAX_SECONDS = 90.0  # seconds of sound that may wait
 SAMPLE_BYTES = 4  # of float32
 _LEAST = 0.1  # seconds that can be committed
 _LOUD = 0.05  # peak from which on a frame of an item counts as speech
-_PADDING = 4  # frames of silence before speech that are kept while a response goes on
-
-
-@dataclass(frozen=True)
-class InputFrame:
-    """A frame on its way to the model.
-
-    Attributes:
-        samples: float32 [1280].
-        turn: number of its turn.
-        speech: whether the user speaks in it.
-    """
-
-    samples: Samples
-    turn: int
-    speech: bool
 
 
 @dataclass
@@ -92,7 +73,8 @@ class InputBuffer:
         on_late: Callable[[float], None] = lambda frames: None,
         turns: AheadTurns | None = None,
     ) -> None:
-        self.frames: collections.deque[InputFrame] = collections.deque()
+        self._framer = TurnFramer()
+        self.frames = self._framer.frames
         self.changed = Signal()
         self._events = events
         self._detector = detector
@@ -105,8 +87,6 @@ class InputBuffer:
         self._arrived = collections.deque([self._new_turn()])  # the last: not committed yet
         self._waiting = 0  # samples in those
         self._turn = 0  # number of the turn at `_arrived[0]`
-        self._joining = SampleQueue()  # less than a frame, examined
-        self._speech = False  # whether the user speaks in that
         self._said = 0  # samples since the last commit
 
     @property
@@ -171,10 +151,7 @@ class InputBuffer:
         dropped = self._arrived[-1].samples.clear()
         self._waiting -= dropped
         if len(self._arrived) == 1:
-            dropped += self._joining.clear()
-            self._speech = False
-            while self.frames and self.frames[-1].turn == self._turn:
-                self.frames.pop()
+            dropped += self._framer.clear(self._turn)
             self._detector.stop()
         self._detector.skip(dropped)
         self._said = 0
@@ -200,7 +177,7 @@ class InputBuffer:
 
     def take_rest(self) -> Samples:
         """Takes the incomplete last frame, float32 [1280], padded with silence."""
-        return self._joining.pop_padded()
+        return self._framer.take_rest()
 
     async def listen(self) -> None:
         """Examines sound as it arrives. Never returns."""
@@ -226,12 +203,13 @@ class InputBuffer:
         return self.has_arrivals and not (self._events.settings.live and self.frames)
 
     def _listen_to_next(self) -> None:
+        """Examines the next sound of the first turn that waits, at most a frame."""
         turn = self._arrived[0]
         settings = self._events.settings.turn_detection
         if turn.in_item:
             samples = turn.samples.pop()
             self._waiting -= len(samples)
-            self._join(samples, float(np.abs(samples).max()) > _LOUD)
+            self._framer.push(samples, self._turn, float(np.abs(samples).max()) > _LOUD)
         elif self._is_late(turn):
             lost = len(turn.samples.pop())
             self._waiting -= lost
@@ -242,15 +220,16 @@ class InputBuffer:
             self._waiting -= len(samples)
             self._headway.add(len(samples) / INPUT_RATE)
             found = self._detector.push(samples, settings or ServerVad())
-            self._join(samples, self._detector.is_speech)
+            self._framer.push(samples, self._turn, self._detector.is_speech)
             # A committed turn stays one turn.
             if len(self._arrived) == 1 and settings is not None:
                 for event in found:
-                    self._tell(event)
+                    self._report(event)
         if len(self._arrived) > 1 and not len(turn.samples):
             self._end_turn()
-        if self._events.response is not None and not self._events.settings.live:
-            self._forget_silence()
+        answering = self._events.response is not None and not self._events.settings.live
+        if answering and not self._detector.speaking:
+            self._framer.drop_silence(self._turn)
         self.changed.notify()
 
     def _new_turn(self) -> _Turn:
@@ -261,42 +240,23 @@ class InputBuffer:
         live = self._events.settings.live and len(self._arrived) == 1
         return live and isinstance(turn.samples, LiveQueue) and turn.samples.is_late
 
-    def _tell(self, event: SpeechStarted | SpeechStopped) -> None:
+    def _report(self, event: SpeechStarted | SpeechStopped) -> None:
+        """Sends the client a turn's beginning or its end, which also commits the turn."""
         if isinstance(event, SpeechStarted):
             self._events.speech_started(event.ms)
             return
         self._events.speech_stopped(event.ms)
         self._said = len(self._arrived[0].samples)
-        self._cut()
-        self._turn += 1
+        self._next_turn()
         self._on_turn()
 
     def _end_turn(self) -> None:
         """Goes on to the next turn: all sound of this one, committed, was examined."""
         if not self._arrived.popleft().in_item:
             self._detector.stop()
-        self._cut()
+        self._next_turn()
+
+    def _next_turn(self) -> None:
+        # A live model gets unbroken sound.
+        self._framer.end_turn(self._turn, pad=not self._events.settings.live)
         self._turn += 1
-
-    def _join(self, samples: Samples, speech: bool) -> None:
-        self._speech = self._speech or speech
-        self._joining.push(samples)
-        while (frame := self._joining.pop_frame()) is not None:
-            self.frames.append(InputFrame(frame, self._turn, self._speech))
-            self._speech = speech
-
-    def _cut(self) -> None:
-        """Pads the turn's last frame with silence; a live model gets unbroken sound instead."""
-        if not self._events.settings.live and len(self._joining):
-            self.frames.append(InputFrame(self._joining.pop_padded(), self._turn, self._speech))
-        self._speech = False
-
-    def _forget_silence(self) -> None:
-        """Drops silence that arrives during a response, so that no backlog of it builds up."""
-        waiting = 0
-        for frame in reversed(self.frames):
-            if frame.turn != self._turn or frame.speech:
-                break
-            waiting += 1
-        if waiting > _PADDING and not self._detector.speaking:
-            del self.frames[-waiting]

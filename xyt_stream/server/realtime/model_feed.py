@@ -14,7 +14,8 @@ import numpy as np
 
 from xyt_stream.audio import FRAME_SAMPLES, FRAME_SECONDS, Samples
 from xyt_stream.protocol.realtime.server_events import ServerEvents
-from xyt_stream.server.realtime.input_buffer import InputBuffer, InputFrame
+from xyt_stream.server.realtime.input_buffer import InputBuffer
+from xyt_stream.server.realtime.turn_framer import InputFrame
 
 STALL = 0.24  # seconds that a live client may be late before the model gets silence
 PATIENCE = 10.0  # seconds of silence in which a model may begin its answer
