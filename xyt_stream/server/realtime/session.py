@@ -1,4 +1,4 @@
-"""Implements a client's session of the Realtime protocol: events, and a talk with the model."""
+"""Holds a client's session of the Realtime protocol: a conversation with the model, in events."""
 
 from __future__ import annotations
 
@@ -9,33 +9,17 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
-
-from xyt_stream.audio import FRAME_SECONDS, INPUT_RATE, Samples
+from xyt_stream.audio import FRAME_SECONDS, Samples
 from xyt_stream.errors import EventError, ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
-from xyt_stream.protocol.realtime.audio_formats import AudioDecoder, decode_base64, seconds_of
-from xyt_stream.protocol.realtime.client_events import (
-    ClientEvent,
-    InputAppend,
-    InputClear,
-    InputCommit,
-    ItemCreate,
-    ItemDelete,
-    ItemRetrieve,
-    ItemTruncate,
-    ResponseCancel,
-    ResponseCreate,
-    SessionUpdate,
-    parse_event,
-)
-from xyt_stream.protocol.realtime.items import NewItem, new_item
+from xyt_stream.protocol.realtime.client_events import parse_event
 from xyt_stream.protocol.realtime.server_events import ServerEvents
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.budget import Charge, free, metered
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import OBJECT, Account
 from xyt_stream.server.duplex.vad import SpeechDetector
+from xyt_stream.server.realtime.event_handler import EventHandler
 from xyt_stream.server.realtime.input_buffer import InputBuffer
 from xyt_stream.server.realtime.model_feed import ModelFeed
 from xyt_stream.server.realtime.output import OutputSplitter
@@ -45,7 +29,6 @@ from xyt_stream.server.sessions.framing import SoundFramer
 from xyt_stream.server.sessions.lateness import Lateness
 from xyt_stream.server.sessions.resources import Resources
 
-_AT_ONCE = 64  # items that are read without a pause
 _MAX_BYTES = 1_000_000  # of events queued for the client, from which on it is read no further
 
 _log = logging.getLogger(__name__)
@@ -103,7 +86,7 @@ class RealtimeSession:
             on_output=self._events.responses.on_output,
             on_failure=lambda: self.abort(protocol_error("internal", "The model has failed.")),
         )
-        self._decoder = AudioDecoder(self._events.settings.input, INPUT_RATE)
+        self._handler = EventHandler(self._events, self._buffer, self._feed)
         with ExitStack() as stack:
             stack.enter_context(resources.gate.session(address))
             self._conversation = stack.enter_context(
@@ -148,7 +131,7 @@ class RealtimeSession:
         event, event_id, error = parse_event(data)
         if event is not None:
             try:
-                await self._handle(event)
+                await self._handler.handle(event)
             except EventError as refused:
                 error = refused
         if error is not None:
@@ -206,84 +189,6 @@ class RealtimeSession:
             self._account.close()
             self._resources.on_closed(self, reason)
 
-    async def _handle(self, event: ClientEvent) -> None:
-        """Carries out a client's event.
-
-        Raises:
-            EventError: it cannot be carried out; the session goes on.
-        """
-        events, buffer = self._events, self._buffer
-        if isinstance(event, InputAppend):
-            await self._append(event.audio)
-        elif isinstance(event, InputCommit):
-            if not events.settings.live:
-                buffer.append(self._decoder.flush())
-            buffer.commit()
-        elif isinstance(event, InputClear):
-            self._decoder.flush()
-            buffer.clear()
-            self._feed.turn_cleared()
-        elif isinstance(event, SessionUpdate):
-            events.update(event)
-            buffer.settings_changed()
-            if events.settings.input != self._decoder.format:
-                self._decoder = AudioDecoder(events.settings.input, INPUT_RATE)
-        elif isinstance(event, ItemCreate):
-            new = new_item(event.item)
-            events.check_new_item(new.id, event.previous_item_id)
-            samples = await self._sound_of(new)
-            events.add_item(new, event.previous_item_id)
-            self._add_turn(samples)
-        elif isinstance(event, ItemRetrieve):
-            events.retrieve(event.item_id)
-        elif isinstance(event, ItemDelete):
-            events.delete(event.item_id)
-        elif isinstance(event, ItemTruncate):
-            events.truncate(event)
-        elif isinstance(event, ResponseCreate):
-            await self._respond(event)
-        elif isinstance(event, ResponseCancel):
-            events.responses.cancel(event.response_id)
-
-    async def _append(self, audio: str) -> None:
-        """Decodes sound of the microphone from base64 into the buffer."""
-        self._buffer.check_space(seconds_of(audio, self._decoder.format))
-        for piece in await _decode(audio, "audio", self._decoder):
-            self._buffer.append(self._decoder.decode(piece))
-            await asyncio.sleep(0)  # lets other sessions run during a long chunk
-
-    async def _sound_of(self, new: NewItem) -> Samples:
-        """All of the user's sound in an item, float32 [n] at 16 kHz."""
-        if not new.audio:
-            return np.zeros(0, np.float32)
-        form = self._events.settings.input
-        self._buffer.check_space(sum(seconds_of(audio, form) for audio in new.audio))
-        decoder, sound = AudioDecoder(form, INPUT_RATE), [np.zeros(0, np.float32)]
-        for audio in new.audio:
-            for piece in await _decode(audio, "item.content.audio", decoder):
-                sound.append(decoder.decode(piece))
-                await asyncio.sleep(0)
-        return np.concatenate([*sound, decoder.flush()])
-
-    async def _respond(self, event: ResponseCreate) -> None:
-        """Begins a response, after the sound of the items in its input."""
-        given = None if event.response is None else event.response.input
-        items = []
-        for index, item in enumerate(given or []):
-            if not self._events.is_reference(item, index):
-                items.append(new_item(item, f"response.input[{index}]"))
-            if index % _AT_ONCE == 0:
-                await asyncio.sleep(0)  # lets other sessions run during a long list
-        sounds = [await self._sound_of(item) for item in items]
-        self._events.create(event)
-        for sound in sounds:
-            self._add_turn(sound)
-        self._feed.answer()
-
-    def _add_turn(self, samples: Samples) -> None:
-        if len(samples):
-            self._buffer.add_turn(samples)
-
     async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await metered(work(), lambda seconds: self._charge(seconds))
@@ -315,17 +220,3 @@ class RealtimeSession:
         self._account.set("output", self._outgoing_bytes + OBJECT * len(self._outgoing))
         self._buffer.changed.notify()
         self._changed.notify()
-
-
-async def _decode(audio: str, param: str, decoder: AudioDecoder) -> list[bytes]:
-    """Decodes base64 into pieces, and checks all of them before any is used.
-
-    Raises:
-        EventError: it is no base64, or holds no whole number of samples.
-    """
-    pieces = []
-    for piece in decode_base64(audio, param):
-        pieces.append(piece)
-        await asyncio.sleep(0)  # lets other sessions run during a long chunk
-    decoder.check(sum(map(len, pieces)))
-    return pieces
