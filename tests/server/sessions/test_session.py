@@ -179,7 +179,7 @@ async def test_frames_without_an_answer_are_not_timed(server, clip, hear):
         await connection.send_pcm(clip)
         await connection.end()
         await hear(connection)
-        assert not session._pipeline._frames._full_at
+        assert not session._pipeline._turnaround._frames._full_at
 
 
 async def test_frames_queued_behind_others_are_not_timed(server, clip):

@@ -8,16 +8,13 @@ from typing import TypedDict
 import msgspec
 from msgspec import UNSET
 
-from xyt_stream.errors import HandoverError, ProtocolError
-from xyt_stream.protocol.frame_clock import FrameClock
+from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Ack, Clear, Cleared, End, Ping, Pong, Ready, Resume
 from xyt_stream.protocol.replay_buffer import MAX_UNACKNOWLEDGED
-from xyt_stream.protocol.roles import ROLES
 from xyt_stream.protocol.server_machine import ServerMachine
 from xyt_stream.server.admission.limits import Pace
 from xyt_stream.server.admission.memory import Account
-from xyt_stream.server.engine.code_stream import load_stream
 from xyt_stream.server.saved import (
     SavedCodeStream,
     SavedConversation,
@@ -37,6 +34,7 @@ from xyt_stream.server.sessions.resources import Resources
 from xyt_stream.server.sessions.roles import open_streams
 from xyt_stream.server.sessions.send_queue import SendQueue
 from xyt_stream.server.sessions.sender import Sender
+from xyt_stream.server.sessions.turnaround import TurnaroundTimer
 
 _HEARD_LIVE = ("loopback", "mic", "user")  # roles that lose the oldest where the server is slow
 _LIVE_BUFFER = 192 << 10  # bytes that a live listener may be behind before it loses the oldest
@@ -81,7 +79,7 @@ class Pipeline:
         resumable: bool,
         moved: bool,
     ) -> None:
-        limits, role = resources.limits, ROLES[ready.role]
+        limits = resources.limits
         self.taken_in = False
         self._resources = resources
         self._ready = ready
@@ -89,10 +87,9 @@ class Pipeline:
         self._relayed = is_relayed(ready)
         # Speakers and models are live listeners: they lose the oldest audio when they fall behind.
         self._live = ready.role in ("speaker", "model")
-        self._hears_itself = role.in_room == "no" and bool(ready.receive)
-        # A frame's sound comes after its codes, so that is what answers it.
-        self._frames = FrameClock(ready.frame_samples)
-        self._answers = Pcm if "pcm" in ready.receive else Codes
+        self._turnaround = TurnaroundTimer(
+            ready, resources.metrics.answer.observe, resources.engine.timings.record_answer
+        )
         self._machine = ServerMachine()
         self._send_queue = SendQueue(
             ready.receive,
@@ -127,7 +124,7 @@ class Pipeline:
             take_ack=self._receive_queue.take_ack,
             timings=resources.engine.timings,
             flush=resources.flush,
-            on_written=self._on_written if self._hears_itself else None,
+            on_written=self._turnaround.written if self._turnaround.measures else None,
             on_size=lambda size: account.set("replay", size),
         )
 
@@ -190,11 +187,12 @@ class Pipeline:
         self.taken_in = True
 
     def _put(self, message: Pcm | Codes | End, size: int = 0) -> None:
+        """Queues a message of `size` bytes for the streams, or passes codes on at once."""
         if self._sender.going_away is not None:
             return
-        if isinstance(message, Pcm) and self._hears_itself:
+        if isinstance(message, Pcm):
             # A frame behind others waits for its turn and not for the server: it is not timed.
-            self._frames.fill(len(message.samples), timed=not len(self._receive_queue))
+            self._turnaround.received(message, timed=not len(self._receive_queue))
         received = self._machine.received
         if isinstance(message, Codes) and self._relayed:
             self._resources.metrics.relayed.inc(message.codes.shape[1])
@@ -251,21 +249,11 @@ class Pipeline:
             self._put(End())
         self._sender.going_away = error
 
-    def _on_written(self, message: Pcm | Codes) -> None:
-        """Measures how long the frame took whose result was written."""
-        if isinstance(message, self._answers):
-            seconds = self._frames.done(message.frame)
-            if seconds is not None:
-                self._resources.metrics.answer.observe(seconds)
-                self._resources.engine.timings.record_answer(seconds)
-
     # To another server.
 
     async def settled(self) -> None:
         """Waits until all that was taken in has come out; `run` was cancelled."""
-        for stream in (self._streams.stream, self._streams.conversation):
-            if stream is not None:
-                await stream.settled()
+        await self._streams.settled()
 
     async def save(self) -> SavedPipeline:
         """Returns the state that lets another server continue.
@@ -275,7 +263,7 @@ class Pipeline:
         """
         stream, conversation = self._streams.stream, self._streams.conversation
         return SavedPipeline(
-            clock=self._frames.samples,
+            clock=self._turnaround.samples,
             sender=self._sender.save(),
             receive_queue=self._receive_queue.save(over=self.taken_in),
             send_queue=self._send_queue.save(),
@@ -294,22 +282,12 @@ class Pipeline:
         Raises:
             HandoverError: it does not fit.
         """
-        stream, conversation = self._streams.stream, self._streams.conversation
-        if stream is not None and saved.stream is not None:
-            await load_stream(stream, saved.stream)
-        elif stream is not None or saved.stream is not None:
-            raise HandoverError("a session's stream does not fit its role")
-        if conversation is not None and saved.conversation is not None:
-            await conversation.load(saved.conversation)
-        elif conversation is not None or saved.conversation is not None:
-            raise HandoverError("a session's conversation does not fit its role")
+        await self._streams.load(saved)
         self._send_queue.load(saved.send_queue)
         room = self._resources.rooms.get(self._ready.room)
         if heard is not None and room is not None and self._ready.role == "speaker":
-            room.catch_up(
-                self._send_queue, heard, self._voice
-            )  # and from then on it hears what comes
+            room.catch_up(self._send_queue, heard, self._voice)
         self._receive_queue.load(saved.receive_queue)
         self._sender.load(saved.sender)
-        self._frames.fill(max(0, saved.clock), timed=False)
+        self._turnaround.load(saved.clock)
         self.taken_in = saved.receive_queue.over

@@ -7,10 +7,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from xyt_stream.audio import FRAME_SECONDS
+from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.messages import Ready
 from xyt_stream.server.duplex.conversation import Conversation
-from xyt_stream.server.engine.code_stream import CodeStream
+from xyt_stream.server.engine.code_stream import CodeStream, load_stream
 from xyt_stream.server.engine.slot_stream import SlotStream
+from xyt_stream.server.saved import SavedSession
 from xyt_stream.server.sessions.framing import (
     AnswerFramer,
     CodeFramer,
@@ -36,6 +38,27 @@ class RoleStreams:
     framer: Framer | None = None
     conversation: Conversation | None = None
     stream: SlotStream | CodeStream | None = None
+
+    async def settled(self) -> None:
+        """Waits until all that the streams have taken in has come out."""
+        for stream in (self.stream, self.conversation):
+            if stream is not None:
+                await stream.settled()
+
+    async def load(self, saved: SavedSession) -> None:
+        """Has the streams go on as those of another server, before any frame was pushed.
+
+        Raises:
+            HandoverError: they do not fit.
+        """
+        if self.stream is not None and saved.stream is not None:
+            await load_stream(self.stream, saved.stream)
+        elif self.stream is not None or saved.stream is not None:
+            raise HandoverError("a session's stream does not fit its role")
+        if self.conversation is not None and saved.conversation is not None:
+            await self.conversation.load(saved.conversation)
+        elif self.conversation is not None or saved.conversation is not None:
+            raise HandoverError("a session's conversation does not fit its role")
 
 
 @contextmanager
