@@ -9,13 +9,14 @@ from xyt_stream.server.engine.slots import Slots
 COUNT = 6
 
 
-def make(encoder_lead=0, decoder_lead=0, count=COUNT):
+def make(encoder_lead=0, decoder_lead=0, count=COUNT, most_rows=None):
     return Slots(
         count,
         frame_samples=4,
         codebooks=2,
         encoder_lead=encoder_lead,
         decoder_lead=decoder_lead,
+        most_rows=most_rows or count,
     )
 
 

@@ -47,6 +47,7 @@ def slots_of(device: Device, codec: Codec) -> Slots:
         codebooks=codec.num_codebooks,
         encoder_lead=device.encoder.lead,
         decoder_lead=device.decoder.lead,
+        most_rows=device.most_rows,
     )
 
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from xyt_stream.audio import FRAME_SECONDS
-from xyt_stream.server.engine.scheduler import NEW, ROWS_AHEAD, ROWS_NEW, SHARE_NEW
+from xyt_stream.server.engine.scheduler import (
+    LATE,
+    NEW,
+    ROWS_AHEAD,
+    ROWS_GIVING_WAY,
+    SHARE_GIVING_WAY,
+)
 from xyt_stream.server.engine.slots import RING
 
 from .slot_steps import COUNT, make, sound, stepped, take
@@ -13,14 +19,19 @@ def test_a_step_waits_only_for_frames_that_are_due():
     slots = make()
     for slot, last in ((0, 10.00), (1, 10.05), (2, 9.0)):
         slots.open(slot, from_codes=False)
+        slots.push(slot, sound(1), last - NEW)
         slots.push(slot, sound(1), last)
     slots.open(3, from_codes=False)  # has not said anything yet
-    assert not slots.scheduler.expected(9.99, 10.01)  # all have a frame that waits
+    now = 10.0 + FRAME_SECONDS
+    assert not slots.scheduler.expected(now, now + 0.01)  # all have a frame that waits
     take(slots)
-    assert slots.scheduler.expected(9.99, 10.01)
-    assert not slots.scheduler.expected(10.01, 10.04)
-    slots.end(0, 0, None, 11.0)
-    assert not slots.scheduler.expected(9.99, 10.01)
+    take(slots)
+    assert slots.scheduler.expected(now, now + 0.01)
+    assert slots.scheduler.expected(now - 0.01, now + 0.01)
+    assert not slots.scheduler.expected(now + 2 * LATE, now + 0.05)  # one is late, one early
+    assert slots.scheduler.expected(now + 2 * LATE, now + 0.06)
+    slots.end(0, 0, None, now)
+    assert not slots.scheduler.expected(now, now + 0.01)
 
 
 def fill(slots, slot, now):
@@ -74,8 +85,9 @@ def test_a_stream_ahead_of_real_time_never_falls_behind_it():
         slots.push(0, sound(1), now)
         for slot in taken:
             fill(slots, slot, now)
-        for slot in stepped(slots, now) - {0}:  # the device has time for one step a frame
-            taken[slot] += 1
+        for later in (0, FRAME_SECONDS / 2):  # the device has time for two steps a frame
+            for slot in stepped(slots, now + later) - {0}:
+                taken[slot] += 1
     assert min(taken.values()) >= 180
 
 
@@ -99,11 +111,11 @@ def test_few_streams_that_have_just_begun_are_in_a_step_beside_older_ones():
     new = set(range(1, COUNT))
     slots.push(0, sound(1), now)
     first = stepped(slots, now)
-    assert len(first) == 1 + ROWS_NEW
+    assert len(first) == 1 + ROWS_GIVING_WAY
     assert 0 in first
     while new - first:
         following = stepped(slots, now)
-        assert 0 < len(following) <= ROWS_NEW
+        assert 0 < len(following) <= ROWS_GIVING_WAY
         first |= following
     later = now + NEW
     for slot in range(COUNT):
@@ -113,12 +125,12 @@ def test_few_streams_that_have_just_begun_are_in_a_step_beside_older_ones():
 
 def test_of_very_many_streams_that_have_just_begun_a_step_takes_a_share():
     """Two at a time, their steps would take the engine's whole time."""
-    many = 1 + ROWS_NEW * SHARE_NEW * 4
+    many = 1 + ROWS_GIVING_WAY * SHARE_GIVING_WAY * 4
     slots, now = new_beside_an_older_one(many)
     left = many - 1
     while left:
         count = len(stepped(slots, now))
-        assert count == min(left, max(ROWS_NEW, left // SHARE_NEW))
+        assert count == min(left, max(ROWS_GIVING_WAY, left // SHARE_GIVING_WAY))
         left -= count
 
 
@@ -135,10 +147,13 @@ def test_a_step_of_new_streams_gives_way_to_an_older_one():
     slots.open(1, from_codes=False)
     slots.push(1, sound(1), now)
     assert slots.scheduler.gives_way(now)
-    assert slots.scheduler.expected(
-        now - 0.01, now + 0.01, since=now - NEW / 2
-    )  # the older one's frame
-    assert not slots.scheduler.expected(now - 0.01, now + 0.01, since=now - 2 * NEW)
+    due = now + FRAME_SECONDS
+    assert slots.scheduler.expected(due - 0.01, due + 0.01)  # the older one's frame
+    slots.close(0)
+    stepped(slots, now)
+    assert not slots.scheduler.expected(due - 0.01, due + 0.01)  # the new one's is not waited for
+    slots.push(1, sound(1), now)
+    assert slots.scheduler.gives_way(now)
     slots.end(1, 0, None, now)
     assert not slots.scheduler.gives_way(now)
 
@@ -174,3 +189,48 @@ def test_frames_that_were_held_up_are_in_real_time():
     for _ in range(5):
         slots.push(0, sound(1), 5 * FRAME_SECONDS)
     assert all(0 in stepped(slots, 5 * FRAME_SECONDS) for _ in range(5))
+
+
+def fast_beside_a_calm_one(count):
+    """Slots where 0 runs in real time and all others send as fast as they may; and the time."""
+    slots = make(count=count)
+    for slot in range(count):
+        slots.open(slot, from_codes=False)
+    for frame in range(20):
+        now = 10.0 + frame * FRAME_SECONDS
+        slots.push(0, sound(1), now)
+        for slot in range(1, count):
+            fill(slots, slot, now)
+        while 0 not in stepped(slots, now):
+            pass
+    return slots, now + FRAME_SECONDS
+
+
+def test_few_streams_whose_clients_send_fast_are_in_a_step_beside_a_calm_one():
+    slots, now = fast_beside_a_calm_one(1 + ROWS_GIVING_WAY * SHARE_GIVING_WAY * 2)
+    slots.push(0, sound(1), now)
+    first = stepped(slots, now)
+    assert 0 in first
+    assert len(first) == 1 + ROWS_GIVING_WAY * 2
+    assert slots.scheduler.gives_way(now)
+    assert slots.scheduler.expected(now + FRAME_SECONDS - 0.01, now + FRAME_SECONDS + 0.01)
+    assert len(stepped(slots, now)) <= ROWS_GIVING_WAY * 2
+
+
+def test_streams_whose_clients_send_fast_share_all_steps_once_the_calm_one_pauses():
+    slots, now = fast_beside_a_calm_one(COUNT)
+    assert stepped(slots, now + 1.0) == set(range(1, COUNT))
+
+
+def test_a_step_takes_no_more_rows_than_it_may_and_calm_ones_first():
+    slots = make(most_rows=3)
+    for slot in range(COUNT):
+        slots.open(slot, from_codes=False)
+        slots.push(slot, sound(1), 10.0 if slot > 1 else 9.0)
+    assert slots.scheduler.full
+    first = stepped(slots, 10.0)
+    assert first == {0, 1, *first}
+    assert len(first) == 3
+    assert len(stepped(slots, 10.0)) == 3
+    assert not slots.scheduler.full
+    assert not slots.waiting

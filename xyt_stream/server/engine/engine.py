@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xyt_stream.audio import FRAME_SECONDS, Samples
+from xyt_stream.audio import Samples
 from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.engine.jobs import Jobs
 from xyt_stream.server.engine.saved_slot import loaded_slot, saved_slot
-from xyt_stream.server.engine.scheduler import NEW
 from xyt_stream.server.engine.slot_engine import SlotOwner
 from xyt_stream.server.engine.slots import Slots
 from xyt_stream.server.engine.timings import Timings
@@ -100,6 +99,7 @@ class Engine:
             codebooks=codec.num_codebooks,
             encoder_lead=self._device.encoder.lead,
             decoder_lead=self._device.decoder.lead,
+            most_rows=self._device.most_rows,
         )
         self._scheduler = self._waiting.scheduler
 
@@ -258,15 +258,13 @@ class Engine:
             wait = min(LONGEST_WAIT, WAIT_SHARE * self.timings.last_step)
             deadline = time.monotonic() + wait
             while not self._worker.closing and (now := time.monotonic()) < deadline:
-                if not self._scheduler.expected(
-                    now - FRAME_SECONDS - LONGEST_WAIT, deadline - FRAME_SECONDS
-                ):
+                if self._scheduler.full or not self._scheduler.expected(now, deadline):
                     break
                 self._wake.wait(deadline - now)
             return not self._worker.closing
 
     def _give_way(self) -> None:
-        """Waits for an older stream's frame before a step without any: see the top of scheduler.py.
+        """Waits for a calm stream's frame before a step without any: see the top of scheduler.py.
 
         The step would take about as long as the last one, and that frame would wait for its end.
         """
@@ -274,8 +272,7 @@ class Engine:
         while not self._worker.closing and (now := time.monotonic()) < until:
             if self._jobs.waiting or not self._scheduler.gives_way(now):
                 return
-            after, before = now - FRAME_SECONDS - LONGEST_WAIT, until - FRAME_SECONDS
-            if not self._scheduler.expected(after, before, since=now - NEW):
+            if not self._scheduler.expected(now, until):
                 return
             self._wake.wait(until - now)
 

@@ -2,9 +2,11 @@
 
 Streams in real time come first: a stream that is ahead of real time, a file for example, waits
 while any of them has a frame, and otherwise shares its steps with few others; the engine rests
-between those. And of streams that have just begun, few are in one step, so that many that begin at
-once lengthen nobody's steps; no step of such streams alone begins when an older one's frame is
-about to come, which would wait for its end.
+between those. Two kinds of streams give way even where their frames are due: those that have just
+begun, and those whose clients send faster than real time. Few of them are in one step, so that many
+lengthen nobody's steps; no step of them alone begins when another stream's frame is about to come,
+which would wait for its end. And where a step of many rows takes as long as two steps of few, it
+takes few: a frame that comes meanwhile waits for its end.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ AHEAD = FRAME_SECONDS  # that a stream in real time may be ahead
 PACE = 0.9  # seconds that a second of sound counts: so that a late first frame is soon forgotten
 BEHIND = 0.5  # seconds that a stream may catch up after its frames were held up
 ROWS_AHEAD = 2  # rows of a step of streams that are ahead, while others run in real time
+LATE = 0.008  # seconds that a frame may be late and is still expected
 NEW = 0.3  # seconds after its first frame that a stream counts as one that has just begun
-ROWS_NEW = 2  # rows of a step of such streams, while others run in real time
-SHARE_NEW = 3  # a third of those that wait, if that is more: very many small steps take too long
+HASTY = 0.4  # seconds that the sound a client has sent may be ahead of real time: chunks are long
+BACKLOG = 4  # frames that may wait in a slot; the ring of a client held back is always full
+ROWS_GIVING_WAY = 2  # rows of a step of streams that give way, while others run in real time
+SHARE_GIVING_WAY = 3  # a third of those that wait, if that is more: very many small steps are long
 
 
 class Scheduler:
@@ -32,50 +37,58 @@ class Scheduler:
         ending: whether a slot's input has ended, bool [count].
         written: frames put into a slot's ring since it was opened, int64 [count].
         taken: how many of those were taken, int64 [count].
+        most: rows that a step takes at most.
     """
 
-    def __init__(self, *, open: Mask, ending: Mask, written: Ints, taken: Ints) -> None:
+    def __init__(self, *, open: Mask, ending: Mask, written: Ints, taken: Ints, most: int) -> None:
         self._open = open
         self._ending = ending
         self._written = written
         self._taken = taken
+        self._most = most
         self._first_push = np.zeros(len(open))
         self._last_push = np.zeros(len(open))
-        self._due = np.zeros(len(open))  # time of the next frame in real time
+        self._due = np.zeros(len(open))  # time in real time of the next frame to be taken
+        self._next = np.zeros(len(open))  # the same of the next frame to come
 
     def pushed(self, slot: int, now: float) -> None:
         """A frame comes into a slot; call it before the frame is counted in `written`."""
         self._last_push[slot] = now
         if not self._written[slot]:
-            self._first_push[slot] = self._due[slot] = now
+            self._first_push[slot] = self._due[slot] = self._next[slot] = now
         self._due[slot] = max(self._due[slot], now - BEHIND)
+        self._next[slot] = max(self._next[slot], now - BEHIND) + PACE * FRAME_SECONDS
 
     def stepped(self, slots: Ints, stepped: Mask) -> None:
         """A step takes a frame of the masked slots."""
         self._due[slots] += stepped * (PACE * FRAME_SECONDS)
 
-    def expected(self, after: float, before: float, *, since: float = np.inf) -> bool:
-        """Whether an idle slot is due for a frame: its last one came between these two times.
+    @property
+    def full(self) -> bool:
+        """Whether so many frames wait that a step cannot take more."""
+        return int(np.count_nonzero(self._ready)) >= self._most
 
-        Only streams count whose first frame came before `since`.
+    def expected(self, now: float, until: float) -> bool:
+        """Whether an idle slot's next frame is about to come before `until`, or a little late.
+
+        Streams that give way do not count: nobody waits for them.
         """
-        idle = (self._written == self._taken) & self._open & (self._written > 0) & ~self._ending
-        idle &= self._first_push < since
-        return bool((idle & (self._last_push > after) & (self._last_push < before)).any())
+        idle = self._open & (self._written == self._taken) & (self._written > 0) & ~self._ending
+        next_push = self._last_push + FRAME_SECONDS
+        soon = (next_push > now - LATE) & (next_push < until)
+        return bool((idle & soon & ~self._gives_way(now)).any())
 
     def gives_way(self, now: float) -> bool:
-        """Whether all frames that wait are ahead of real time, or of streams that have just begun.
+        """Whether all frames that wait are ahead of real time, or of streams that give way.
 
-        Such a step may wait for an older stream's frame that is about to come.
+        Such a step may wait for another stream's frame that is about to come.
         """
-        ready = self._open & (self._written > self._taken)
-        older = ready & (self._due <= now + AHEAD) & (self._first_push <= now - NEW)
-        return not (older | self._ending).any()
+        calm = self._ready & (self._due <= now + AHEAD) & ~self._gives_way(now)
+        return not (calm | self._ending).any()
 
     def only_ahead(self, now: float) -> bool:
         """Whether all frames that wait are ahead of real time, and other streams are in it."""
-        ready = self._open & (self._written > self._taken)
-        due = ready & (self._due <= now + AHEAD)
+        due = self._ready & (self._due <= now + AHEAD)
         return not (due | self._ending).any() and self._runs_in_time(now)
 
     def choose(self, slots: Ints, ready: Mask, now: float) -> Mask:
@@ -89,22 +102,37 @@ class Scheduler:
         due = self._due[slots]
         in_time = ready & (due <= now + AHEAD)
         if not in_time.any():
-            return _first(ready, due, ROWS_AHEAD) if self._runs_in_time(now) else ready
-        new = in_time & (self._first_push[slots] > now - NEW)
-        count = np.count_nonzero(new)
-        few = max(ROWS_NEW, count // SHARE_NEW)
-        if count > few and self._runs_in_time(now, since=now - NEW):
-            return in_time & ~new | _first(new, due, few)
-        return in_time
+            few = ROWS_AHEAD if self._runs_in_time(now) else self._most
+            return _first(ready, due, min(few, self._most))
+        giving_way = in_time & self._gives_way(now)[slots]
+        count = few = int(np.count_nonzero(giving_way))
+        if count and self._runs_in_time(now, calm=True):
+            few = max(ROWS_GIVING_WAY, count // SHARE_GIVING_WAY)
+        calm = _first(in_time & ~giving_way, due, self._most)
+        return calm | _first(giving_way, due, min(few, self._most - int(np.count_nonzero(calm))))
 
-    def _runs_in_time(self, now: float, *, since: float = np.inf) -> bool:
-        """Whether a stream in real time, begun before `since`, will have a frame soon."""
-        lately = (self._last_push > now - 2 * FRAME_SECONDS) & (self._first_push <= since)
-        return bool((self._open & ~self._ending & lately & (self._due <= now + AHEAD)).any())
+    @property
+    def _ready(self) -> Mask:
+        """Whether a frame waits in a slot, bool [count]."""
+        return self._open & (self._written > self._taken)
+
+    def _gives_way(self, now: float) -> Mask:
+        """Whether a slot's stream has just begun or comes faster than real time, bool [count]."""
+        new = self._first_push > now - NEW
+        return new | (self._next > now + HASTY) | (self._written - self._taken > BACKLOG)
+
+    def _runs_in_time(self, now: float, *, calm: bool = False) -> bool:
+        """Whether a stream in real time, one that does not give way if `calm`, has frames soon."""
+        lately = self._open & ~self._ending & (self._last_push > now - 2 * FRAME_SECONDS)
+        if calm:
+            lately &= ~self._gives_way(now)
+        return bool((lately & (self._due <= now + AHEAD)).any())
 
 
 def _first(rows: Mask, due: npt.NDArray[np.float64], count: int) -> Mask:
     """So many of the masked rows, those that are due first."""
+    if np.count_nonzero(rows) <= count:
+        return rows
     first = np.argsort(np.where(rows, due, np.inf))[:count]
     chosen = np.zeros_like(rows)
     chosen[first] = rows[first]

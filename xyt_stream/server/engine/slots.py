@@ -49,6 +49,7 @@ class Slots:
         codebooks: codes in a frame of codes.
         encoder_lead: samples that an encoder needs before its first frame.
         decoder_lead: frames that a decoder needs before its first sound.
+        most_rows: that a step takes a frame of at most.
 
     Attributes:
         lead: what primes each encoder, float32 [count, encoder_lead].
@@ -63,6 +64,7 @@ class Slots:
         codebooks: int,
         encoder_lead: int,
         decoder_lead: int,
+        most_rows: int,
     ) -> None:
         self.count = count
         self.lead = np.zeros((count, encoder_lead), np.float32)
@@ -91,7 +93,11 @@ class Slots:
         self._fed = np.zeros(count, np.int64)  # frames into the decoder since its start
         self._rest = np.zeros(count, np.int64)  # frames to drain; -1 before it is known
         self.scheduler = Scheduler(
-            open=self._open, ending=self._ending, written=self._written, taken=self._taken
+            open=self._open,
+            ending=self._ending,
+            written=self._written,
+            taken=self._taken,
+            most=most_rows,
         )
 
     def open(self, slot: int, *, from_codes: bool) -> None:
