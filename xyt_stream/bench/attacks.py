@@ -48,6 +48,7 @@ from xyt_stream.bench.room_attacks import (
     models_that_leave,
     sealed_codes,
 )
+from xyt_stream.bench.stream_attacks import slow_readers, streams_ahead, streams_in_all_slots
 
 Attack: TypeAlias = Callable[[Target], Awaitable[str]]
 
@@ -163,6 +164,9 @@ ATTACKS: tuple[Attack, ...] = (
     no_messages,
     fragments,
     large_messages,
+    streams_in_all_slots,
+    streams_ahead,
+    slow_readers,
     appends_of_one_byte,
     events_of_many_kinds,
     items_of_sound,

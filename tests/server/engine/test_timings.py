@@ -8,7 +8,7 @@ from xyt_stream.server.engine.timings import Timings
 def test_before_the_first_step_there_are_no_timings():
     timings = Timings()
     assert (timings.step_ms(), timings.coding_ms(), timings.answer_ms()) == (None, None, None)
-    assert (timings.last_step, timings.load.share) == (0.0, 0.0)
+    assert (timings.last_step, timings.longest_step, timings.load.share) == (0.0, 0.0, 0.0)
 
 
 def test_steps_and_their_halves():
@@ -22,6 +22,7 @@ def test_steps_and_their_halves():
     assert timings.coding_ms().encode == pytest.approx(7)
     assert timings.coding_ms().decode == pytest.approx(15)
     assert timings.last_step == 0.020
+    assert timings.longest_step == 0.030
 
 
 def test_answers_have_percentiles():

@@ -266,9 +266,9 @@ class Engine:
     def _give_way(self) -> None:
         """Waits for a calm stream's frame before a step without any: see the top of scheduler.py.
 
-        The step would take about as long as the last one, and that frame would wait for its end.
+        The step may take as long as any of the latest ones, and that frame would wait for its end.
         """
-        until = time.monotonic() + min(LONGEST_STEP, self.timings.last_step)
+        until = time.monotonic() + min(LONGEST_STEP, self.timings.longest_step)
         while not self._worker.closing and (now := time.monotonic()) < until:
             if self._jobs.waiting or not self._scheduler.gives_way(now):
                 return

@@ -13,7 +13,7 @@ from xyt_stream.server.engine.load import Load
 
 _STEPS = 1024  # durations behind `step_ms`
 _ANSWERS = 4096  # durations behind `answer_ms`
-_RECENT = 16  # steps behind `coding_ms`
+_RECENT = 16  # steps behind `coding_ms` and `longest_step`
 
 
 class Timings:
@@ -29,6 +29,7 @@ class Timings:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.load = Load(clock)
         self._step_ms: collections.deque[float] = collections.deque(maxlen=_STEPS)
+        self._recent_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._encode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._decode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._answer_ms: collections.deque[float] = collections.deque(maxlen=_ANSWERS)
@@ -36,6 +37,7 @@ class Timings:
     def record_step(self, seconds: float, encoding: float | None, decoding: float | None) -> None:
         """Adds a step's seconds, and those of its halves; None for a half that was skipped."""
         self._step_ms.append(seconds * 1e3)
+        self._recent_ms.append(seconds * 1e3)
         if encoding is not None:
             self._encode_ms.append(encoding * 1e3)
         if decoding is not None:
@@ -49,6 +51,11 @@ class Timings:
     def last_step(self) -> float:
         """Seconds that the latest step took; 0 before the first."""
         return self._step_ms[-1] / 1e3 if self._step_ms else 0.0
+
+    @property
+    def longest_step(self) -> float:
+        """Seconds that the longest of the latest steps took; 0 before the first."""
+        return max(self._recent_ms, default=0.0) / 1e3
 
     def step_ms(self) -> StepTimes | None:
         """Median and 99th percentile of the latest steps, in ms; None before the first."""
