@@ -4,6 +4,7 @@ import { BitRate } from './bit_rate.js';
 import { Call, MODES } from './call.js';
 import { Comparison } from './comparison.js';
 import { CodecControls } from './codec_controls.js';
+import { DeviceControls } from './device_controls.js';
 import { DialoguePicture } from './dialogue_picture.js';
 import { WAYS, bufferText, showStages } from './figures.js';
 import { readLink } from './links.js';
@@ -11,8 +12,9 @@ import { Meter } from './meters.js';
 import { Picture } from './picture.js';
 import { codeBits, frameBytes } from './protocol.js';
 import { RoomControls } from './room_controls.js';
+import { showServerInfo } from './server_info.js';
 import { Sharing } from './sharing.js';
-import { Sound, listDevices } from './sound.js';
+import { Sound } from './sound.js';
 import { TrafficPicture } from './traffic.js';
 import { ENCRYPTED, MUTED, NOT_HTTPS, TOO_OLD, listenersMessage, liveMessage, userMessage } from './user_messages.js';
 
@@ -50,6 +52,15 @@ const rooms = new RoomControls(
     keyField: element('key-field'),
   },
   say,
+);
+const devices = new DeviceControls(
+  {
+    microphone: element('microphone'),
+    loudspeaker: element('loudspeaker'),
+    echo: element('echo'),
+    loudspeakerField: element('loudspeaker-field'),
+  },
+  () => void call?.use(devices.chosen),
 );
 new Sharing(
   {
@@ -89,7 +100,7 @@ new Comparison(
       await sound.close();
       throw new Error(taken?.refusal ?? 'Given up.');
     }
-    return { token: element('token').value, codec: taken.codec, sound, devices: chosenDevices() };
+    return { token: element('token').value, codec: taken.codec, sound, devices: devices.chosen };
   },
 );
 const wire = new TrafficPicture(element('traffic'), ({ sent, received }) => {
@@ -106,7 +117,7 @@ const dialogue = new DialoguePicture({
   speaking: element('speaking'),
   answer: element('answer'),
 });
-let said = ''; // when the call began
+let liveText = ''; // the message of the call that goes on, unless it is muted
 
 const mode = () => element('talk').elements.mode.value;
 
@@ -143,14 +154,7 @@ function show(state) {
   element('way').textContent = WAYS[MODES[mode()].role];
 }
 
-function chosenDevices() {
-  return {
-    microphone: element('microphone').value,
-    loudspeaker: element('loudspeaker').value,
-    echoCancellation: element('echo').checked,
-  };
-}
-
+/** Begins a call in the chosen mode; says why if there can be none. */
 async function start() {
   const { speaks, receive, room: inRoom } = MODES[mode()];
   if (speaks && !navigator.mediaDevices?.getUserMedia) return say(NOT_HTTPS, true);
@@ -172,7 +176,7 @@ async function start() {
     room: rooms.name,
     key: key || null,
     token: element('token').value,
-    devices: chosenDevices(),
+    devices: devices.chosen,
     codec: taken.codec,
   };
   call = new Call(socket.href, options, sound, {
@@ -184,20 +188,26 @@ async function start() {
     listeners: (count) => (element('listeners').textContent = listenersMessage(count)),
     moved: () => codecs.moved(),
     cut: () => dialogue.interrupted(),
-    over: (error) => {
-      call = null;
-      for (const meter of meters) meter.watch(null);
-      wire.watch(null);
-      dialogue.end();
-      element('mute').setAttribute('aria-pressed', 'false');
-      show('idle');
-      if (error) say(userMessage(error), true);
-      if (error?.name === 'unauthorized') {
-        element('token-field').hidden = false;
-        element('token').focus();
-      }
-    },
+    over,
   });
+}
+
+/**
+ * Shows that the call has ended.
+ * @param {Error | null} error the reason; null: the user or the server has ended it
+ */
+function over(error) {
+  call = null;
+  for (const meter of meters) meter.watch(null);
+  wire.watch(null);
+  dialogue.end();
+  element('mute').setAttribute('aria-pressed', 'false');
+  show('idle');
+  if (error) say(userMessage(error), true);
+  if (error?.name === 'unauthorized') {
+    element('token-field').hidden = false;
+    element('token').focus();
+  }
 }
 
 /** Shows that the session has begun. */
@@ -206,8 +216,8 @@ function live(ready) {
   wire.watch(call.traffic);
   if (ready.role === 'user') dialogue.begin();
   element('listeners').textContent = '';
-  said = liveMessage(ready) + (call.options.key ? ` ${ENCRYPTED}` : '');
-  say(call.muted ? MUTED : said);
+  liveText = liveMessage(ready) + (call.options.key ? ` ${ENCRYPTED}` : '');
+  say(call.muted ? MUTED : liveText);
   const { codebooks, codebook_size } = ready.model;
   rate.begin(8 * frameBytes(codebooks, codeBits(codebook_size)));
   const [input, output] = [call.sound.input, call.sound.output];
@@ -218,7 +228,7 @@ function live(ready) {
   );
   picture.clear();
   for (const meter of meters) meter.clear();
-  void showDevices();
+  void devices.show();
 }
 
 /**
@@ -247,45 +257,6 @@ function showFigures() {
   element('buffer').dataset.underruns = String(call.buffer.underruns);
 }
 
-/** Fills the device lists; names are known once the user has allowed the microphone. */
-async function showDevices() {
-  const { microphones, loudspeakers } = await listDevices();
-  element('loudspeaker-field').hidden = !loudspeakers.length;
-  for (const [id, found] of Object.entries({
-    microphone: microphones,
-    loudspeaker: loudspeakers,
-  })) {
-    const chosen = element(id).value;
-    const named = found.filter(({ deviceId }) => deviceId !== 'default');
-    const options = named.map(({ label, deviceId }) => new Option(label, deviceId));
-    element(id).replaceChildren(new Option('Default', ''), ...options);
-    element(id).value = named.some(({ deviceId }) => deviceId === chosen) ? chosen : '';
-  }
-}
-
-async function showServer() {
-  let info;
-  const token = element('token').value;
-  try {
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const answer = await fetch(new URL('info', server), { headers });
-    if (answer.status === 401) element('token-field').hidden = false;
-    info = await answer.json();
-  } catch {
-    return; // a proxy may hide it; the session will then report what is missing
-  }
-  element('token-field').hidden = !info.token_needed;
-  element('conversation').hidden = !info.duplex;
-  if (info.duplex_model) element('lane-model').textContent = info.duplex_model;
-  const { name, hash, input_rate, codebooks, codebook_size } = info.model;
-  const bits = codebooks * codeBits(codebook_size) * (1e3 / info.frame_ms);
-  const sound = (16 * input_rate).toLocaleString('en');
-  element('model').textContent = `Model ${name}, ${hash.slice(0, 12)}.`;
-  element('saving').textContent =
-    `Each column is one frame of ${codebooks} codes: ${Math.round(bits)} bits a second in all; ` +
-    `uncompressed sound takes ${sound}.`;
-}
-
 element('talk').addEventListener('submit', (event) => {
   event.preventDefault();
   if (codecs.waiting) {
@@ -300,17 +271,13 @@ element('talk').addEventListener('submit', (event) => {
 element('mute').addEventListener('click', () => {
   call.muted = !call.muted;
   element('mute').setAttribute('aria-pressed', String(call.muted));
-  say(call.muted ? MUTED : said);
+  say(call.muted ? MUTED : liveText);
 });
 element('interrupt').addEventListener('click', () => call.interrupt());
 modes.addEventListener('change', () => {
   say('');
   show('idle');
 });
-for (const id of ['microphone', 'loudspeaker', 'echo']) {
-  element(id).addEventListener('change', () => void call?.use(chosenDevices()));
-}
-navigator.mediaDevices?.addEventListener('devicechange', () => void showDevices());
 setInterval(showFigures, FIGURES_INTERVAL);
 
 /** Takes mode, room and token from the page's address. */
@@ -326,6 +293,11 @@ addEventListener('hashchange', followLink);
 
 followLink();
 if (!isSecureContext) say(NOT_HTTPS, true);
-void showServer();
-void showDevices();
+void showServerInfo(server, element('token').value, {
+  tokenField: element('token-field'),
+  conversation: element('conversation'),
+  duplexModel: element('lane-model'),
+  model: element('model'),
+  saving: element('saving'),
+});
 
