@@ -1,31 +1,15 @@
 /** One session with a server; resumes it, or begins a new one, when the websocket is lost. */
 
+import { ABANDONED, Connection } from './connection.js';
+import { MediaReceiver } from './media_receiver.js';
 import { MediaSender } from './media_sender.js';
-import { AckPolicy } from './replay_buffer.js';
-import {
-  CODES,
-  GAP,
-  PCM,
-  ProtocolError,
-  SEALED,
-  SUBPROTOCOL,
-  readControl,
-  readMedia,
-  unpackCodes,
-  unpackSamples,
-  writeControl,
-} from './protocol.js';
+import { ProtocolError, readControl, writeControl } from './protocol.js';
 import { Traffic } from './traffic.js';
 
-const PING_INTERVAL = 1; // s between pings, which measure the round trip and detect a dead network
-const SERVER_TIMEOUT = 8; // s without a message from the server after which the connection is lost
-const OPEN_TIMEOUT = 10; // s for a websocket to open and the server to answer `hello`
 const MAX_OUTAGE = 300; // s after which a lost connection is no longer retried
 const FIRST_WAIT = 0.2; // s before the second attempt; each later one waits twice as long
 const LONGEST_WAIT = 5; // s
-const KINDS = { [PCM]: 'pcm', [CODES]: 'codes', [SEALED]: 'sealed' }; // as in `hello`
 const MOVING = 1001; // close code of a node whose sessions move to another
-const ABANDONED = 4000; // close code for a connection that is abandoned while the session goes on
 
 /**
  * @typedef {object} SessionListener callbacks; times are in seconds
@@ -47,17 +31,18 @@ const ABANDONED = 4000; // close code for a connection that is abandoned while t
  */
 
 export class Session {
-  /** @type {WebSocket | null} */
-  #socket = null;
-  #open = false;
+  /** @type {Connection | null} */
+  #connection = null;
+  #open = false; // whether the server has answered `hello`
   #ended = false;
   #ready = null;
+  /** @type {MediaReceiver | null} */
+  #receiver = null;
   /** @type {MediaSender | null} */
   #sender = null;
-  #interruptedAt = null; // seconds
-  #wait = FIRST_WAIT;
-  #lastMessageAt = 0;
-  #timers = new Set();
+  #interruptedAt = null; // seconds; null: it is not interrupted
+  #wait = FIRST_WAIT; // seconds before the next attempt
+  #retryTimer = 0;
 
   /**
    * @param {string} url ws:// or wss://
@@ -118,8 +103,7 @@ export class Session {
   }
 
   #send(data) {
-    this.#socket.send(data);
-    this.traffic.countSent(data);
+    this.#connection.send(data);
   }
 
   /** Asks the server to drop the model's speech that has not been played. */
@@ -149,29 +133,24 @@ export class Session {
   /** Ends the session at once; the listener is not called any more. */
   close() {
     this.#ended = true;
-    this.#closeSocket(1000);
+    this.#disconnect(1000);
   }
 
   /** Resets the state that belongs to one session of the server's. */
   #begin() {
-    this.received = 0;
     this.sendingOver = false;
     this.resumeToken = null;
     this.#sender = null;
-    this.ackPolicy = new AckPolicy();
+    this.#receiver = null;
   }
 
   #connect() {
-    const socket = new WebSocket(this.#place(), SUBPROTOCOL);
-    const ifCurrent = (action) => (event) => {
-      if (socket === this.#socket) this.#guarded(() => action(event));
-    };
-    socket.binaryType = 'arraybuffer';
-    socket.onopen = ifCurrent(() => this.#send(this.#firstMessage()));
-    socket.onmessage = ifCurrent(({ data }) => this.#receive(data));
-    socket.onclose = ifCurrent(({ code }) => this.#closed(code));
-    this.#socket = socket;
-    this.#after(OPEN_TIMEOUT, () => this.#open || this.#closed(ABANDONED));
+    if (this.#ended) return;
+    this.#connection = new Connection(this.#place(), this.traffic, {
+      opened: () => this.#send(this.#firstMessage()),
+      received: (data) => this.#guarded(() => this.#receive(data)),
+      lost: (code) => this.#lostBy(code),
+    });
   }
 
   /** The server's URL with the room, a speaker's role, and the session's node, for proxies. */
@@ -188,16 +167,15 @@ export class Session {
   #firstMessage() {
     const resume = this.resumeToken && {
       token: this.resumeToken,
-      received: this.received ? this.received - 1 : null,
+      received: this.#receiver.received ? this.#receiver.received - 1 : null,
     };
     return writeControl('hello', { ...this.hello, resume });
   }
 
   #receive(data) {
-    this.traffic.countReceived(data);
-    this.#lastMessageAt = performance.now() / 1e3;
     if (typeof data !== 'string') {
-      this.#receiveMedia(data);
+      if (!this.#open) throw new ProtocolError('bad_sequence', 'Media came before `ready`.');
+      this.#receiver.receive(data);
       return;
     }
     const message = readControl(data);
@@ -214,29 +192,6 @@ export class Session {
     }
   }
 
-  #receiveMedia(data) {
-    const { kind, flags, seq, frame, payload } = readMedia(data);
-    if (!this.#open || seq !== this.received) {
-      throw new ProtocolError('bad_sequence', 'A message was lost, repeated or numbered wrongly.');
-    }
-    this.received += 1;
-    // A server that sends anything else could slip in what nobody has sealed.
-    if (KINDS[kind] && !this.hello.receive?.includes(KINDS[kind])) {
-      throw new ProtocolError('not_allowed', `This call does not receive ${KINDS[kind]}.`);
-    }
-    if (kind === PCM) {
-      this.listener.pcm({ frame, samples: unpackSamples(payload), gap: (flags & GAP) > 0 });
-    } else if (kind === CODES) {
-      const frames = unpackCodes(payload, this.#ready.model);
-      this.listener.codes({ frame, frames, gap: (flags & GAP) > 0 });
-    } else if (kind === SEALED) {
-      this.listener.sealed({ frame, payload, gap: (flags & GAP) > 0 });
-    }
-    if (this.#sender.replayBuffer.keeps && this.ackPolicy.count(data.byteLength)) {
-      this.#send(writeControl('ack', { received: seq }));
-    }
-  }
-
   #opened(ready) {
     const resumed = this.resumeToken !== null;
     const restarted = this.#interruptedAt !== null;
@@ -244,11 +199,14 @@ export class Session {
     this.#open = true;
     this.#interruptedAt = null;
     this.#wait = FIRST_WAIT;
-    this.#every(PING_INTERVAL, () => this.#ping());
+    this.#connection.keepAlive();
     if (!resumed) {
       this.resumeToken = ready.resume?.token ?? null;
-      const unsent = () => this.#socket?.bufferedAmount ?? 0;
+      const unsent = () => this.#connection?.unsent ?? 0;
       this.#sender = new MediaSender(ready, (data) => this.#send(data), unsent);
+      const acknowledge = (received) =>
+        this.#connection?.send(writeControl('ack', { received }));
+      this.#receiver = new MediaReceiver(ready, this.hello.receive, this.listener, acknowledge);
       this.listener.ready(ready, restarted);
       return;
     }
@@ -257,12 +215,6 @@ export class Session {
     for (const data of this.#sender.replayBuffer.unacknowledged) this.#send(data);
     if (this.sendingOver && !ready.resume.ended) this.#send(writeControl('end'));
     this.listener.resumed();
-  }
-
-  #ping() {
-    const now = performance.now() / 1e3;
-    if (now - this.#lastMessageAt > SERVER_TIMEOUT) this.#closed(ABANDONED);
-    else this.#send(writeControl('ping', { time: now }));
   }
 
   /**
@@ -279,7 +231,8 @@ export class Session {
     else this.#fail(error);
   }
 
-  #closed(code) {
+  /** The connection was lost; `code` says why. */
+  #lostBy(code) {
     if (!this.#ready) {
       this.#fail(
         new ProtocolError('unreachable', `There is no answer from ${this.url} (${code}).`),
@@ -293,13 +246,13 @@ export class Session {
   }
 
   /**
-   * Closes the websocket and tries again.
+   * Closes the connection and tries again.
    * @param {ProtocolError | null} error the reason; null: unknown
    * @param {number} wait seconds before the next attempt
    * @param {boolean} resumes whether the session may be resumed
    */
   #lost(error, wait, resumes) {
-    this.#closeSocket(ABANDONED);
+    this.#disconnect(ABANDONED);
     if (this.sendingOver && !resumes) {
       this.#ended = true;
       this.listener.ended();
@@ -315,7 +268,7 @@ export class Session {
       return;
     }
     if (!resumes || this.resumeToken === null) this.#begin();
-    this.#after(wait, () => this.#connect());
+    this.#retryTimer = setTimeout(() => this.#connect(), wait * 1e3);
   }
 
   #fail(error) {
@@ -323,29 +276,16 @@ export class Session {
     this.listener.failed(error);
   }
 
-  /** Closes the websocket and cancels all timers. */
-  #closeSocket(code) {
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers.clear();
-    const socket = this.#socket;
-    this.#socket = null;
+  /** Closes the connection, and does not try again. */
+  #disconnect(code) {
+    clearTimeout(this.#retryTimer);
     this.#open = false;
-    socket?.close(code);
-  }
-
-  #after(seconds, action) {
-    this.#timers.add(setTimeout(() => this.#guarded(action), seconds * 1e3));
-  }
-
-  #every(seconds, action) {
-    // Intervals and timeouts share their ids: clearTimeout ends both.
-    this.#timers.add(setInterval(() => this.#guarded(action), seconds * 1e3));
+    this.#connection?.close(code);
+    this.#connection = null;
   }
 
   /** Runs `action`; a ProtocolError in it ends the session. */
-
   #guarded(action) {
-    if (this.#ended) return;
     try {
       action();
     } catch (error) {
