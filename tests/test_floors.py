@@ -53,7 +53,8 @@ SERVER_FLOORS = {
     "cascade": 8,
     "connection": 9,
     "pages": 10,
-    "app": 11,
+    "acceptor": 11,
+    "app": 12,
 }
 MAY_NOT_USE = {  # beyond what floors forbid
     "client": {"model", "streaming"},

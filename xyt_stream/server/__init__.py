@@ -4,5 +4,5 @@ A message's way: connection -> session -> framer -> slot stream -> engine, and b
 stream -> fan-out -> send queue -> connection. The folders, each using only those before it:
 
     admission, engine -> duplex, metrics -> sessions -> realtime, service
-    -> handover -> cascade -> connection, pages -> app
+    -> handover -> cascade -> connection, pages -> acceptor -> app
 """

@@ -1,54 +1,36 @@
-"""Listens for websockets: `serve` blocks, `running` shares an event loop with other tasks."""
+"""Runs a server: `serve` blocks, `running` shares an event loop with other tasks."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-from websockets.asyncio.server import Server, ServerConnection
-from websockets.asyncio.server import serve as listen
-from websockets.http11 import Request, Response
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
+from typing import TYPE_CHECKING
 
 from xyt_stream.errors import ServeError
 from xyt_stream.protocol.place import is_node_name
-from xyt_stream.server import connection, log, pages
-from xyt_stream.server.admission.access import (
-    Access,
-    all_tokens,
-    check_bind,
-)
+from xyt_stream.server import log
+from xyt_stream.server.acceptor import Acceptor
+from xyt_stream.server.admission.access import Access, all_tokens, check_bind
 from xyt_stream.server.admission.address import check_address, hosts_of, why_not
-from xyt_stream.server.admission.budget import Budget, metered
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.proxies import Proxies
 from xyt_stream.server.admission.reclaim import freeze
-from xyt_stream.server.admission.sockets import Socket
-from xyt_stream.server.admission.standing import ReadingTurns
-from xyt_stream.server.admission.turns import NEW_CREDIT, NEW_SHARE, Turns
 from xyt_stream.server.cascade.cascade import Cascade
 from xyt_stream.server.duplex.models import Factory, load
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.event_loop import run_fast
 from xyt_stream.server.handover.drain import Handover
 from xyt_stream.server.handover.peers import Peers
-from xyt_stream.server.service import CLOSE_TIMEOUT, Service
+from xyt_stream.server.service import Service
 
 if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
-
-# Silences websockets' handshake log: port scanners would flood it.
-_handshakes = logging.getLogger(f"{__name__}.handshakes")
-_handshakes.setLevel(logging.CRITICAL)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -130,56 +112,13 @@ async def running(
         )
     access, limits = access or Access(), limits or Limits()
     check_bind(host, access, public=public)
-    addresses: Any = hosts_of(host)  # asyncio takes several; websockets types it as one
+    addresses = hosts_of(host)
     if len(addresses) > 1 and not port:
         port = check_address(host, port)  # asyncio would pick a port for each of them
 
-    # A relay has no thread that waits for the interpreter's lock, and takes thousands of clients.
-    share = 1.0 if codec is None else NEW_SHARE
-    turns = ReadingTurns(
-        calm=Turns(),
-        floods=Turns(),
-        newcomers=Turns(share=share, turn=0, credit=NEW_CREDIT),
-    )
-
-    def connect(protocol: ServerProtocol, server: Server, **options: Any) -> Socket:
-        return Socket(
-            protocol,
-            server,
-            budget=Budget(limits),
-            turns=turns,
-            handshakes=service.handshakes,
-            **options,
-        )
-
-    async def handle(socket: ServerConnection) -> None:
-        assert isinstance(socket, Socket)
-        await metered(connection.handle(service, socket, handover, cascade), socket.standing.opened)
-
-    async def page(socket: ServerConnection, request: Request) -> Response | None:
-        if connection.is_realtime(request):
-            socket.protocol.max_message_size = limits.realtime_bytes
-        assert isinstance(socket, Socket)
-        return await pages.answer(service, socket, request)
-
+    acceptor = Acceptor(limits, relays=codec is None)
     try:
-        server = await listen(
-            handle,
-            addresses,
-            port,
-            # Coded sound does not compress; asyncio itself turns Nagle's algorithm off.
-            compression=None,
-            max_size=limits.message_bytes,
-            select_subprotocol=_select,
-            process_request=page,
-            open_timeout=limits.hello_time,
-            ping_interval=limits.keepalive or None,
-            ping_timeout=limits.keepalive or None,
-            close_timeout=CLOSE_TIMEOUT,
-            ssl=tls,
-            create_connection=cast(type[ServerConnection], connect),
-            logger=_handshakes,
-        )
+        server = await acceptor.listen(addresses, port, tls)
     except OSError as error:
         raise ServeError(why_not(error, host, port)) from None
     # This blocks the event loop until the model is warm: connections wait in the backlog.
@@ -195,12 +134,8 @@ async def running(
             node=node,
         )
         service.engine.warm_up()
-        handover = None if peers is None else Handover(service, peers)
-        cascade = None if peers is None else Cascade(service, peers)
-        if handover is not None and cascade is not None:
-            service.start_drain = handover.begin_drain
-            service.readiness.shares_rooms = bool(peers and peers.names)
-            handover.giver.on_room_given = cascade.publisher.moved
+        handover, cascade = (None, None) if peers is None else _join(service, peers)
+        acceptor.begin(service, handover, cascade)
     except BaseException:
         server.close()
         raise
@@ -304,13 +239,17 @@ def _announce(server: Running) -> None:
     print(f"xyt-stream serves {server.name} at {server.url}", flush=True)
 
 
-def _select(socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    # A client without ours is accepted, so that it can be sent an error that says so.
-    ours = connection.subprotocol_for(socket.request)
-    return Subprotocol(ours) if ours in offered else None
+def _join(service: Service, peers: Peers) -> tuple[Handover, Cascade]:
+    """Has a server exchange sessions and the streams of rooms with other nodes."""
+    handover, cascade = Handover(service, peers), Cascade(service, peers)
+    service.start_drain = handover.begin_drain
+    service.readiness.shares_rooms = bool(peers.names)
+    handover.giver.on_room_given = cascade.publisher.moved
+    return handover, cascade
 
 
 def _capacity(codec: Codec | None, lookahead: int) -> int:
+    """Measures how many sessions this machine serves in real time; a relay needs no slots."""
     if codec is None:
         return 0
     # Not at the top: a relay runs without torch.

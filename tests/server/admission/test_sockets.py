@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from xyt_stream.protocol.error_table import ERRORS
-from xyt_stream.server import app, connection
+from xyt_stream.server import acceptor, connection
 from xyt_stream.server.admission import sockets
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.admission.turns import Turns
@@ -219,7 +219,7 @@ class Charged(Turns):
 @pytest.fixture
 async def charged(codec, monkeypatch):
     """A server, and what connections without a session take in it."""
-    monkeypatch.setattr(app, "Turns", Charged)
+    monkeypatch.setattr(acceptor, "Turns", Charged)
     async with running(codec, max_sessions=4, limits=Limits(load=0)) as server:
         yield server, Charged.made[-1]
 
