@@ -399,6 +399,21 @@ async def test_sound_ahead_of_real_time_waits_for_its_turn_and_real_time_does_no
         each.close()
 
 
+async def test_one_session_is_listened_to_in_one_pass_of_the_event_loop(clock, until):
+    turns = AheadTurns(clock)
+    setups = [Setup(clock, turns) for _ in range(8)]
+    for each in setups:
+        each.buffer.append(sound(2 * FRAME))
+    heard = 0
+    for _ in range(1000):
+        await asyncio.sleep(0)
+        before, heard = heard, sum(len(each.frames) for each in setups)
+        assert heard <= before + 1
+    assert heard == 2 * len(setups)
+    for each in setups:
+        each.close()
+
+
 async def test_sound_that_is_cleared_while_it_waits_for_its_turn_is_not_heard(clock, until):
     turns = AheadTurns(clock)
     turns.charge(1.0)

@@ -56,7 +56,7 @@ class InputBuffer:
         lateness: of a session that loses the oldest live sound where the server cannot keep up;
             None: it loses nothing.
         on_late: called with the number of frames, not always whole, that are lost.
-        turns: of all sessions whose sound is ahead of real time; None: such sound waits for none.
+        turns: of all sessions, in and ahead of real time; None: their sound waits for none.
 
     Attributes:
         frames: the model gets them next; the consumer notifies `changed` when it takes one.
@@ -184,9 +184,14 @@ class InputBuffer:
         while True:
             if not self._may_listen:
                 await self.changed.wait()
-            elif self._turns is None or not (ahead := self._headway.seconds):
+            elif self._turns is None:
                 self._listen_to_next()
                 await asyncio.sleep(0)  # lets other sessions run during a long queue
+            elif not (ahead := self._headway.seconds):
+                async with self._turns.in_time:
+                    if self._may_listen:
+                        self._listen_to_next()
+                    await asyncio.sleep(0)
             else:
                 await self._turns.wait(ahead)
                 began = time.thread_time()
