@@ -16,6 +16,7 @@ PACKAGE = ROOT / "xyt_stream"
 FLOORS = {
     "errors": -1,  # the ground: the other file of floor 0 uses it, too
     "part_file": -1,
+    "standard_streams": -1,
     "audio": 0,
     "protocol": 1,
     "delay": 1,

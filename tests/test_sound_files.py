@@ -65,8 +65,22 @@ def test_wav_is_read_to_its_end_whatever_its_header_says(tmp_path: Path, size: i
     soundfile.write(path, speech(), INPUT_RATE, "FLOAT")
     with_data_size(path, size)
     samples, info = read_audio(path)
-    assert info.samples == 40_000
+    assert (info.samples, info.missing) == (40_000, 0)
     np.testing.assert_array_equal(samples, speech())
+
+
+@pytest.mark.parametrize("kept", [1, 20_000, 39_999])
+def test_a_wav_that_is_cut_short_tells_how_much_is_missing(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech(), INPUT_RATE)
+    path.write_bytes(path.read_bytes()[: 44 + 2 * kept])
+    samples, info = read_audio(path)
+    assert (len(samples), info.samples, info.missing) == (kept, kept, 40_000 - kept)
+
+
+def test_an_empty_pipe_is_said_to_be_empty(tmp_path: Path) -> None:
+    with piped(tmp_path / "pipe", b"") as pipe, pytest.raises(AudioError, match="an empty file"):
+        read_audio(pipe)
 
 
 def test_empty_wav_with_a_trailing_chunk_holds_no_sound(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@
     ├── EventError              a Realtime event that is refused; the session goes on
     ├── ConnectionFailedError   the server cannot be reached, refuses the session or goes away
     │   └── CertificateError    a server's certificate that is not trusted
+    ├── HandoverError           a live session that cannot move to another server
     └── ServeError              the server cannot start
 
 A message is one sentence that says what is wrong and, where it can, what to do. The command line

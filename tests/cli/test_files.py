@@ -294,3 +294,23 @@ def test_a_causal_model_never_takes_a_whole_file(
     assert run("decode", tmp_path / "a.xyt", tmp_path / "a.wav").status == 0
     assert run("roundtrip", clip, tmp_path / "b.wav", "--offline").status == 0
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+def test_a_file_that_is_cut_short_is_used_and_reported(
+    run: Run, tmp_path: Path, fixtures: Path
+) -> None:
+    whole = (fixtures / "stereo44k.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(whole[: len(whole) // 2])
+    result = run("encode", tmp_path / "a.wav", tmp_path / "a.xyt")
+    assert result.status == 0, result.err
+    assert "cut short: it ends after" in result.out
+    assert "cut short" not in run("encode", fixtures / "stereo44k.wav", tmp_path / "a.xyt").out
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(
+    run: Run, tmp_path: Path, fixtures: Path
+) -> None:
+    target = tmp_path / "[bold] [*] :smile:.wav"
+    result = run("roundtrip", fixtures / "speech.flac", target)
+    assert result.status == 0, result.err
+    assert target.name in result.out

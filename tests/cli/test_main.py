@@ -99,6 +99,23 @@ def test_dash_is_standard_input_and_output(fixtures: Path, tmp_path: Path) -> No
     assert encoded.stdout == (tmp_path / "a.xyt").read_bytes()
 
 
+def test_messages_call_a_dash_standard_input_or_output(fixtures: Path) -> None:
+    flac = (fixtures / "speech.flac").read_bytes()
+    encoded = shell("encode", "-", "-", input=flac)
+    assert encoded.stderr.startswith(b"standard output: 2.05 s")
+    assert shell("decode", "-", "-", input=encoded.stdout).stderr.startswith(b"standard output: ")
+    assert b"standard input: this is not a .xyt" in shell("decode", "-", "-", input=flac).stderr
+    assert b"standard input is an empty file" in shell("encode", "-", "-", input=b"").stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+def test_a_full_disk_behind_standard_output_is_one_line(fixtures: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        command = [SCRIPT, "encode", fixtures / "speech.flac", "-"]
+        lost = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert lost.stderr == b"Error: cannot write standard output: No space left on device\n"
+
+
 REFUSED = [
     ("roundtrip", "nothere.wav", "a.wav"),
     ("roundtrip", "text.wav", "a.wav"),
@@ -220,6 +237,12 @@ def test_closed_standard_streams_are_opened(tmp_path: Path) -> None:
         ("bench codec --lookahead 1", "causal"),
         ("bench load --lookahead 1", "causal"),
         ("bench offline --device abacus", "no device 'abacus'"),
+        ("mic --input demos/speech.flac --url http://127.0.0.1:9/x", "like ws://127.0.0.1:9"),
+        ("play --output a.wav --url HTTPS://host:9/", "like wss://host:9"),
+        (
+            "mic --input demos/speech.flac --codec server --frames-a-message 2",
+            "--frames-a-message needs the codec here",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_torch_is_imported(line, says):

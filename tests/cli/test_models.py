@@ -74,3 +74,16 @@ def test_every_command_takes_any_model(run: Run, command: str) -> None:
     assert "--revision" in text
     assert ("--model" in text) != ("*    model" in text)
     assert ("--device" in text) == (command != "convert")
+
+
+def test_figures_on_standard_output_stand_alone(run: Run) -> None:
+    result = run("info", "--json", "-")
+    assert json.loads(result.out)["bits_per_second"] == 1000
+    assert "bits a second" in result.err
+    assert "bits a second" in run("info").out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+def test_figures_that_cannot_be_written_are_one_line(run: Run) -> None:
+    result = run("info", "--json", "/dev/full")
+    refused(result, "cannot write /dev/full: No space left on device")

@@ -62,3 +62,11 @@ def test_notices_are_printed(capsys):
         meters.latency(JitterBuffer(16_000), None)
         meters.notice("You read too slowly.")
     assert "You read too slowly." in capsys.readouterr().err
+
+
+def test_the_name_of_a_room_may_look_like_markup(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Meters("mic in [/kitchen] :smile:", None) as meters:
+        assert meters.visible
+        meters.sound(np.zeros(320, np.int16), 16_000)
+    assert "[/kitchen] :smile:" in capsys.readouterr().err

@@ -80,3 +80,16 @@ def test_report_without_a_whole_frame_has_a_table():
     assert (report.seconds, report.frames, report.latency_ms) == (0, 0, None)
     assert isinstance(report, LoopbackReport)
     Console(record=True).print(report.table())
+
+
+def test_one_sample_is_one_frame_at_the_usual_rate():
+    recorder, buffer = Recorder(READY), JitterBuffer(16_000)
+    recorder.sent(1)
+    recorder.arrived(Codes(0, np.zeros((8, 1), np.int64)), buffer)
+    report = recorder.report(buffer, "[/x].wav", "here", WireReport(1.0, 2900.0, 2500.0))
+    assert report.wire_bits_per_second == 1000
+    console = Console(record=True, width=100, markup=False)
+    console.print(report.table())
+    text = console.export_text()
+    assert "1 frame " in text
+    assert "[/x].wav" in text

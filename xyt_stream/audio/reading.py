@@ -21,8 +21,8 @@ from xyt_stream.audio.downmix import Downmix
 from xyt_stream.audio.resampling import FileResampler
 from xyt_stream.audio.samples import FILE_RATES, INPUT_RATE, Samples
 from xyt_stream.errors import AudioError
+from xyt_stream.standard_streams import is_standard, source_name
 
-STDIN = "-"  # the name of standard input in the place of a file's
 _BLOCK = 1 << 16  # samples of all channels
 _SPOOL_BLOCK = 1 << 20  # bytes that are read of a pipe at once
 _MOST_SPOOLED = 1 << 32  # bytes of a pipe in another format than WAV
@@ -36,6 +36,7 @@ class SoundInfo:
     channels: int
     samples: int  # in each channel
     opposite_phase: bool = False  # its two channels cancelled each other: one was inverted
+    missing: int = 0  # samples that a WAV header promises beyond the file's end
 
     @property
     def mixed_down(self) -> bool:
@@ -79,8 +80,9 @@ class SoundReader:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._name = "standard input" if str(path) == STDIN else str(path)
+        self._name = source_name(path)
         self._samples = 0
+        self._promised = 0  # samples; 0: unknown
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(_open(path))
@@ -88,7 +90,7 @@ class SoundReader:
             except OSError as error:
                 raise AudioError(f"cannot read {self._name}: {error.strerror}") from None
             except soundfile.LibsndfileError:
-                raise self._no_sound(file) from None
+                raise self._damaged() from None
             self._resources = stack.pop_all()
         if self.rate not in FILE_RATES:
             self.close()
@@ -104,7 +106,10 @@ class SoundReader:
     @property
     def info(self) -> SoundInfo:
         """The properties so far; complete when all blocks have been read."""
-        return SoundInfo(self.rate, self.channels, self._samples, self._downmix.opposite_phase)
+        missing = max(0, self._promised - self._samples)
+        return SoundInfo(
+            self.rate, self.channels, self._samples, self._downmix.opposite_phase, missing
+        )
 
     def resampled(self, rate: int) -> Iterator[Samples]:
         """Yields float32 [n] at `rate` Hz.
@@ -155,6 +160,8 @@ class SoundReader:
 
     def _open(self, file: IO[bytes], stack: ExitStack) -> None:
         form, seen = wav.read_header(file)
+        if not seen:
+            raise AudioError(f"{self._name} is an empty file")
         if form is not None:
             self._open_wav(file, form)
             return
@@ -187,13 +194,10 @@ class SoundReader:
             form = wav.endless(form)
         self.rate, self.channels = form.rate, form.channels
         self.expected = None if form.data_bytes is None else form.data_bytes // form.frame_bytes
+        if self.expected is not None and (form.data_bytes or 0) < wav.PLACEHOLDER:
+            self._promised = self.expected
         self._downmix = Downmix(form.channels, form.rate, mask=form.mask)
         self._blocks = wav.read_blocks(file, form, max(1, _BLOCK // form.channels))
-
-    def _no_sound(self, file: IO[bytes]) -> AudioError:
-        if file.seekable() and file.seek(0, io.SEEK_END) == 0:
-            return AudioError(f"{self._name} is an empty file")
-        return self._damaged()
 
     def _damaged(self) -> AudioError:
         return AudioError(
@@ -225,9 +229,9 @@ class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
 
 
 def _open(path: str | Path) -> IO[bytes]:
-    if str(path) != STDIN:
-        return open(path, "rb")
-    return open(sys.stdin.fileno(), "rb", closefd=False)
+    if is_standard(path):
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    return open(path, "rb")
 
 
 def _libsndfile_blocks(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:

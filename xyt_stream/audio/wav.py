@@ -17,6 +17,7 @@ import numpy.typing as npt
 from xyt_stream.audio.samples import Pcm16
 
 UNKNOWN = 0xFFFF_FFFF  # bytes: the size that a streaming writer puts into its header
+PLACEHOLDER = 0x7FFF_0000  # bytes: sizes from here on stand for an unknown one in some headers
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 MAX_HEADER = 1 << 20  # bytes before the samples
 _SAMPLE: dict[tuple[int, int], tuple[np.dtype[Any], float, float]] = {

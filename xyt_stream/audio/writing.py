@@ -16,8 +16,8 @@ from xyt_stream.audio import wav
 from xyt_stream.audio.samples import FILE_RATES, Pcm16, Samples, to_int16
 from xyt_stream.errors import AudioError
 from xyt_stream.part_file import part_file
+from xyt_stream.standard_streams import is_standard, target_name
 
-STDOUT = "-"  # the name of standard output in the place of a file's
 _BLOCK = 65_536  # samples; libsndfile's Vorbis encoder overflows its stack on longer writes
 _SYSTEM_ERROR = 2  # libsndfile's code
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -46,14 +46,14 @@ def check_target(path: str | Path, rate: int | None = None) -> None:
     where = str(path)
     if suffix not in _FORMATS:
         reason = "its name must end in .wav, .flac, .ogg or .mp3"
-    elif str(path) != STDOUT and not path.parent.is_dir():
+    elif not is_standard(path) and not path.parent.is_dir():
         reason = "there is no such folder"
     elif path.is_dir():
         reason = "it is a folder"
     elif rate is not None and rate not in _FORMATS[suffix][1]:
         name, rates = _FORMATS[suffix]
         most = f"at most {rates[-1]}" if isinstance(rates, range) else ", ".join(map(str, rates))
-        where, reason = f"{path} at {rate} Hz", f"{name} has {most} Hz"
+        where, reason = f"{target_name(path)} at {rate} Hz", f"{name} has {most} Hz"
     else:
         return
     raise AudioError(f"cannot write {where}: {reason}")
@@ -87,7 +87,7 @@ class SoundWriter:
         self, path: str | Path, rate: int, *, samples: int | None = None, direct: bool = False
     ) -> None:
         check_target(path, rate)
-        self._name = "standard output" if str(path) == STDOUT else str(path)
+        self._name = target_name(path)
         self._pipe: IO[bytes] | None = None
         self._file: soundfile.SoundFile | None = None
         with writing(self._name), ExitStack() as stack:
@@ -163,10 +163,10 @@ def writing(name: str | Path) -> Iterator[None]:
 
 def _is_stream(path: Path) -> bool:
     """Whether it is standard output, a pipe or a device, which get WAV as it comes."""
-    return str(path) == STDOUT or (path.exists() and not path.is_file() and not path.is_dir())
+    return is_standard(path) or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def _open_stream(path: str | Path) -> Any:
-    if str(path) == STDOUT:
+    if is_standard(path):
         return open(sys.stdout.fileno(), "wb", closefd=False)
     return open(path, "wb")

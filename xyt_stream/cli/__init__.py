@@ -35,11 +35,20 @@ def main(args: Sequence[str] | None = None) -> None:
         if missing is None:
             raise
         _fail(missing)
-    except (XYTError, OSError) as error:
+    except XYTError as error:
         _fail(error)
+    except OSError as error:
+        _fail(_plain(error))
 
 
-def _fail(error: Exception) -> NoReturn:
+def _plain(error: OSError) -> str:
+    """The system's reason without its number."""
+    if error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+
+
+def _fail(error: Exception | str) -> NoReturn:
     import typer
 
     typer.secho(f"Error: {error}", fg="red", err=True)

@@ -167,7 +167,7 @@ def bench_proxy(
     speech: Speech = None,
     json_file: Json = None,
 ) -> None:
-    """Measures the time that HAProxy adds to a frame's turnaround; the server has no codec."""
+    """Time that HAProxy adds to a frame's turnaround; the server has no codec."""
     import asyncio
 
     from xyt_stream.bench.proxy import compare

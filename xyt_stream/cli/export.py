@@ -32,7 +32,7 @@ def export(
         ),
     ] = False,
 ) -> None:
-    """A causal model as two ONNX graphs, which code and decode where there is no torch.
+    """Export a causal model as two ONNX graphs, which encode and decode without torch.
 
     The folder gets encoder.onnx, decoder.onnx, the weights that both point into, and model.json.
     """

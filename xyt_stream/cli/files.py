@@ -19,7 +19,8 @@ from xyt_stream.cli.options import (
     live_lookahead,
     one_thread,
 )
-from xyt_stream.cli.terminal import report_channels, say, seconds_bar
+from xyt_stream.cli.terminal import report_source, say, seconds_bar
+from xyt_stream.standard_streams import target_name
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +102,7 @@ def encode(
             with seconds_bar("encoding", reader.seconds) as advance:
                 codes = torch.cat(list(encode_live(codec, reader, ahead, advance)), 1)
         info = reader.info
-    report_channels(source, info, beside=target)
+    report_source(source, info, beside=target)
     size = CodeFile(
         codes=codes.numpy(),
         codebook_size=codec.codebook_size,
@@ -113,7 +114,7 @@ def encode(
         original_samples=info.samples,
     ).write(target)
     count = f"{codes.shape[1]} frame{'s' * (codes.shape[1] > 1)} of {codes.shape[0]} codes"
-    say(f"{target}: {info.seconds:.2f} s as {count}, {size} bytes", beside=target)
+    say(f"{target_name(target)}: {info.seconds:.2f} s as {count}, {size} bytes", beside=target)
 
 
 @app.command()
@@ -158,7 +159,7 @@ def decode(
                     out.write(decoded)
                     advance(len(decoded) / codec.output_rate)
         out.finish(file.original_samples, file.original_rate)
-    say(f"{target}: {length / rate:.2f} s at {rate} Hz", beside=target)
+    say(f"{target_name(target)}: {length / rate:.2f} s at {rate} Hz", beside=target)
 
 
 @app.command()
@@ -203,8 +204,8 @@ def roundtrip(
                     for decoded in decode_live(codec, codes, ahead):
                         out.write(decoded)
             length = out.finish(reader.info.samples, reader.rate)
-        report_channels(source, reader.info, beside=target)
-    say(f"{target}: {length / rate:.2f} s at {rate} Hz", beside=target)
+        report_source(source, reader.info, beside=target)
+    say(f"{target_name(target)}: {length / rate:.2f} s at {rate} Hz", beside=target)
 
 
 def _precision(dtype: Precision, lookahead: int | None) -> torch.dtype:

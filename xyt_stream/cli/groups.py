@@ -182,8 +182,9 @@ class SoundOut:
         """Prints the name of the file, if sound was written to one."""
         if self.output_file is not None:
             from xyt_stream.cli.terminal import say
+            from xyt_stream.standard_streams import target_name
 
-            say(f"sound written to {self.output_file}", beside=self.output_file)
+            say(f"sound written to {target_name(self.output_file)}", beside=self.output_file)
 
 
 def _option(panel: str, *, help: str, min: float, option: str | None) -> Any:

@@ -6,12 +6,12 @@ from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from xyt_stream.cli.groups import ServerOptions, SoundIn, SoundOut, grouped
-from xyt_stream.cli.options import STREAM, check_distinct
+from xyt_stream.cli.options import check_distinct
 from xyt_stream.cli.terminal import console, errors, say
+from xyt_stream.standard_streams import is_standard
 
 app = typer.Typer()
 
@@ -47,7 +47,7 @@ def loopback(server: ServerOptions, source: SoundIn, sink: SoundOut) -> None:
     from xyt_stream.client.run import run_loopback
 
     report = _run(run_loopback(**vars(server), **vars(source), **vars(sink)))
-    (errors if str(sink.output_file) == STREAM else console).print(report.table())
+    (errors if is_standard(sink.output_file) else console).print(report.table())
 
 
 @app.command()
@@ -94,7 +94,7 @@ def devices() -> None:
         return
     table = Table("#", "name", "inputs", "outputs", "default")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table)
 
 

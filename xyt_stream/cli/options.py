@@ -17,10 +17,10 @@ import typer
 
 from xyt_stream.errors import CertificateError, DeviceError, XYTError
 from xyt_stream.model.formats import SUFFIXES
+from xyt_stream.standard_streams import is_standard
 
 DEFAULT_PORT = 8765
 _NO_FIGURES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".xyt", ".onnx", *SUFFIXES}
-STREAM = "-"  # standard input or output in the place of a file
 TOKEN_VARIABLE = "XYT_TOKEN"  # of the environment
 
 
@@ -30,7 +30,7 @@ def check_source(path: Path) -> None:
     Raises:
         XYTError: it is missing, a folder, or not readable.
     """
-    if str(path) == STREAM:
+    if is_standard(path):
         return
     try:
         mode = path.stat().st_mode
@@ -58,15 +58,21 @@ def check_url(url: str, fingerprint: str | None = None) -> None:
     except ValueError:  # a port that is no number, brackets that do not close
         known = False
     if not known:
-        raise XYTError(
-            f"cannot reach a server at {url!r}: give an address like ws://127.0.0.1:{DEFAULT_PORT}"
-        )
+        raise XYTError(f"cannot reach a server at {url!r}: give an address like {_like(url)}")
     if fingerprint is not None:
         from xyt_stream.client.fingerprint import check_fingerprint  # it loads numpy
 
         check_fingerprint(fingerprint)
         if parts.scheme != "wss":
             raise CertificateError(f"--fingerprint is for wss://, and {url} has no certificate")
+
+
+def _like(url: str) -> str:
+    """The address of a websocket that may be meant: a page's, with the other scheme."""
+    for page, websocket in (("http://", "ws://"), ("https://", "wss://")):
+        if url.lower().startswith(page):
+            return websocket + url[len(page) :].partition("/")[0]
+    return f"ws://127.0.0.1:{DEFAULT_PORT}"
 
 
 def check_device(device: str) -> str:
@@ -109,7 +115,7 @@ def ends_in(*suffixes: str, holding: str) -> Callable[[Path | None], Path | None
 
     def check(path: Path | None) -> Path | None:
         in_a_folder(path)
-        special = path is None or str(path) == STREAM or (path.exists() and not path.is_file())
+        special = path is None or is_standard(path) or (path.exists() and not path.is_file())
         if not special and path is not None and path.suffix.lower() not in suffixes:
             raise XYTError(
                 f"cannot write {path}: the name of a file of {holding} must end in "
@@ -134,7 +140,15 @@ def for_figures(path: Path | None) -> Path | None:
     return in_a_folder(path)
 
 
-def _not_empty(token: str | None) -> str | None:
+def _figures_alone(path: Path | None) -> Path | None:
+    """As for_figures; where figures go to standard output, tables and other lines go to stderr."""
+    from xyt_stream.cli.terminal import console  # it loads rich
+
+    console.stderr = is_standard(path)
+    return for_figures(path)
+
+
+def not_empty(token: str | None) -> str | None:
     """Refuses an empty variable, which click takes for no variable: it may be a lost secret."""
     if token == "" or (token is None and os.environ.get(TOKEN_VARIABLE) == ""):
         raise XYTError(
@@ -187,8 +201,8 @@ Json = Annotated[
     typer.Option(
         "--json",
         dir_okay=False,
-        callback=for_figures,
-        help="Also write the figures to this file.",
+        callback=_figures_alone,
+        help="Also write the figures to this file; - for standard output.",
     ),
 ]
 Plot = Annotated[
@@ -203,7 +217,7 @@ Token = Annotated[
     str | None,
     typer.Option(
         envvar=TOKEN_VARIABLE,
-        callback=_not_empty,
+        callback=not_empty,
         help="Access token, if the server requires one.",
     ),
 ]

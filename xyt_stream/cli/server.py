@@ -10,7 +10,14 @@ from typing import Annotated
 import typer
 
 from xyt_stream.cli.groups import ModelOptions, grouped
-from xyt_stream.cli.options import DEFAULT_PORT, Lookahead, Token, Weights, one_thread
+from xyt_stream.cli.options import (
+    DEFAULT_PORT,
+    TOKEN_VARIABLE,
+    Lookahead,
+    Weights,
+    not_empty,
+    one_thread,
+)
 from xyt_stream.server.admission.limits import Limits
 
 _TOKEN_BYTES = 9  # of a token made here: twelve characters, short enough for a QR code
@@ -36,7 +43,14 @@ def serve(
     max_sessions: Annotated[
         int, typer.Option(min=0, help="Streams at once; 0 measures what this machine carries.")
     ] = 32,
-    token: Token = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar=TOKEN_VARIABLE,
+            callback=not_empty,
+            help="Token that clients give for any role. Default: none is asked for.",
+        ),
+    ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(help="More tokens, one a line: SECRET, or SECRET and the ROLE,ROLE it opens."),

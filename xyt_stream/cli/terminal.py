@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,26 +11,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
-from xyt_stream.cli.options import STREAM
+from xyt_stream.errors import XYTError
+from xyt_stream.part_file import part_file
+from xyt_stream.standard_streams import is_standard, source_name, target_name
 
 if TYPE_CHECKING:
     from xyt_stream.audio import Samples, SoundInfo
     from xyt_stream.streaming.codec import Codec
 
-console = Console()
-errors = Console(stderr=True)
+# Names of files and models, which may look like markup, are printed as they are.
+console = Console(markup=False, emoji=False)
+errors = Console(stderr=True, markup=False, emoji=False)
 
 T = TypeVar("T")
 
 
 def say(line: str, *, beside: Path | None = None) -> None:
-    """Prints one line without rich's markup, which file names may contain by accident.
+    """Prints one line.
 
     Args:
         beside: the file that the command writes; if it is standard output, the line goes to stderr.
     """
-    where = errors if str(beside) == STREAM else console
-    where.print(line, markup=False, highlight=False, soft_wrap=True)
+    where = errors if is_standard(beside) else console
+    where.print(line, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -64,9 +68,23 @@ def progress(title: str) -> Callable[[Iterable[T]], Iterable[T]]:
 
 
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:
-    """Writes the figures to `path`, if there is one."""
-    if path:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
+    """Writes the figures to `path`, if there is one; "-" is standard output.
+
+    Raises:
+        XYTError: the file cannot be written.
+    """
+    if path is None:
+        return
+    text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
+    try:
+        if is_standard(path):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:
+            with part_file(path) as part:
+                part.write_text(text)
+    except OSError as error:
+        raise XYTError(f"cannot write {target_name(path)}: {error.strerror}") from None
 
 
 def read_sound(source: Path, codec: Codec) -> tuple[Samples, SoundInfo]:
@@ -74,16 +92,19 @@ def read_sound(source: Path, codec: Codec) -> tuple[Samples, SoundInfo]:
     from xyt_stream.audio import read_audio
 
     samples, info = read_audio(source, codec.input_rate)
-    report_channels(source, info)
+    report_source(source, info)
     return samples, info
 
 
-def report_channels(source: Path, info: SoundInfo, *, beside: Path | None = None) -> None:
-    """Prints how several channels became one."""
+def report_source(source: Path, info: SoundInfo, *, beside: Path | None = None) -> None:
+    """Prints how several channels became one, and whether a file was cut short."""
+    lines = []
     if info.opposite_phase:
-        line = "its two channels have opposite phase: one was inverted"
+        lines.append("its two channels have opposite phase: one was inverted")
     elif info.mixed_down:
-        line = f"{info.channels} channels mixed down to mono"
-    else:
-        return
-    say(f"{source}: {line}", beside=beside)
+        lines.append(f"{info.channels} channels mixed down to mono")
+    if info.missing:
+        promised = (info.samples + info.missing) / info.rate
+        lines.append(f"cut short: it ends after {info.seconds:.2f} of {promised:.2f} s")
+    for line in lines:
+        say(f"{source_name(source)}: {line}", beside=beside)

@@ -46,17 +46,18 @@ class Meters:
         self._heard = -_PAUSE  # time of the latest sound
         self._listeners: int | None = None  # of a mic; None: unknown
         self._moments: collections.deque[tuple[float, int, int]] = collections.deque()
-        console = Console(stderr=True)
+        # The name of a room may look like markup, and is printed as it is.
+        console = Console(stderr=True, markup=False, emoji=False)
         self.visible = console.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.fields[state]}", markup=False),
             *([BarColumn(bar_width=10)] if seconds is not None and console.width > 90 else []),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[level]}"),
-            TextColumn("{task.fields[bits]}"),
-            TextColumn("{task.fields[network]}"),
-            TextColumn("{task.fields[latency]}"),
+            TextColumn("{task.fields[level]}", markup=False),
+            TextColumn("{task.fields[bits]}", markup=False),
+            TextColumn("{task.fields[network]}", markup=False),
+            TextColumn("{task.fields[latency]}", markup=False),
             console=console,
             transient=True,
             disable=not self.visible,

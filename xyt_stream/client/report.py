@@ -88,7 +88,7 @@ class LoopbackReport:
     Attributes:
         seconds: duration of the sound that was sent.
         frames: code frames received.
-        wire_bits_per_second: bits of code payload per second of sound.
+        wire_bits_per_second: bits of code payload per second, the last frame's padding included.
         delay_ms: "encode" and "decode": the codec's algorithmic delay, including filling a frame.
         step_ms: "median" and "p99" of the server's steps; None if the server did not report it.
         latency_ms: "p50" and "p99" as measured by `Latency`; None without one whole frame.
@@ -116,7 +116,9 @@ class LoopbackReport:
         table = Table(show_header=False)
         delay = sum(self.delay_ms.values())
         parts = ", ".join(f"{name} {ms:.0f}" for name, ms in self.delay_ms.items())
-        table.add_row("sound", f"{self.seconds:.2f} s, {self.frames} frames")
+        table.add_row(
+            "sound", f"{self.seconds:.2f} s, {self.frames} frame{'s' * (self.frames != 1)}"
+        )
         table.add_row("codes on the wire", f"{self.wire_bits_per_second:.0f} bits a second")
         table.add_row("algorithmic delay", f"{delay:.0f} ms ({parts})")
         if self.step_ms is not None:
@@ -170,11 +172,12 @@ class Recorder:
         """The figures so far; see LoopbackReport."""
         ready = self._ready
         seconds = self._samples / ready.send_rate
+        longest = max(seconds, self._frames * ready.frame_samples / ready.send_rate)
         bits = 8 * frame_bytes(ready.model.codebooks, code_bits(ready.model.codebook_size))
         return LoopbackReport(
             seconds=seconds,
             frames=self._frames,
-            wire_bits_per_second=self._frames * bits / seconds if seconds else 0.0,
+            wire_bits_per_second=self._frames * bits / longest if longest else 0.0,
             delay_ms=msgspec.structs.asdict(ready.delay_ms),
             step_ms=None if self._step_ms is None else msgspec.structs.asdict(self._step_ms),
             latency_ms=_percentiles_ms(self._latency.values),

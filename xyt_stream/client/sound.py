@@ -14,7 +14,13 @@ from xyt_stream.client.coding_connection import CodingConnection
 from xyt_stream.client.live import live
 from xyt_stream.client.server_codec import ServerCodec
 from xyt_stream.client.sound_connection import SoundConnection
-from xyt_stream.errors import MissingExtraError, ModelError, ProtocolError, RoomKeyError
+from xyt_stream.errors import (
+    MissingExtraError,
+    ModelError,
+    ProtocolError,
+    RoomKeyError,
+    XYTError,
+)
 
 SENDERS = ("mic", "loopback", "user")  # the roles that send sound
 _ON_SERVER = ("wrong_model", "unsupported_format")  # errors that another place of the codec mends
@@ -47,6 +53,7 @@ async def open_sound(
 
     Raises:
         RoomKeyError: the key is too short, or the codec is to run on the server.
+        XYTError: several frames are to share a message, and the codec is to run on the server.
         MissingExtraError, ModelError: the codec cannot run here, where it must; `model` is none,
             or the codec is to run on the server.
         ConnectionFailedError, ProtocolError: as `live`.
@@ -54,6 +61,8 @@ async def open_sound(
     reason = ""
     if codec == "server" and options.get("key"):
         raise RoomKeyError("A key needs the codec here: leave --codec server out.")
+    if codec == "server" and frames_a_message > 1:
+        raise XYTError("--frames-a-message needs the codec here: leave --codec server out")
     if codec == "server" and model is not None:
         raise ModelError("--model runs the codec here: leave --codec server out")
     async with AsyncExitStack() as stack:

@@ -14,6 +14,7 @@ from xyt_stream.client.live import RESTARTED
 from xyt_stream.client.meters import Meters
 from xyt_stream.client.report import Recorder
 from xyt_stream.client.sound_connection import SoundConnection
+from xyt_stream.errors import printable
 from xyt_stream.protocol.machine import Pcm
 from xyt_stream.protocol.messages import Clear, Notice, Pong
 
@@ -89,7 +90,7 @@ async def receive_nothing(connection: SoundConnection, meters: Meters) -> None:
 
 
 def _show(notice: Notice, meters: Meters) -> None:
-    meters.notice(notice.message)
+    meters.notice(printable(notice.message))
     if notice.name in ("interrupted", "resumed", RESTARTED):
         meters.interrupted(notice.name == "interrupted")
 

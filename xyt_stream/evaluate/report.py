@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.markup import escape
 from rich.table import Table
 
 from xyt_stream.audio import Samples, find_clips, fit_length, read_audio, resample
@@ -135,7 +134,7 @@ class Report:
         files = self._table(f"{self.model}{used}: {len(self.scores.files)} files", "file")
         files.add_row(f"mean of the {ORIGINAL}s", *self._shown(self.original.means()))
         for file in self.scores.files:
-            files.add_row(escape(file.name), *self._shown(file.measures))
+            files.add_row(file.name, *self._shown(file.measures))
         files.add_section()
         files.add_row("mean", *self._shown(self.scores.means()))
         tables = [files]

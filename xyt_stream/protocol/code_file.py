@@ -35,10 +35,10 @@ from xyt_stream.audio import FILE_RATES
 from xyt_stream.errors import CodeFileError
 from xyt_stream.part_file import part_file
 from xyt_stream.protocol.packing import code_bits, frame_bytes, pack_codes, unpack_codes
+from xyt_stream.standard_streams import is_standard, source_name, target_name
 
 MAGIC = b"XYT\0"
 VERSION = 1
-STREAM = "-"  # standard input or output in the place of a file
 _HEAD = struct.Struct("<4sBBHIHIQI")
 _MOST_BYTES = 1 << 28  # of a file; three weeks of speech
 _BLOCK = 1 << 20  # bytes that are read at once
@@ -146,7 +146,7 @@ class CodeFile:
         """
         data = self.to_bytes()
         try:
-            if str(path) == STREAM:
+            if is_standard(path):
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
             else:
@@ -154,7 +154,7 @@ class CodeFile:
                     part.write_bytes(data)
             return len(data)
         except OSError as error:
-            raise CodeFileError(f"cannot write {path}: {error.strerror}") from None
+            raise CodeFileError(f"cannot write {target_name(path)}: {error.strerror}") from None
 
     @classmethod
     def read(cls, path: str | Path) -> CodeFile:
@@ -164,14 +164,14 @@ class CodeFile:
             CodeFileError: there is no such file, or `from_bytes` refuses it.
         """
         try:
-            if str(path) == STREAM:
+            if is_standard(path):
                 return cls.from_bytes(_read_all(sys.stdin.buffer))
             with Path(path).open("rb") as file:
                 return cls.from_bytes(_read_all(file))
         except OSError as error:
-            raise CodeFileError(f"cannot read {path}: {error.strerror}") from None
+            raise CodeFileError(f"cannot read {source_name(path)}: {error.strerror}") from None
         except CodeFileError as error:
-            raise CodeFileError(f"{path}: {error}") from None
+            raise CodeFileError(f"{source_name(path)}: {error}") from None
 
 
 def _read_all(file: IO[bytes]) -> bytes:
