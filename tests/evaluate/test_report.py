@@ -34,6 +34,7 @@ def report(
     for name in ("speech.flac", "deep/speech.ogg"):
         (folder / name).write_bytes((fixtures / Path(name).name).read_bytes())
     soundfile.write(folder / "silence.wav", np.zeros(16_000), 16_000)
+    (folder / "broken.wav").write_text("no sound")
     (folder / "notes.txt").write_text("no sound")
     return evaluate(codec, folder), folder
 
@@ -52,10 +53,10 @@ def test_scores_are_of_the_live_decoded_sound(
     assert score.measures["sim"] == pytest.approx(speaker_similarity(samples, decoded), abs=1e-3)
 
 
-def test_files_without_speech_are_named_and_skipped(report: tuple[Report, Path]) -> None:
+def test_files_without_speech_and_broken_ones_are_named_and_skipped(report: tuple[Report, Path]) -> None:
     scores = report[0].scores
     assert [score.name for score in scores.files] == ["deep/speech.ogg", "speech.flac"]
-    assert list(scores.skipped) == ["silence.wav"]
+    assert list(scores.skipped) == ["broken.wav", "silence.wav"]
 
 
 def test_json_is_flat_and_tables_list_the_files(report: tuple[Report, Path], codec: Codec) -> None:
@@ -112,7 +113,7 @@ def test_a_folder_without_speech_is_refused(codec: Codec, tmp_path: Path) -> Non
     with pytest.raises(AudioError, match="no sound files"):
         evaluate(codec, tmp_path)
     soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
-    with pytest.raises(AudioError, match="enough speech"):
+    with pytest.raises(AudioError, match=r"can be scored; \S+: "):
         evaluate(codec, tmp_path)
 
 

@@ -250,9 +250,9 @@ class _Scoring:
         scores = Scores([], {})
         for path in self.progress(self.paths):
             name = path.relative_to(self.folder).as_posix()
-            samples, info = read_audio(path, self.rate)
-            decoded = fit_length(roundtrip(samples), len(samples))
             try:
+                samples, info = read_audio(path, self.rate)
+                decoded = fit_length(roundtrip(samples), len(samples))
                 scores.files.append(self._file(name, info.seconds, samples, decoded))
             except AudioError as error:
                 scores.skipped[name] = str(error)
@@ -260,7 +260,8 @@ class _Scoring:
             if on_decoded is not None:
                 on_decoded(name, samples, decoded)
         if not scores.files:
-            raise AudioError(f"no file in {self.folder} has enough speech to score")
+            name, reason = next(iter(scores.skipped.items()))
+            raise AudioError(f"no file in {self.folder} can be scored; {name}: {reason}")
         return scores
 
     def _file(self, name: str, seconds: float, samples: Samples, decoded: Samples) -> FileScore:
