@@ -30,8 +30,11 @@ def open_source(name):
     """Returns the sample rate and a function that reads the next n samples, int16 bytes."""
     if name == "-":
         return 16_000, lambda n: sys.stdin.buffer.read(2 * n)
-    file = wave.open(name)  # noqa: SIM115 - the process reads it to its end
-    if file.getsampwidth() != 2:
+    try:
+        file = wave.open(name)  # noqa: SIM115 - the process reads it to its end
+    except (EOFError, wave.Error):  # it is too short for a header, or has another one
+        file = None
+    if file is None or file.getsampwidth() != 2:
         sys.exit(f"Error: {name} must be a 16-bit WAV file")
 
     def read(n):
@@ -78,7 +81,7 @@ if __name__ == "__main__":
         sys.exit(0 if "--help" in sys.argv else 2)
     try:
         asyncio.run(main(*sys.argv[1:]))
-    except (OSError, EOFError, wave.Error, WebSocketException) as error:
+    except (OSError, WebSocketException) as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

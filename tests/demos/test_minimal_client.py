@@ -63,6 +63,13 @@ async def test_refusal_is_one_line(codec, clip, tmp_path):
     assert err.count("\n") == 1
 
 
+async def test_a_file_that_is_no_wav_is_refused_by_name(tmp_path):
+    for content in (b"", b"words", b"RIFFxxxxWAVEfmt "):
+        (tmp_path / "in.wav").write_bytes(content)
+        status, err = await run(tmp_path / "in.wav", tmp_path / "out.wav", "ws://127.0.0.1:9")
+        assert (status, err) == (1, f"Error: {tmp_path / 'in.wav'} must be a 16-bit WAV file\n")
+
+
 def test_script_header_names_all_imports():
     text = DEMO.read_text()
     names = {
