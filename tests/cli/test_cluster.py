@@ -181,12 +181,22 @@ async def test_ctrl_c_drains_all_nodes(cluster):
     for pid in pids.values():
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-    assert not any("Traceback" in line for line in cluster.output)
+    noise = ("Traceback", "[WARNING]", "[ALERT]")  # HAProxy's, of each node that goes
+    assert not [line for line in cluster.output if any(each in line for each in noise)]
 
 
 def test_the_nodes_own_options_are_refused():
     assert "--node" in refused("--node", "x")
     assert "--proxy" in refused("--proxy=1.2.3.4")
+
+
+@pytest.mark.parametrize(
+    ("option", "says"), [("--nothing=3", "No such option"), ("--max-sessions=x", "valid integer")]
+)
+def test_wrong_options_of_nodes_are_refused_once_and_at_once(option, says):
+    err = refused("--port", "0", option)
+    assert err.count(says) == 1
+    assert "could not start" not in err
 
 
 def test_a_public_address_needs_a_token():

@@ -53,7 +53,9 @@ def test_scores_are_of_the_live_decoded_sound(
     assert score.measures["sim"] == pytest.approx(speaker_similarity(samples, decoded), abs=1e-3)
 
 
-def test_files_without_speech_and_broken_ones_are_named_and_skipped(report: tuple[Report, Path]) -> None:
+def test_files_without_speech_and_broken_ones_are_named_and_skipped(
+    report: tuple[Report, Path],
+) -> None:
     scores = report[0].scores
     assert [score.name for score in scores.files] == ["deep/speech.ogg", "speech.flac"]
     assert list(scores.skipped) == ["broken.wav", "silence.wav"]

@@ -49,11 +49,14 @@ def cluster(
     for word in context.args:
         if word.partition("=")[0] in _OWN:
             raise typer.BadParameter(f"the nodes get their own {word.partition('=')[0]}")
+    from xyt_stream.cli import server
     from xyt_stream.cli.options import TOKEN_VARIABLE
     from xyt_stream.server.admission.access import Access, all_tokens, check_bind
     from xyt_stream.server.cluster.launcher import serve_cluster
 
     options = list(context.args)
+    # Here, once, before each node would refuse them.
+    typer.main.get_command(server.app).make_context("xyt-stream serve", list(options))
     if token_file is not None:
         options += ["--token-file", str(token_file)]
     tokens = all_tokens(os.environ.get(TOKEN_VARIABLE), token_file)

@@ -75,7 +75,8 @@ class Cluster:
             )
             for name, port in ports.items()
         }
-        self._proxy = Process("HAProxy", [haproxy, "-db", "-f", str(self._config)])
+        # Quiet: only errors of its start. That nodes go and come is told here.
+        self._proxy = Process("HAProxy", [haproxy, "-q", "-db", "-f", str(self._config)])
 
     async def start(self) -> None:
         """Starts all nodes, then HAProxy.
