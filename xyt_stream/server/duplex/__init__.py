@@ -1,4 +1,5 @@
 """Runs conversations between a user and a speech language model.
 
-models and vad -> runner, parrot; interruption -> conversation; each file builds on those before it.
+models and vad -> runner, parrot; interruption -> remote_model and model_track -> conversation: each
+file builds on those before it.
 """

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable
 from contextlib import ExitStack
 
-import msgspec
-import numpy as np
-
 from xyt_stream.audio import Samples
-from xyt_stream.protocol.messages import Control, Notice, Playing
+from xyt_stream.protocol.messages import Control, Notice
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
-from xyt_stream.server.duplex.interruption import Interruption, PendingInterruptions
+from xyt_stream.server.duplex.interruption import Interruption
+from xyt_stream.server.duplex.model_track import ModelTrack
+from xyt_stream.server.duplex.remote_model import RemoteModel, discard
 from xyt_stream.server.duplex.runner import DuplexHandle, DuplexRunner
 from xyt_stream.server.engine.code_stream import CodeStream, load_stream
 from xyt_stream.server.engine.fanout import InterruptibleListener
 from xyt_stream.server.engine.slot_engine import SlotEngine
-from xyt_stream.server.engine.slot_stream import (
-    CallbackListener,
-    Length,
-    Listener,
-    SlotStream,
-)
+from xyt_stream.server.engine.slot_stream import CallbackListener, Length, Listener, SlotStream
 from xyt_stream.server.engine.slots import RING
-from xyt_stream.server.engine.speech_stream import SpeechStream
-from xyt_stream.server.saved import SavedConversation, SavedInterruption
-from xyt_stream.server.saved_arrays import array, codes_of
-
-_REMEMBERED = 128  # frames; more than any client buffers
-
-
-def _discard(message: Control) -> None:
-    pass
+from xyt_stream.server.saved import SavedConversation
 
 
 class Conversation:
@@ -61,7 +46,6 @@ class Conversation:
 
     Attributes:
         send_to_user: sends the user's client a control message.
-        played: the model's frames that were heard, in all.
 
     Raises:
         ProtocolError: busy: no slots are free.
@@ -79,46 +63,33 @@ class Conversation:
         session: str = "",
         on_over: Callable[[], None] = lambda: None,
     ) -> None:
-        self.played = 0
-        self.send_to_user: Callable[[Control], None] = _discard
-        self._send_to_model: Callable[[Control], None] = _discard
-        self._engine = engine
-        self._codebooks = len(silence)
+        self.send_to_user: Callable[[Control], None] = discard
         self._user_listener = user
         self._model_listener = model
         self._on_over = on_over
-        # Frames of the clock, in the order in which they pass these points:
-        self._pushed = 0  # pushed by the user
-        self._encoded = 0  # encoded
-        self._decided = 0  # what the user hears in them is decided
-        self._heard = 0  # heard by the user
-        # None is silence.
-        self._undecoded: collections.deque[CodeArray | None] = collections.deque()  # decided
-        self._remote: collections.deque[CodeArray] = collections.deque()  # a remote model's
-        self._speaking_frames: set[int] = set()  # in which the model speaks, not heard yet
-        self._heard_frames: collections.deque[int]  # in which it spoke, heard
-        self._heard_frames = collections.deque(maxlen=_REMEMBERED)
-        self._speaking = False
-        self._interruptions = PendingInterruptions()
+        self._pushed = 0  # frames of the clock that the user has pushed
+        self._encoded = 0  # those that are encoded
+        self._remote = RemoteModel(len(silence))
         self._user_ended = False
-        self._model_ended = False
         self._closed = False
         self._moved = Signal()
         self._handle: DuplexHandle | None = None
         with ExitStack() as undo:
-            callbacks = self._user_callbacks()
+            callbacks = CallbackListener(
+                user, self._on_user_codes, user.on_audio, self._on_user_end, self.on_error
+            )
             self._user: SlotStream | CodeStream = (
                 CodeStream(engine, callbacks)
                 if from_codes
                 else SlotStream(engine, callbacks, from_codes=False)
             )
             undo.callback(self._user.close)
-            self._model = SpeechStream(
+            self._model = ModelTrack(
                 engine,
                 silence,
                 model,
+                on_playing=self._remote.send,
                 on_step=self._on_model_step,
-                on_heard=self._count_heard,
                 on_over=self.close,
                 on_error=self.on_error,
             )
@@ -153,16 +124,16 @@ class Conversation:
         self._pushed += 1
 
     def skip(self, index: int, frames: int) -> None:
-        """The user's frames before the clock's frame `index` were left out: nobody hears them.
+        """Tells the model's listeners of a gap: so many of the user's frames were left out.
 
-        The model's listeners see a gap. The clock does not count what was left out.
+        They would have come before frame `index` of the clock, which does not count them.
         """
         self._model_listener.skip(index, frames)
 
     @property
     def _unstepped(self) -> int:
         """Number of frames that the user has pushed and the model's decoder has not taken."""
-        return self._pushed - self._decided + len(self._undecoded) + self._model.waiting
+        return self._pushed - self._model.decided + self._model.undecoded
 
     async def end(self, length: Length, left: int = 0, last: Samples | None = None) -> None:
         """Ends the user's stream, see SlotStream; the model is still heard to its end."""
@@ -181,18 +152,23 @@ class Conversation:
     # The model's codes.
 
     @property
+    def played(self) -> int:
+        """Number of the model's frames that were heard, in all."""
+        return self._model.played
+
+    @property
     def has_local_model(self) -> bool:
         """Whether a model of this process answers."""
         return self._handle is not None
 
     def attach_model(self, send: Callable[[Control], None]) -> None:
         """A remote model has come; `send` sends its client a control message."""
-        self._send_to_model = send
+        self._remote.attach(send)
         self._notify_user("model_joined", "A model has come: it hears you.")
 
     def detach_model(self) -> None:
         """The remote model has gone; its queued frames are still heard."""
-        self._send_to_model = _discard
+        self._remote.detach()
         self._notify_user("model_left", "The model has gone: another may come.")
 
     def _notify_user(self, name: str, message: str) -> None:
@@ -203,9 +179,9 @@ class Conversation:
     def add_model_frames(self, codes: CodeArray) -> None:
         """Adds a remote model's next frames, int64 [codebooks, frames]."""
         if not self._user_ended:
-            self._remote.extend(codes.T)
-            if self._decided < self._encoded:
-                self._decide(self._remote.popleft())
+            self._remote.add(codes)
+            if self._model.decided < self._encoded:
+                self._decide(self._remote.pop())
 
     async def drain(self, most: int) -> None:
         """Waits until fewer than `most` frames of a remote model are queued."""
@@ -213,7 +189,7 @@ class Conversation:
 
     def on_answer(self, codes: CodeArray | None) -> None:
         """Takes the local model's answer to a frame; see AnswerListener."""
-        self._decide(codes if self._decided >= self._model.muted_until else None)
+        self._decide(None if self._model.is_muted() else codes)
         self._end_model_if_done()
 
     def interrupt(self, dropped: int = 0, played: int | None = None) -> Interruption:
@@ -225,57 +201,41 @@ class Conversation:
             dropped: the model's frames that were dropped before they reached the conversation.
             played: the model's frames that the user has heard in all; None: all that were sent.
         """
-        dropped += len(self._remote) + len(self._speaking_frames)
-        last = self._interruptions.last
+        dropped += len(self._remote) + self._model.unheard
+        last = self._remote.last_interruption
         if last is not None and not dropped and last.played == self.played:
             return last  # the model has said nothing since
-        until = self._decided if self._handle is None else self._encoded
-        interruption = Interruption(
-            until, self.played, dropped, self._heard, tuple(self._heard_frames)
-        )
-        self._remote.clear()
-        self._speaking_frames.clear()
-        self._undecoded = collections.deque([None] * len(self._undecoded))
-        self._model.interrupt(until)
+        until = self._encoded if self.has_local_model else self._model.decided
+        interruption = self._model.interrupt(until, dropped)
         if self._handle is not None:
             self._handle.clear(self.played if played is None else played)
         else:
-            self._interruptions.add(interruption, self._send_to_model)
+            self._remote.interrupt(interruption)
         self._moved.notify()
         return interruption
 
     def report_unplayed(self, frames: int) -> None:
         """The user's client dropped so many received frames at the last interruption."""
-        self._interruptions.report(frames)
+        self._remote.report_unplayed(frames)
 
     # Both streams.
 
     async def settled(self) -> None:
         """Waits until all that was pushed is encoded, and all that is decided is decoded."""
         await self._user.settled()
-        await self._moved.wait_for(lambda: not self._undecoded or self._closed)
+        await self._moved.wait_for(lambda: not self._model.unpushed or self._closed)
         await self._model.settled()
 
     async def save(self) -> SavedConversation:
         """The state of a settled conversation with a remote model, for another server."""
-        none = np.zeros((0, self._codebooks), np.int64)
-        remote = np.stack(list(self._remote)) if self._remote else none
         return SavedConversation(
             pushed=self._pushed,
             encoded=self._encoded,
-            decided=self._decided,
-            heard=self._heard,
-            played=self.played,
-            remote=array(remote),
-            speaking_frames=sorted(self._speaking_frames),
-            heard_frames=list(self._heard_frames),
-            speaking=self._speaking,
-            muted_until=self._model.muted_until,
+            remote=self._remote.save_frames(),
             user_ended=self._user_ended,
-            model_ended=self._model_ended,
-            interruptions=[SavedInterruption(**vars(each)) for each in self._interruptions.waiting],
+            interruptions=self._remote.save_interruptions(),
             user=await self._user.save(),
-            model=await self._model.save(),
+            **await self._model.save(),
         )
 
     async def load(self, saved: SavedConversation) -> None:
@@ -285,17 +245,10 @@ class Conversation:
             HandoverError: it does not fit.
         """
         await load_stream(self._user, saved.user)
-        await self._model.load(saved.model)
-        self._pushed, self._encoded, self._decided = saved.pushed, saved.encoded, saved.decided
-        self._heard, self.played = saved.heard, saved.played
-        self._remote.extend(codes_of(saved.remote, None, None))
-        self._speaking_frames = set(saved.speaking_frames)
-        self._heard_frames.extend(saved.heard_frames)
-        self._speaking, self._model.muted_until = saved.speaking, saved.muted_until
-        self._user_ended, self._model_ended = saved.user_ended, saved.model_ended
-        for each in saved.interruptions:
-            interruption = Interruption(**msgspec.structs.asdict(each))
-            self._interruptions.add(interruption, self._send_to_model)
+        await self._model.load(saved)
+        self._pushed, self._encoded = saved.pushed, saved.encoded
+        self._user_ended = saved.user_ended
+        self._remote.load(saved)
         self._moved.notify()
 
     def update_decoding(self) -> None:
@@ -321,70 +274,37 @@ class Conversation:
             self._moved.notify()
             self._on_over()
 
-    def _user_callbacks(self) -> CallbackListener:
-        listener = self._user_listener
-        return CallbackListener(
-            listener, self._on_user_codes, listener.on_audio, self._on_user_end, self.on_error
-        )
-
     def _on_user_codes(self, index: int, codes: CodeArray) -> None:
         self._encoded = index + 1
         self._user_listener.on_codes(index, codes)
         if self._handle is not None:
             self._handle.step(codes)
             return
-        if self._decided < index:
+        if self._model.decided < index:
             self._decide(None)  # no frame of the model's came in time
-        if self._remote:
-            self._decide(self._remote.popleft())
+        if len(self._remote):
+            self._decide(self._remote.pop())
 
     def _on_user_end(self, tail: Samples, length: Length) -> None:
         self._user_ended = True
         self._user_listener.on_end(tail, length)
         if self._handle is None:
-            if self._decided < self._encoded:
+            if self._model.decided < self._encoded:
                 self._decide(None)
-            while self._remote:
-                self._decide(self._remote.popleft())
+            while len(self._remote):
+                self._decide(self._remote.pop())
         self._end_model_if_done()
 
     def _decide(self, codes: CodeArray | None) -> None:
         """Sets what the user hears in the clock's next undecided frame."""
-        if (codes is not None) != self._speaking:
-            self._speaking = codes is not None
-            played = self.played + len(self._speaking_frames)
-            self._send_to_model(
-                Playing(frame=self._decided, played=played, speaking=self._speaking)
-            )
-        if codes is not None:
-            self._speaking_frames.add(self._decided)
-        self._decided += 1
-        self._undecoded.append(codes)
-        self._feed_decoder()
+        self._model.decide(codes)
         self._moved.notify()
-
-    def _feed_decoder(self) -> None:
-        """Pushes as many decided frames as the decoder's ring holds."""
-        while self._undecoded and self._model.waiting < RING:
-            self._model.push_nowait(self._undecoded.popleft())
 
     def _on_model_step(self) -> None:
         """The decoder has taken a frame, or decodes no more."""
         self._moved.notify()
-        self._feed_decoder()
         self._end_model_if_done()
 
     def _end_model_if_done(self) -> None:
-        all_decided = self._decided >= self._encoded and not self._undecoded
-        if self._user_ended and all_decided and not self._model_ended:
-            self._model_ended = True
-            codec = self._engine.codec
-            samples = self._decided * codec.frame_samples_out
-            self._model.end_codes(Length(samples, codec.output_rate))
-
-    def _count_heard(self, index: int) -> None:
-        self._heard = index + 1
-        heard = {each for each in self._speaking_frames if each <= index}
-        self._speaking_frames -= heard
-        self._heard_frames.extend(sorted(heard))
-        self.played += len(heard)
+        if self._user_ended and self._model.decided >= self._encoded and not self._model.unpushed:
+            self._model.end()
