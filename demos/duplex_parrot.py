@@ -31,7 +31,7 @@ async def converse(url: str, room: str, token: str | None) -> None:
         vad, turns, codes = VoiceActivity(model.ready.receive_rate), TurnRecorder(), {}
         async for event in model:
             if isinstance(event, Codes):
-                codes[event.frame] = event.codes[:, 0]
+                codes.update(enumerate(event.codes.T, event.frame))
             elif isinstance(event, Pcm) and event.frame in codes:
                 was_speaking = turns.speaking
                 vad.push(to_float32(event.samples))

@@ -18,6 +18,7 @@ from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 from xyt_stream.server.duplex.models import load
 from xyt_stream.server.duplex.parrot import Parrot
+from xyt_stream.server.engine.silence import silence_of
 
 FRAME = 1280
 DEMO = Path(__file__).parents[3] / "demos" / "duplex_parrot.py"
@@ -146,26 +147,56 @@ class Caller:
         await asyncio.wait_for(self._listening, 120)
 
 
-async def test_the_demo_repeats_turns_and_is_interrupted(server, clip, until):
-    """As a user runs it: two conversations, one after the other, the second one interrupted."""
+@pytest.fixture
+async def demo(server):
+    """The process of the demo, as a user runs it."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, DEMO, "--url", server.url, "--room", "p"), stdout=subprocess.PIPE
     )
+    yield process
+    if process.returncode is None:
+        process.kill()
+        await process.communicate()
+
+
+def joined(server):
     rooms = server.service.rooms._rooms
-    try:
-        for turns in (1, 2):
-            async with connect(server.url, "user", room="p", receive=("codes",)) as user:
-                await until(lambda: "p" in rooms and rooms["p"].model is not None)
-                caller = Caller(user)
-                await caller.say(np.tile(clip, 3))
-                await caller.wait(lambda caller=caller: caller.frames > 3)
-                if turns == 2:
-                    await caller.say(clip)
-                    await caller.wait(lambda caller=caller: caller.cuts == 2)
-                await caller.end()
-            assert caller.cuts == turns  # one whenever a turn began
-    finally:
-        process.send_signal(signal.SIGINT)
-        out, _ = await asyncio.wait_for(process.communicate(), 120)
+    return lambda: "p" in rooms and rooms["p"].model is not None
+
+
+async def test_the_demo_repeats_turns_and_is_interrupted(server, demo, clip, until):
+    """Two conversations, one after the other, the second one interrupted."""
+    for turns in (1, 2):
+        async with connect(server.url, "user", room="p", receive=("codes",)) as user:
+            await until(joined(server))
+            caller = Caller(user)
+            await caller.say(np.tile(clip, 3))
+            await caller.wait(lambda caller=caller: caller.frames > 3)
+            if turns == 2:
+                await caller.say(clip)
+                await caller.wait(lambda caller=caller: caller.cuts == 2)
+            await caller.end()
+        assert caller.cuts == turns  # one whenever a turn began
+    demo.send_signal(signal.SIGINT)
+    out, _ = await asyncio.wait_for(demo.communicate(), 120)
     assert b"interrupted" in out
-    assert process.returncode == 0
+    assert demo.returncode == 0
+
+
+async def test_the_demo_repeats_a_turn_that_comes_in_one_message(
+    server, demo, direct, codec, until
+):
+    """A server joins frames that wait for a slow model."""
+    silence = silence_of(codec)[:, None].repeat(10, 1)
+    async with connect(server.url, "user", room="p", send="codes", receive=("codes",)) as user:
+        await until(joined(server))
+        caller = Caller(user)
+        await user.send_codes(np.concatenate([silence, direct.codes, silence, silence], axis=1))
+
+        async def silently():
+            while caller.frames < 20:
+                await user.send_codes(silence)
+                await asyncio.sleep(0.1)
+
+        await asyncio.wait_for(silently(), 120)
+        await caller.end()
