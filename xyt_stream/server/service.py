@@ -284,6 +284,6 @@ class Service:
 
 
 async def _within(seconds: float, done: Awaitable[Any]) -> None:
-    """Waits for it, but no longer than that."""
+    """Waits until it is done, for `seconds` at most."""
     with suppress(asyncio.TimeoutError):
         await asyncio.wait_for(done, seconds)

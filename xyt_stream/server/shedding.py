@@ -15,7 +15,7 @@ _SHED_AFTER = 5  # overloaded checks in a row after which the newest sessions ar
 
 
 class Shedding:
-    """The load of one server, and the sessions that it costs. For the event loop's thread.
+    """Measures one server's load and ends sessions beyond it. For the event loop's thread.
 
     Args:
         limit: load beyond which the server is overloaded; 0: none.

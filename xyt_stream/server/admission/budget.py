@@ -109,7 +109,7 @@ class Budget:
 
 
 def free(seconds: float) -> None:
-    """Charges nobody: of work while no connection is there."""
+    """Charges no connection, as for work that is done while none is attached."""
 
 
 async def metered(work: Awaitable[_T], charge: Charge) -> _T:

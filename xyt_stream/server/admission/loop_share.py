@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 
 class LoopShare(ABC):
-    """A base class; a subclass knows what waits, and what a turn is. For the event loop's thread.
+    """Base class of schedulers; a subclass defines the queue and a turn.
+
+    For the event loop's thread.
 
     Args:
         clock: seconds, monotonic.

@@ -28,7 +28,9 @@ class ReadingTurns:
 
 
 class Standing:
-    """Of one connection: new, calm or a flood. For the event loop's thread.
+    """Says whether a connection is new, calm or a flood, and charges its work.
+
+    For the event loop's thread.
 
     Args:
         turns: of the server.

@@ -11,7 +11,7 @@ from xyt_stream.server.service import Service
 
 
 class Cascade:
-    """Both ends of one server. For the event loop's thread.
+    """Exchanges the streams of rooms with the other nodes. For the event loop's thread.
 
     Args:
         service: of the server.

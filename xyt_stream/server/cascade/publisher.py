@@ -69,7 +69,9 @@ class _Subscriber:
 
 
 class Publisher:
-    """The mics' end of all connections between nodes. For the event loop's thread.
+    """Sends the streams of this node's rooms to the nodes that ask for them.
+
+    For the event loop's thread.
 
     Args:
         service: of this node.

@@ -1,4 +1,4 @@
-"""Keeps connections to all other nodes, while rooms here may have their mic there."""
+"""Keeps connections to all other nodes while a room here may have its mic at one of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ _LONGEST_WAIT = 5.0  # seconds
 
 
 class Subscriber:
-    """The speakers' end of all connections between nodes. For the event loop's thread.
+    """Gets the streams of rooms whose mic or user is at another node.
+
+    For the event loop's thread.
 
     Args:
         service: of this node.

@@ -20,7 +20,7 @@ Index: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]  # as in clien
 
 
 class _Item(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Base class of the items; `number` is the subscriber's for a room."""
+    """Base class of the items; the subscriber gives each of its rooms a `number`."""
 
     number: int
 
@@ -32,7 +32,7 @@ class Want(_Item, frozen=True, tag="want"):
 
 
 class Unwant(_Item, frozen=True, tag="unwant"):
-    """Asks for nothing more of this room."""
+    """Asks for nothing more of the room, no `Has` either."""
 
 
 class Start(_Item, frozen=True, tag="start"):
@@ -48,7 +48,7 @@ class Start(_Item, frozen=True, tag="start"):
 
 
 class Stop(_Item, frozen=True, tag="stop"):
-    """Asks for no more of the stream; whether there is one is still told."""
+    """Asks for no more of the stream; `Has` is still sent when the room has another."""
 
 
 class Listeners(_Item, frozen=True, tag="listeners"):

@@ -1,4 +1,4 @@
-"""Has the engine's thread do something between two steps."""
+"""Runs functions in the engine's thread, between two steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the state of a slot into a message's part, and back."""
+"""Turns the state of a slot into part of a handover's message, and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PREFIX = "torch."
 
 
 def saved_slot(flags: SlotFlags, tensors: dict[str, Tensor]) -> SavedSlot:
-    """The part of a message.
+    """Saves a slot's state.
 
     Args:
         flags: of the slot.
@@ -33,7 +33,7 @@ def saved_slot(flags: SlotFlags, tensors: dict[str, Tensor]) -> SavedSlot:
 
 
 def loaded_slot(saved: SavedSlot, lead_samples: int) -> tuple[SlotFlags, dict[str, Tensor]]:
-    """The slot's flags, and the tensors of its encoder and decoder by name.
+    """Returns a saved slot's flags, and the tensors of its encoder and decoder by name.
 
     Raises:
         HandoverError: an array has other bytes than its shape says.

@@ -1,4 +1,4 @@
-"""Passes on codes in which some frames are silent, and which can be interrupted."""
+"""Passes on a model's speech: codes while it speaks, sound in every frame, and interruptions."""
 
 from __future__ import annotations
 

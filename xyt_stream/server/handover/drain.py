@@ -18,7 +18,9 @@ _EACH = 1.0  # seconds after which the next unit is sent, though the one before 
 
 
 class Handover:
-    """Both ends of the moves of one server, and its end. For the event loop's thread.
+    """Moves sessions between one server and other nodes, and drains it in the end.
+
+    For the event loop's thread.
 
     Args:
         service: of the server.

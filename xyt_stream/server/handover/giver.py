@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class Giver:
-    """The giving end. For the event loop's thread.
+    """Gives sessions of this node to the nodes that ask for them. For the event loop's thread.
 
     Args:
         service: whose sessions move.

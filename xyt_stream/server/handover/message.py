@@ -26,7 +26,7 @@ _decoder = msgspec.msgpack.Decoder(SavedUnit)
 
 
 def pack(unit: SavedUnit) -> bytes:
-    """The message.
+    """Packs the sessions into a message.
 
     Raises:
         HandoverError: it would be too large.
@@ -38,7 +38,7 @@ def pack(unit: SavedUnit) -> bytes:
 
 
 def unpack(data: bytes) -> SavedUnit:
-    """The sessions in a message.
+    """Checks a message and unpacks its sessions.
 
     Raises:
         HandoverError: it is none, of another version, damaged, or too large.

@@ -29,7 +29,7 @@ _MOST_AT_ONCE = 4  # units that are taken over at once
 
 
 class Taker:
-    """The taking end. For the event loop's thread.
+    """Takes sessions over from other nodes. For the event loop's thread.
 
     Args:
         service: to which the sessions move.

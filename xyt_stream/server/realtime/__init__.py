@@ -1,4 +1,5 @@
 """Holds sessions of the OpenAI Realtime protocol, with the model in this process.
 
-turn_detector -> input_buffer -> model_feed, output -> session; each file builds on those before it.
+turn_detector, turn_framer -> input_buffer -> model_feed -> event_handler, output -> session; each
+file builds on those before it.
 """

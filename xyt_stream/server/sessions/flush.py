@@ -1,4 +1,4 @@
-"""Writes what has come for idle connections, once in each pass of the event loop.
+"""Writes the messages for idle connections, once in each pass of the event loop.
 
 A task that wakes for each message costs more than the message: a relay passes on thousands a
 second. So messages for a connection whose task waits are written from here instead.
@@ -12,7 +12,7 @@ from typing import Protocol
 
 
 class DirectWriter(Protocol):
-    """A connection, as its session writes to it without waiting."""
+    """Writes to a connection without waiting; its session calls it."""
 
     @property
     def may_write(self) -> bool:
@@ -23,9 +23,9 @@ class DirectWriter(Protocol):
 
 
 class Flush:
-    """Runs writers soon, all of them together. For the event loop's thread.
+    """Calls writers at the end of a pass of the event loop. For the event loop's thread.
 
-    All run before anything else is received: what they send must not wait and grow.
+    They run before anything else is received, so that what they send does not pile up.
     """
 
     def __init__(self) -> None:

@@ -14,16 +14,16 @@ _MOST_KEPT = 16.0  # seconds of a resampler's history; it needs two and a half
 
 
 def save_resampler(resampler: StreamResampler) -> SavedResampler:
-    """A resampler's memory."""
+    """Saves a resampler's state."""
     state = resampler.state()
     return SavedResampler(taken=state.taken, given=state.given, history=array(state.history))
 
 
 def load_resampler(resampler: StreamResampler, saved: SavedResampler) -> None:
-    """Goes on with the memory of another one, at the same rates.
+    """Sets a resampler to a saved state, of one with the same rates.
 
     Raises:
-        HandoverError: it is none.
+        HandoverError: it is no state of a resampler.
     """
     history = values_of(saved.history, "float32", (None,), round(_MOST_KEPT * 192_000))
     if not 0 <= len(history) <= saved.taken or saved.given < 0:
@@ -32,7 +32,7 @@ def load_resampler(resampler: StreamResampler, saved: SavedResampler) -> None:
 
 
 def save_message(message: Pcm | Codes | Control) -> SavedMessage:
-    """A message that waits."""
+    """Saves a queued message."""
     if isinstance(message, Pcm):
         return SavedMessage(frame=message.frame, gap=message.gap, media=array(message.samples))
     if isinstance(message, Codes):
@@ -43,10 +43,10 @@ def save_message(message: Pcm | Codes | Control) -> SavedMessage:
 
 
 def load_message(saved: SavedMessage) -> Pcm | Codes | Control:
-    """The message.
+    """Makes a queued message of a saved one.
 
     Raises:
-        HandoverError: it is none.
+        HandoverError: it is no message.
     """
     if saved.media is not None:
         if saved.media.kind == "int16":
