@@ -29,7 +29,7 @@ const SESSION = {
   time_over: 'The call has reached the longest time that this server allows.',
   idle: 'The server received nothing for too long and has ended the call.',
   superseded: 'The call continues in another window.',
-  internal: 'The server failed: it is not your fault. Try again.',
+  internal: 'The server failed. Try again.',
   unreachable: 'There is no answer from the server. Is it running? Try again.',
 };
 

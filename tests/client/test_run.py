@@ -120,6 +120,7 @@ def test_loopback_between_pipes(server_url, clip, direct):
     )
     assert done.returncode == 0, done.stderr
     assert b"latency" in done.stderr
+    assert "standard output" in done.stderr.decode()
     sound, _ = soundfile.read(io.BytesIO(done.stdout), dtype="int16")
     assert np.abs(sound.astype(int) - direct.sound).max() <= 1
 

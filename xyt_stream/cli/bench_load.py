@@ -113,7 +113,9 @@ def bench_load(
 
 @app.command("relay")
 def bench_relay(
-    sessions: Annotated[int, typer.Option(min=2, help="Mics and speakers, in real time.")] = 1000,
+    sessions: Annotated[
+        int, typer.Option(min=2, help="Mics and speakers, in real time, in whole rooms.")
+    ] = 1000,
     speakers: Annotated[
         int, typer.Option(min=1, help="Speakers in the room of each mic; 1: pairs.")
     ] = 9,

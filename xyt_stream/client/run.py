@@ -24,6 +24,7 @@ from xyt_stream.client.sound_tasks import (
     send,
     watch,
 )
+from xyt_stream.standard_streams import target_name
 
 
 async def run_mic(
@@ -162,7 +163,9 @@ async def run_loopback(
                     send(connection, source, meters, recorder),
                     watch(connection, meters),
                 )
-                output = str(output_file or output_device or "the default loudspeaker")
+                output = output_device or "the default loudspeaker"
+                if output_file is not None:
+                    output = target_name(output_file)
                 wire = _wire(connection, started)
                 return recorder.report(sink.buffer, output, connection.codec, wire)
 

@@ -49,7 +49,7 @@ _ROWS = (
     ErrorRow("too_much_work", 4434, "What you send takes more work than the server accepts."),
     ErrorRow("too_much_memory", 4435, "Too much waits in this session: read, or send, less."),
     ErrorRow("moved", 4436, "The session is at another node: resume it there."),
-    ErrorRow("internal", 4500, "The server failed: it is not your fault."),
+    ErrorRow("internal", 4500, "The server failed; its log has the reason."),
     ErrorRow("busy", 4503, "Every slot is taken: try again later."),
     ErrorRow("going_away", 1012, "The server is shutting down: try again in a moment."),
     # The websocket library itself closes with 1009 before the message is read; no `error` precedes.
