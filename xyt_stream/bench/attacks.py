@@ -44,6 +44,7 @@ from xyt_stream.bench.realtime_attacks import (
 )
 from xyt_stream.bench.room_attacks import (
     codes_of_a_mic,
+    listeners_at_another_rate,
     listeners_unread,
     models_that_leave,
     sealed_codes,
@@ -178,6 +179,7 @@ ATTACKS: tuple[Attack, ...] = (
     codes_of_a_mic,
     sealed_codes,
     listeners_unread,
+    listeners_at_another_rate,
     models_that_leave,
     sessions_that_leave,
     silent_connections,

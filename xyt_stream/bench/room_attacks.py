@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from xyt_stream.audio import FRAME_SAMPLES
 from xyt_stream.bench.attack_client import Target, dial, flood, hello, leave, media
 from xyt_stream.protocol.messages import Kind
 
 _SPEAKERS = 3  # in the room of one attacker
+_LISTENERS = 24  # of one attacker's mic, each at a rate of its own
+_EVERY = 0.01  # seconds between the frames of that mic
 _FRAMES = {"codes": (Kind.CODES, 10), "sealed": (Kind.SEALED, 38)}  # by media: with a frame's bytes
 
 
@@ -24,6 +27,27 @@ async def sealed_codes(target: Target) -> str:
 async def listeners_unread(target: Target) -> str:
     """The same to speakers who ask for sound and do not read it."""
     return await _into_a_room(target, "codes", "pcm", reads=False)
+
+
+async def listeners_at_another_rate(target: Target) -> str:
+    """A mic eight times as fast as real time, whose listeners take its sound at 48 kHz."""
+    room = f"rate{target.address}"
+    speaker = hello("speaker", room=room, receive=["pcm"], receive_rate=48_000)
+    _, mic = await dial(target, hello("mic", room=room, receive=[]))
+    opened = [await dial(target, speaker) for _ in range(_LISTENERS)]
+    reading = [asyncio.create_task(_read(reader)) for reader, _ in opened]
+    try:
+        for seq in range(round(target.seconds / _EVERY)):
+            mic.write(media(seq, bytes(2 * FRAME_SAMPLES)))
+            await mic.drain()
+            await asyncio.sleep(_EVERY)
+    finally:
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+        for writer in (mic, *(writer for _, writer in opened)):
+            writer.transport.abort()
+    return f"{len(opened)} listeners"
 
 
 async def _into_a_room(target: Target, sent: str, heard: str, *, reads: bool = True) -> str:
