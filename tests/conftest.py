@@ -126,7 +126,7 @@ def tiny_causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
         semantic_adapter=stack,
         acoustic_encoder=stack,
         pre_rvq_adapter=stack,
-        quantizer=QuantizerConfig(dim=16, codebooks=3, codebook_size=64),
+        quantizer=QuantizerConfig(dim=16, codebooks=3, codebook_size=64, beam=4),
         post_rvq_adapter=stack,
         acoustic_decoder=stack,
         vocoder=VocoderConfig(width=24, ffn=32, blocks=1, n_fft=960, hop=240),

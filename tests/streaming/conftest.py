@@ -38,7 +38,7 @@ def tiny_config(causal: bool, context: int) -> ModelConfig:
         semantic_adapter=stack(1),
         acoustic_encoder=stack(2),
         pre_rvq_adapter=stack(1),
-        quantizer=QuantizerConfig(dim=16, codebooks=8, codebook_size=64),
+        quantizer=QuantizerConfig(dim=16, codebooks=8, codebook_size=64, beam=4),
         post_rvq_adapter=stack(1),
         acoustic_decoder=stack(2),
         vocoder=VocoderConfig(width=24, ffn=32, blocks=2, n_fft=960, hop=240),

@@ -26,6 +26,6 @@ def tiny() -> ModelConfig:
     return msgspec.structs.replace(
         mini(),
         **stacks,
-        quantizer=QuantizerConfig(dim=16, codebooks=2, codebook_size=32),
+        quantizer=QuantizerConfig(dim=16, codebooks=2, codebook_size=32, beam=4),
         vocoder=VocoderConfig(width=32, ffn=64, blocks=1, n_fft=480, hop=160),
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from xyt_stream.model.config import QuantizerConfig
@@ -20,9 +21,9 @@ def test_kmeans_finds_the_clusters():
     assert torch.cdist(vectors, centres).amin(1).mean() < 1
 
 
-def learner() -> CodebookLearner:
+def learner(beam: int = 1) -> CodebookLearner:
     torch.manual_seed(0)
-    config = QuantizerConfig(dim=4, codebooks=2, codebook_size=16)
+    config = QuantizerConfig(dim=4, codebooks=2, codebook_size=16, beam=beam)
     return CodebookLearner(ResidualQuantizer(config, 4), seed=0)
 
 
@@ -35,8 +36,9 @@ def test_started_books_code_well_and_are_all_in_use():
     assert all(len(codes.unique()) > 12 for codes in found.codes)
 
 
-def test_updates_follow_the_latents_and_revive_dead_codes():
-    learned, vectors = learner(), clusters(16, 40, 1.0)
+@pytest.mark.parametrize("beam", [1, 8])
+def test_updates_follow_the_latents_and_revive_dead_codes(beam):
+    learned, vectors = learner(beam), clusters(16, 40, 1.0)
     learned.start(vectors)
     moved = vectors + 30
     for _ in range(600):
@@ -44,6 +46,22 @@ def test_updates_follow_the_latents_and_revive_dead_codes():
     found = learned.quantizer.quantize(moved[None])
     assert (found.total - moved).square().mean() < moved.var() / 10
     assert len(found.codes[0].unique()) > 8
+
+
+def test_updates_lower_what_a_beam_leaves():
+    """Each codebook learns what the others leave, not what those before it do."""
+    torch.manual_seed(3)
+    vectors = 3 * torch.randn(500, 4)
+    learned = learner(beam=8)
+    learned.start(vectors)
+
+    def left():
+        return (learned.quantizer.quantize(vectors[None]).total - vectors).square().mean()
+
+    before = left()
+    for _ in range(300):
+        learned.update(learned.quantizer.quantize(vectors[None]))
+    assert left() < 0.89 * before
 
 
 def test_state_survives():

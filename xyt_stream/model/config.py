@@ -41,11 +41,17 @@ class StackConfig(Config, frozen=True):
 
 
 class QuantizerConfig(Config, frozen=True):
-    """The residual quantizer: `codebooks` tables of `codebook_size` vectors of `dim` channels."""
+    """The residual quantizer: `codebooks` tables of `codebook_size` vectors of `dim` channels.
+
+    Args:
+        beam: choices of codes that the search keeps from one codebook to the next. Codes mean the
+            same whatever it is.
+    """
 
     dim: Width
     codebooks: Annotated[int, Meta(ge=1, le=256)] = 8
     codebook_size: Annotated[int, Meta(ge=2, le=65_536)] = 1024
+    beam: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
 class VocoderConfig(Config, frozen=True):
@@ -181,7 +187,7 @@ def mini() -> ModelConfig:
         semantic_adapter=stack(1),
         acoustic_encoder=stack(3),
         pre_rvq_adapter=stack(1),
-        quantizer=QuantizerConfig(dim=256),
+        quantizer=QuantizerConfig(dim=48, beam=8),
         post_rvq_adapter=stack(2),
         acoustic_decoder=stack(4),
         # A 30 ms window leaves 10 ms to overlap after a frame's end, so 90 ms in all.

@@ -83,31 +83,79 @@ class ResidualQuantizer(nn.Module):
         """Recompute the squared lengths of codebooks that have changed."""
         self.offsets = self.codebooks.square().sum(2) / 2
 
+    def search(self, rows: Tensor) -> Tensor:
+        """Chooses codes whose vectors add up to nearly `rows`, one codebook after the other.
+
+        With a beam of 1 each codebook's nearest vector is taken, as in the paper. With a wider one
+        the best few choices so far are kept (beam search, as Babenko and Lempitsky, CVPR 2014, do
+        it for sums of codebooks), and the last codebook decides.
+
+        Args:
+            rows: float32 [rows, dim], after `input_proj`.
+
+        Returns:
+            int64 [codebooks, rows].
+        """
+        size, dim = self.config.codebook_size, self.config.dim
+        residual = rows  # [rows * kept, dim]
+        kept = 1
+        chosen: list[Tensor] = []  # of each codebook so far, [rows, kept]
+        for number, codebook in enumerate(self.codebooks, 1):
+            score = self._half_distances(residual, number - 1).view(-1, kept * size)
+            keep = 1 if number == len(self.codebooks) else min(self.config.beam, kept * size)
+            best = score.topk(keep, 1, False)[1] if keep > 1 else score.argmin(1, keepdim=True)
+            code = best % size
+            if kept > 1:
+                before = best // size
+                chosen = [codes.gather(1, before) for codes in chosen]
+                before = before[..., None].expand(-1, -1, dim)
+                residual = residual.view(-1, kept, dim).gather(1, before).flatten(0, 1)
+            elif keep > 1:
+                residual = residual.repeat_interleave(keep, 0)
+            chosen.append(code)
+            residual = residual - F.embedding(code.flatten(), codebook)
+            kept = keep
+        return torch.stack(chosen)[..., 0]
+
+    def _half_distances(self, residuals: Tensor, number: int) -> Tensor:
+        """Half the squared distances to a codebook's vectors.
+
+        With a beam of 1 they lack |r|^2 / 2, which is the same for every code of a residual.
+
+        Args:
+            residuals: float32 [rows, dim].
+
+        Returns:
+            [rows, codebook_size].
+        """
+        offset, packed = self.offsets[number], self.prepacked[number]
+        # |c|^2 / 2 - r.c
+        if packed is None:
+            half = offset - row_invariant_linear(residuals, self.codebooks[number], None)
+        else:
+            half = packed_linear(residuals, packed, offset)
+        if self.config.beam > 1:
+            half = half + residuals.square().sum(1, keepdim=True) / 2
+        return half
+
     def quantize(self, latent: Tensor) -> Quantized:
-        """Nearest code by squared distance, one codebook after the other.
+        """Chooses codes and tells what each codebook was given; see `search`.
 
         Args:
             latent: float32 [batch, frames, dim], after `input_proj`.
         """
         residual = latent.flatten(0, 1)
+        codes = self.search(residual)
         total = torch.zeros_like(residual)
-        codes, residuals = [], []
-        rows = zip(self.codebooks, self.offsets, self.prepacked, strict=True)
-        for codebook, offset, packed in rows:
+        residuals = []
+        for code, codebook in zip(codes, self.codebooks, strict=True):
             residuals.append(residual)
-            # |c|^2 / 2 - r.c: half of |r - c|^2, without |r|^2, which is the same for every code
-            if packed is None:
-                distance = offset - row_invariant_linear(residual, codebook, None)
-            else:
-                distance = packed_linear(residual, packed, offset)
-            code = distance.argmin(1)
             chosen = F.embedding(code, codebook)
             residual = residual - chosen
             total = total + chosen
-            codes.append(code)
         batch, frames, _ = latent.shape
         return Quantized(
-            torch.stack(codes).view(-1, batch, frames),
+            codes.view(-1, batch, frames),
             total.view(latent.shape),
             torch.stack(residuals).view(-1, *latent.shape),
         )
@@ -117,7 +165,7 @@ class ResidualQuantizer(nn.Module):
         """[batch, frames, width] -> codes, int64 [batch, codebooks, frames]."""
         batch, frames, _ = x.shape
         rows = self.input_proj(x.float().flatten(0, 1))
-        return self.quantize(rows[None]).codes.view(-1, batch, frames).transpose(0, 1)
+        return self.search(rows).view(-1, batch, frames).transpose(0, 1)
 
     @full_precision
     def decode(self, codes: Tensor) -> Tensor:

@@ -63,13 +63,19 @@ class CodebookLearner:
 
     @torch.no_grad()
     def update(self, found: Quantized) -> None:
-        """Takes one step of the moving averages."""
+        """Takes one step of the moving averages.
+
+        A vector moves to the mean of the residuals that were given its code; where a beam chose the
+        codes together, to that of what all other codebooks leave of the latents.
+        """
         size = self.quantizer.config.codebook_size
+        left = (found.residuals[0] - found.total).flatten(0, 1)
         for i, codebook in enumerate(self.quantizer.codebooks):
             code, residual = found.codes[i].flatten(), found.residuals[i].flatten(0, 1)
+            wanted = left + codebook[code] if self.quantizer.config.beam > 1 else residual
             used = torch.bincount(code, minlength=size).float()
             self.counts[i].lerp_(used, 1 - DECAY)
-            self.sums[i].lerp_(torch.zeros_like(codebook).index_add_(0, code, residual), 1 - DECAY)
+            self.sums[i].lerp_(torch.zeros_like(codebook).index_add_(0, code, wanted), 1 - DECAY)
             fair = len(code) / size
             dead = self.counts[i] < DEAD * fair
             spare = torch.randint(len(residual), (size,), generator=self.generator)
