@@ -243,6 +243,26 @@ async def test_a_silent_model_loses_its_response_after_its_patience(setup):
     assert setup.sent[-1]["response"]["usage"]["input_tokens"] == len(setup.frames)
 
 
+async def test_a_committed_turn_keeps_its_pauses_though_its_answer_is_awaited(setup):
+    """The turn is searched for speech after it was committed and its answer was asked for."""
+    go_on, got = asyncio.Event(), []
+
+    async def hear(frame):
+        await go_on.wait()
+        got.append(float(frame.max()))
+
+    setup.feed._hear = hear
+    setup.configure(MANUAL)
+    for piece in (speech(4 * FRAME), sound(9 * FRAME, 0.0), speech(4 * FRAME)):
+        setup.buffer.append(piece)
+    setup.buffer.commit()
+    setup.respond()
+    await setup.settle()
+    go_on.set()
+    await setup.settle()
+    assert got[:17] == 4 * [0.5] + 9 * [0.0] + 4 * [0.5]
+
+
 async def test_a_cancelled_response_ends_the_silence(setup):
     setup.configure(MANUAL)
     setup.buffer.append(sound(4 * FRAME))

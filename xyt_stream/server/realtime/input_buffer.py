@@ -233,7 +233,8 @@ class InputBuffer:
         if len(self._arrived) > 1 and not len(turn.samples):
             self._end_turn()
         answering = self._events.response is not None and not self._events.settings.live
-        if answering and not self._detector.speaking:
+        # Pauses of a committed turn are part of it, however long after its commit they are found.
+        if answering and len(self._arrived) == 1 and not self._detector.speaking:
             self._framer.drop_silence(self._turn)
         self.changed.notify()
 
