@@ -46,7 +46,7 @@ LIBRARIES = {
     *("annotated_doc", "annotated_types", "typing_extensions", "typing_inspection"),
 }
 PARTS = {
-    *("audio", "cli", "edge", "errors", "model", "protocol", "server"),
+    *("audio", "cli", "edge", "errors", "model", "protocol", "server", "standard_streams"),
     *("server.admission", "server.duplex", "server.engine", "server.sessions"),
     *("server.cascade", "server.handover"),
 }

@@ -70,7 +70,9 @@ class RemoteModel:
 
     def save_frames(self) -> Array:
         """The queued frames, int64 [frames, codebooks], for another server."""
-        return array(np.array(self._frames, np.int64).reshape(-1, self._codebooks))
+        # A relay has no codec: it does not know the number of codebooks before the first frame.
+        none = np.zeros((0, self._codebooks), np.int64)
+        return array(np.stack(self._frames) if self._frames else none)
 
     def save_interruptions(self) -> list[SavedInterruption]:
         """The interruptions that are not reported, for another server."""
