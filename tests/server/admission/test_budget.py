@@ -119,6 +119,16 @@ async def test_floods_leave_the_loop_the_rest_of_the_time(clock, until):
     await until(lambda: reader.slices > 0)
 
 
+def test_newcomers_do_not_wait_for_all_that_a_flood_has_cost(clock):
+    """A flood whose work takes no turns would keep everybody out long after its end."""
+    turns = Turns(clock, share=0.25)
+    for _ in range(4_000):
+        clock.now += 0.001
+        turns.charge(0.001)
+    clock.now += 2.1
+    assert turns.idle
+
+
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
 def test_no_more_than_the_share_is_taken(clock, share):
     turns, taken, end = Turns(clock, share=share), 0.0, clock.now + 60

@@ -6,6 +6,8 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+_LONGEST = 2.0  # seconds that the next turn is put off at most
+
 
 class LoopShare(ABC):
     """Base class of schedulers; a subclass defines the queue and a turn.
@@ -36,8 +38,10 @@ class LoopShare(ABC):
 
     def charge(self, seconds: float) -> None:
         """Puts the next turn off: so many seconds of processor time were taken."""
-        began = self._clock() - seconds
-        self._due = max(self._due, began - self._credit) + seconds / self._share
+        now = self._clock()
+        due = max(self._due, now - seconds - self._credit) + seconds / self._share
+        # What is charged without a turn of its own may be much: others wait no longer for it.
+        self._due = min(due, now + _LONGEST)
 
     def _schedule(self) -> None:
         if self.waiting and not self._scheduled:
