@@ -7,7 +7,7 @@ import base64
 import json
 import os
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 TEXT, BINARY, PING = 1, 2, 9  # opcodes
@@ -118,6 +118,17 @@ async def flood(
     await asyncio.gather(*tasks, return_exceptions=True)
     writer.transport.abort()
     return name_in(bytes(heard))
+
+
+async def hang_up(
+    reading: Sequence[asyncio.Task[None]], writers: Iterable[asyncio.StreamWriter]
+) -> None:
+    """Cancels the tasks that read, and drops the connections."""
+    for task in reading:
+        task.cancel()
+    await asyncio.gather(*reading, return_exceptions=True)
+    for writer in writers:
+        writer.transport.abort()
 
 
 async def leave(target: Target, firsts: Iterable[bytes], then: bytes) -> str:

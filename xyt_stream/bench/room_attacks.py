@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from xyt_stream.audio import FRAME_SAMPLES
-from xyt_stream.bench.attack_client import Target, dial, flood, hello, leave, media
+from xyt_stream.bench.attack_client import Target, dial, flood, hang_up, hello, leave, media
 from xyt_stream.protocol.messages import Kind
 
 _SPEAKERS = 3  # in the room of one attacker
@@ -42,11 +42,7 @@ async def listeners_at_another_rate(target: Target) -> str:
             await mic.drain()
             await asyncio.sleep(_EVERY)
     finally:
-        for task in reading:
-            task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
-        for writer in (mic, *(writer for _, writer in opened)):
-            writer.transport.abort()
+        await hang_up(reading, (mic, *(writer for _, writer in opened)))
     return f"{len(opened)} listeners"
 
 
@@ -61,11 +57,7 @@ async def _into_a_room(target: Target, sent: str, heard: str, *, reads: bool = T
     try:
         return await flood(target, pieces, 1, first=mic)
     finally:
-        for task in reading:
-            task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
-        for _, writer in opened:
-            writer.transport.abort()
+        await hang_up(reading, (writer for _, writer in opened))
 
 
 async def _read(reader: asyncio.StreamReader) -> None:

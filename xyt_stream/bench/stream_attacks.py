@@ -6,7 +6,7 @@ import asyncio
 import os
 
 from xyt_stream.audio import FRAME_SAMPLES, FRAME_SECONDS
-from xyt_stream.bench.attack_client import Target, dial, hello, media
+from xyt_stream.bench.attack_client import Target, dial, hang_up, hello, media
 
 _SESSIONS = 12  # of one attacker; fewer where the slots are taken
 _FRAME = os.urandom(2 * FRAME_SAMPLES)  # bytes of noise
@@ -47,11 +47,7 @@ async def _speak(target: Target, every: float, *, slowly: bool = False, **fields
             reading.append(asyncio.create_task(_read(reader, slowly=slowly)))
         await _send(opened, every, target.seconds)
     finally:
-        for task in reading:
-            task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
-        for writer in opened:
-            writer.transport.abort()
+        await hang_up(reading, opened)
     return f"{len(opened)} sessions"
 
 

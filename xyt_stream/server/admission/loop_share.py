@@ -40,7 +40,8 @@ class LoopShare(ABC):
         """Puts the next turn off: so many seconds of processor time were taken."""
         now = self._clock()
         due = max(self._due, now - seconds - self._credit) + seconds / self._share
-        # What is charged without a turn of its own may be much: others wait no longer for it.
+        # Work that takes no turns is charged, too, and can exceed the share: with this bound it
+        # does not hold up the next turn for long.
         self._due = min(due, now + _LONGEST)
 
     def _schedule(self) -> None:

@@ -65,7 +65,7 @@ class Standing:
     @property
     def reads_at_once(self) -> bool:
         """Whether the connection's bytes are parsed as they come, and not in turn with others."""
-        return self._budget.calm and (not self.is_new or self._all.newcomers.idle)
+        return self._budget.calm and (not self.is_new or self.newcomers_idle)
 
     @property
     def newcomers_idle(self) -> bool:

@@ -75,7 +75,7 @@ class Cluster:
             )
             for name, port in ports.items()
         }
-        # Quiet: only errors of its start. That nodes go and come is told here.
+        # -q has HAProxy print only errors of its start: this class reports nodes that go and come.
         self._proxy = Process("HAProxy", [haproxy, "-q", "-db", "-f", str(self._config)])
 
     async def start(self) -> None:

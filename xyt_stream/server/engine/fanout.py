@@ -54,7 +54,7 @@ class Fanout:
     ) -> None:
         self._clock = clock
         self._listeners = set(listeners)
-        # What is passed on, each with the listeners that have not got it yet.
+        # Calls that wait, each with the listeners that it has not reached yet.
         self._calls: collections.deque[tuple[_Call, Iterator[InterruptibleListener]]]
         self._calls = collections.deque()
         self._scheduled = False  # whether `_run` is about to run

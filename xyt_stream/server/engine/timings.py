@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import time
 from collections.abc import Callable
 
@@ -29,7 +30,6 @@ class Timings:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.load = Load(clock)
         self._step_ms: collections.deque[float] = collections.deque(maxlen=_STEPS)
-        self._recent_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._encode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._decode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._answer_ms: collections.deque[float] = collections.deque(maxlen=_ANSWERS)
@@ -37,7 +37,6 @@ class Timings:
     def record_step(self, seconds: float, encoding: float | None, decoding: float | None) -> None:
         """Adds a step's seconds, and those of its halves; None for a half that was skipped."""
         self._step_ms.append(seconds * 1e3)
-        self._recent_ms.append(seconds * 1e3)
         if encoding is not None:
             self._encode_ms.append(encoding * 1e3)
         if decoding is not None:
@@ -55,7 +54,8 @@ class Timings:
     @property
     def longest_step(self) -> float:
         """Seconds that the longest of the latest steps took; 0 before the first."""
-        return max(self._recent_ms, default=0.0) / 1e3
+        latest = itertools.islice(reversed(self._step_ms), _RECENT)
+        return max(latest, default=0.0) / 1e3
 
     def step_ms(self) -> StepTimes | None:
         """Median and 99th percentile of the latest steps, in ms; None before the first."""
