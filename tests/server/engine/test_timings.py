@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 
 from xyt_stream.server.engine.timings import Timings
@@ -30,3 +33,19 @@ def test_answers_have_percentiles():
     for number in range(101):
         timings.record_answer(number / 1e3)
     assert timings.answer_ms() == pytest.approx({"p50": 50, "p99": 99, "max": 100})
+
+
+def test_another_thread_may_read_the_latest_steps_while_steps_are_recorded():
+    timings, longest = Timings(), []
+    reader = threading.Thread(
+        target=lambda: longest.extend(timings.longest_step for _ in range(50_000))
+    )
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        reader.start()
+        while reader.is_alive():
+            timings.record_step(0.010, None, None)
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(longest) == 50_000

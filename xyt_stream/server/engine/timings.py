@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import itertools
 import time
 from collections.abc import Callable
 
@@ -18,13 +17,18 @@ _RECENT = 16  # steps behind `coding_ms` and `longest_step`
 
 
 class Timings:
-    """Durations of steps that took frames. For the event loop's thread.
+    """Durations of steps that took frames.
+
+    The event loop's thread calls the methods. The engine's thread reads `last_step` and
+    `longest_step`, which are therefore plain numbers: a deque must not be walked while it grows.
 
     Args:
         clock: seconds, monotonic.
 
     Attributes:
         load: of the engine's thread.
+        last_step: seconds that the latest step took; 0 before the first.
+        longest_step: seconds that the longest of the latest steps took; 0 before the first.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,10 +37,14 @@ class Timings:
         self._encode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._decode_ms: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._answer_ms: collections.deque[float] = collections.deque(maxlen=_ANSWERS)
+        self._latest: collections.deque[float] = collections.deque(maxlen=_RECENT)
+        self.last_step = self.longest_step = 0.0
 
     def record_step(self, seconds: float, encoding: float | None, decoding: float | None) -> None:
         """Adds a step's seconds, and those of its halves; None for a half that was skipped."""
         self._step_ms.append(seconds * 1e3)
+        self._latest.append(seconds)
+        self.last_step, self.longest_step = seconds, max(self._latest)
         if encoding is not None:
             self._encode_ms.append(encoding * 1e3)
         if decoding is not None:
@@ -45,17 +53,6 @@ class Timings:
     def record_answer(self, seconds: float) -> None:
         """Adds the seconds from reading a frame until its result was written to the client."""
         self._answer_ms.append(seconds * 1e3)
-
-    @property
-    def last_step(self) -> float:
-        """Seconds that the latest step took; 0 before the first."""
-        return self._step_ms[-1] / 1e3 if self._step_ms else 0.0
-
-    @property
-    def longest_step(self) -> float:
-        """Seconds that the longest of the latest steps took; 0 before the first."""
-        latest = itertools.islice(reversed(self._step_ms), _RECENT)
-        return max(latest, default=0.0) / 1e3
 
     def step_ms(self) -> StepTimes | None:
         """Median and 99th percentile of the latest steps, in ms; None before the first."""
