@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from xyt_stream.errors import ProtocolError
+from xyt_stream.server.admission import loop_share
 from xyt_stream.server.admission.budget import BURST, Budget, metered
 from xyt_stream.server.admission.handshakes import Handshakes
 from xyt_stream.server.admission.limits import Limits
@@ -127,6 +128,25 @@ def test_newcomers_do_not_wait_for_all_that_a_flood_has_cost(clock):
         turns.charge(0.001)
     clock.now += 2.1
     assert turns.idle
+
+
+async def test_readers_get_turns_while_other_work_takes_more_than_the_share(
+    clock, until, monkeypatch
+):
+    """A flood whose work takes no turns, and goes on, would keep everybody out until its end."""
+    monkeypatch.setattr(loop_share, "_LONGEST", 0.05)
+    turns = Turns(clock, share=0.25, turn=0)
+    for _ in range(4_000):
+        clock.now += 0.001
+        turns.charge(0.001)
+    readers = [Endless(turns) for _ in range(2)]
+
+    def all_are_read():
+        clock.now += 0.1
+        turns.charge(0.1)
+        return all(each.slices for each in readers)
+
+    await until(all_are_read)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])

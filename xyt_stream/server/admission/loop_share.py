@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -26,6 +27,7 @@ class LoopShare(ABC):
         self._credit = credit / share  # seconds in which it is earned
         self._scheduled = False
         self._due = 0.0  # time of the next turn
+        self._latest = math.inf  # time of the next turn, whatever is charged; none if nobody waits
 
     @property
     @abstractmethod
@@ -45,9 +47,15 @@ class LoopShare(ABC):
         self._due = min(due, now + _LONGEST)
 
     def _schedule(self) -> None:
-        if self.waiting and not self._scheduled:
+        if not self.waiting:
+            self._latest = math.inf
+            return
+        now = self._clock()
+        # Work that exceeds the share, and goes on, would put the next turn off for ever.
+        self._latest = min(self._latest, now + _LONGEST)
+        if not self._scheduled:
             self._scheduled = True
-            loop, wait = asyncio.get_running_loop(), self._due - self._clock()
+            loop, wait = asyncio.get_running_loop(), min(self._due, self._latest) - now
             if wait > 0:
                 loop.call_later(wait, self._run)
             else:
@@ -55,6 +63,7 @@ class LoopShare(ABC):
 
     def _run(self) -> None:
         self._scheduled = False
-        if self.waiting and (now := self._clock()) >= self._due:
+        if self.waiting and (now := self._clock()) >= min(self._due, self._latest):
+            self._latest = math.inf
             self._take_turn(now)
         self._schedule()
