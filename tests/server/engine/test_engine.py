@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import numpy as np
 import pytest
 
@@ -152,3 +155,33 @@ async def test_encoding_and_decoding_are_timed_apart(engine, frames, until):
     both = engine.timings.coding_ms()
     assert both.encode > 0
     assert both.decode > 0
+
+
+async def test_a_state_that_comes_too_late_does_not_reach_the_slots_next_owner(
+    engine, frames, direct, until
+):
+    """A node's handover can end, and its slot be taken again, while the engine is in a step."""
+    leaving = Owner()
+    slot = engine.open_slot(leaving, from_codes=False)
+    engine.push(slot, frames[3])
+    await until(lambda: leaving.codes)
+    state = await engine.save_slot(slot)
+    holding, go_on = threading.Event(), threading.Event()
+
+    def hold():
+        holding.set()
+        go_on.wait()
+
+    held = asyncio.create_task(engine._jobs.run(hold))
+    await asyncio.to_thread(holding.wait)
+    loading = asyncio.create_task(engine.load_slot(slot, state))
+    await asyncio.sleep(0)
+    loading.cancel()
+    engine.close_slot(slot)
+    owner = Owner()
+    assert engine.open_slot(owner, from_codes=False) == slot
+    go_on.set()
+    await held
+    push_all(engine, slot, frames)
+    await until(lambda: owner.tail is not None)
+    np.testing.assert_array_equal(np.stack(owner.codes, axis=1), direct.codes[:, :RING])

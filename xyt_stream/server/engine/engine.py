@@ -201,13 +201,17 @@ class Engine:
         """Gives an open slot, into which no frame was pushed, the state of another server's.
 
         Raises:
-            HandoverError: the state is that of another model or setting.
+            HandoverError: the state is that of another model or setting, or the slot was closed.
         """
+        generation = self._waiting.generation(slot)
 
         def load() -> None:
             flags, tensors = loaded_slot(saved, self.lead_samples)
             self._device.load(slot, self._settled_row(slot), tensors)
             with self._wake:
+                # Its next owner, if there is one already, still begins with a reset.
+                if self._waiting.generation(slot) != generation:
+                    raise HandoverError("the stream has ended")
                 self._waiting.load(slot, flags)
 
         await self._jobs.run(load)
