@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ _KINDS = {  # bytes of a value
     "bool": 1,
 }
 _MOST_AXES = 8
+_MOST_EMPTY = 1 << 16  # product of the other axes of an array without values: rows can be counted
 
 
 class Array(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -39,6 +41,8 @@ class Array(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
             size *= axis
         if size != len(self.data):
             raise HandoverError("an array has other bytes than its shape says")
+        if not size and math.prod(axis or 1 for axis in self.shape) > _MOST_EMPTY:
+            raise HandoverError("an array without values has too many rows")
 
 
 def array(values: npt.NDArray[Any]) -> Array:

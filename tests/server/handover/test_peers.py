@@ -17,7 +17,7 @@ from xyt_stream.server.handover import message
 from xyt_stream.server.handover.channel import SUBPROTOCOL, Commit, Refused, Take, Unit, open_taker
 from xyt_stream.server.handover.peers import PATH, Peers
 from xyt_stream.server.saved import SavedUnit
-from xyt_stream.server.saved_arrays import Array, values_of
+from xyt_stream.server.saved_arrays import Array, codes_of, values_of
 
 from ..proxy import Proxy
 from .test_handover import SECRET, nodes, speak  # noqa: F401 - a fixture
@@ -207,6 +207,14 @@ def test_a_message_is_whole_or_refused():
 def test_an_array_has_the_bytes_that_its_shape_says(saved):
     with pytest.raises(HandoverError):
         values_of(saved, "float32", (None,))
+
+
+@pytest.mark.parametrize("shape", [(1 << 40, 0), (0, 1 << 40), (0, 1 << 62)])
+def test_an_array_without_values_has_no_endless_rows(shape):
+    """They take no bytes, and each row would still become a frame that waits."""
+    with pytest.raises(HandoverError):
+        codes_of(Array("int64", shape, b""), None, None)
+    assert codes_of(Array("int64", (0, 8), b""), None, None).shape == (0, 8)
 
 
 @pytest.mark.parametrize("url", ["", "b", "b=", "b=x", "a.b=http://h", "b=ftp://h", "http://h"])
