@@ -217,6 +217,30 @@ def test_an_array_without_values_has_no_endless_rows(shape):
     assert codes_of(Array("int64", (0, 8), b""), None, None).shape == (0, 8)
 
 
+async def test_sessions_of_one_room_are_taken_over_one_after_another(nodes, monkeypatch):  # noqa: F811
+    taker = nodes.b.handover.taker
+    at_once, most, go_on = 0, 0, asyncio.Event()
+
+    async def follow(node, key):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        if key == "first":
+            await go_on.wait()
+        for _ in range(10):  # others could begin meanwhile
+            await asyncio.sleep(0)
+        at_once -= 1
+
+    monkeypatch.setattr(taker, "_follow", follow)
+    tasks = [asyncio.create_task(taker.take("a", key, "r")) for key in ("first", "second")]
+    await asyncio.sleep(0)
+    go_on.set()
+    await tasks[0]
+    await asyncio.gather(*tasks, taker.take("a", "third", "r"))
+    assert most == 1
+    assert not taker._taking
+
+
 @pytest.mark.parametrize("url", ["", "b", "b=", "b=x", "a.b=http://h", "b=ftp://h", "http://h"])
 def test_an_address_that_is_none_is_refused(url):
     with pytest.raises(ServeError, match="--peers"):

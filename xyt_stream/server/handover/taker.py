@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 from contextlib import suppress
 
@@ -40,6 +41,7 @@ class Taker:
         self._service = service
         self._peers = peers
         self._taking: dict[str, asyncio.Lock] = {}  # by room, or by key without one
+        self._asking: collections.Counter[str] = collections.Counter()  # calls of `take`, likewise
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def take(self, node: str, key: str, room: str | None) -> str | None:
@@ -55,12 +57,14 @@ class Taker:
         """
         place = f"room {room}" if room is not None else f"key {key}"
         lock = self._taking.setdefault(place, asyncio.Lock())
+        self._asking[place] += 1
         try:
             async with lock, self._places:
                 return await self._follow(node, key)
         finally:
-            if not lock.locked():
-                self._taking.pop(place, None)
+            self._asking[place] -= 1
+            if not self._asking[place]:  # a lock that others wait for may be free for a moment
+                del self._asking[place], self._taking[place]
 
     async def _follow(self, node: str, key: str) -> str | None:
         """Asks the node, and then the one that it names; see `take`."""
