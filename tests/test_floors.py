@@ -30,6 +30,7 @@ FLOORS = {
     "evaluate": 4,  # an ablation trains a reader
     "bench": 5,
     "cli": 6,
+    "__main__": 7,
 }
 SERVER_FLOORS = {
     "saved_arrays": -1,  # the ground: saved.py of floor 0 uses it, too

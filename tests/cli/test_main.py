@@ -108,6 +108,60 @@ def test_messages_call_a_dash_standard_input_or_output(fixtures: Path) -> None:
     assert b"standard input is an empty file" in shell("encode", "-", "-", input=b"").stderr
 
 
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "xyt_stream", "--version"], capture_output=True)
+    assert (done.returncode, done.stdout) == (0, shell("--version").stdout)
+
+
+INTERRUPT = """
+import builtins, sys
+name, *words = sys.argv[1:]
+real = builtins.__import__
+
+def interrupted(module, *rest, **named):
+    if module == name:
+        raise KeyboardInterrupt
+    return real(module, *rest, **named)
+
+import xyt_stream.cli
+builtins.__import__ = interrupted
+xyt_stream.cli.main(words)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("xyt_stream.errors", ("info",)),
+        ("io", ("info",)),
+        ("os", ("info",)),
+        ("xyt_stream.cli.app", ("info",)),
+        ("typer", ("serve",)),
+        ("xyt_stream.streaming.summary", ("info",)),
+        ("xyt_stream.server.app", ("serve", "--port", "0")),
+        ("xyt_stream.client.run", ("mic",)),
+    ],
+)
+def test_ctrl_c_while_a_module_is_imported_ends_without_a_traceback(
+    module: str, words: tuple[str, ...]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPT, module, *words], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.strip() in ("", "Aborted!", "Aborted.")
+
+
+def test_the_command_s_own_modules_import_next_to_nothing() -> None:
+    """Until `main` runs, Ctrl-C prints a traceback."""
+    code = (
+        "import sys; before = set(sys.modules); import xyt_stream.cli\n"
+        "print(*sorted(set(sys.modules) - before - {'__future__'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["xyt_stream", "xyt_stream.cli"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
 def test_a_full_disk_behind_standard_output_is_one_line(fixtures: Path) -> None:
     with open("/dev/full", "wb") as full:
@@ -154,6 +208,10 @@ REFUSED = [
     ("train", "--data", "empty", "--out", "trained"),
     ("train", "--data", ".", "--out", "trained", "--init", "nothere"),
     ("train", "--data", ".", "--out", "trained", "--steps", "2", "--minutes", "2"),
+    ("train", "--data", ".", "--out", "trained", "--minutes", "0"),
+    ("train", "--data", ".", "--out", "trained", "--minutes", "nan"),
+    ("train", "--data", ".", "--out", "trained", "--rate", "0"),
+    ("train", "--data", ".", "--out", "trained", "--rate", "nan"),
     ("talk", "--input", "nothere.wav"),
     ("mic", "--url", "nowhere"),
     ("mic", "--url", "ws://127.0.0.1:port", "--input", "text.wav"),

@@ -53,3 +53,20 @@ def test_sharpen_writes_a_model_of_the_same_codes(
     assert (tmp_path / "a.wav").read_bytes() != (tmp_path / "b.wav").read_bytes()
     refused(run("sharpen", tiny_causal, fixtures, tmp_path / "a.wav"), "a.wav", ".safetensors")
     refused(run("sharpen", tiny_causal, fixtures.parent / "protocol", target), "no sound files")
+
+
+def test_sharpen_leaves_out_files_that_cannot_be_read(
+    run: Run, fixtures: Path, tmp_path: Path, tiny_causal: Path
+) -> None:
+    folder, target = tmp_path / "clips", tmp_path / "sharp.safetensors"
+    folder.mkdir()
+    (folder / "broken.wav").write_bytes(b"no sound")
+    (folder / "empty.mp3").touch()
+    refused(run("sharpen", tiny_causal, folder, target))
+    assert not target.exists()
+    (folder / "good.flac").write_bytes((fixtures / "speech.flac").read_bytes())
+    result = run("sharpen", tiny_causal, folder, target)
+    assert (result.status, result.err) == (0, "")
+    *left_out, written = (line.partition(":")[0] for line in result.out.splitlines())
+    assert sorted(left_out) == ["broken.wav is left out", "empty.mp3 is left out"]
+    assert written == str(target)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from xyt_stream.bench import attacks
+from xyt_stream.bench.attack import Cost
+from xyt_stream.bench.attack_client import in_words
 from xyt_stream.client import connect
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
@@ -46,3 +48,14 @@ async def test_attacks_cost_the_neighbour_nothing_and_leave_nothing(
     assert {name for name in NAMED if not results[name].startswith("too_m")} == set(), results
     await until(lambda: server.service.memory.used == 0)
     assert server.service.readiness.what_has_stopped() is None
+
+
+@pytest.mark.parametrize(("result", "line"), [("", "a: p99 12 ms"), ("404", "a: p99 12 ms, 404")])
+def test_an_empty_result_leaves_no_comma(result: str, line: str) -> None:
+    figures = {"max_ms": 30.0, "lost": 0, "same_codes": True, "memory_mib": 300.0, "left": 0}
+    assert Cost("a", 12.0, **figures, result=result).line == line
+
+
+def test_empty_answers_are_left_out_of_a_list() -> None:
+    assert in_words({"", "404", "200"}) == "200, 404"
+    assert in_words([""]) == ""

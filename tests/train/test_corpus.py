@@ -72,6 +72,22 @@ def test_a_stop_while_packing_leaves_no_corpus(speech: Path, tmp_path: Path) -> 
     assert len(json.loads((tmp_path / "speech.json").read_text())["clips"]) == 4
 
 
+def test_files_that_cannot_be_read_are_left_out_where_that_is_told(
+    speech: Path, tmp_path: Path
+) -> None:
+    (speech / "one" / "a.flac").write_bytes(b"no sound")
+    skipped: list[Path] = []
+    corpus = open_corpus(speech, tmp_path, on_skipped=lambda path, _: skipped.append(path))
+    assert skipped == [speech / "one" / "a.flac"]
+    assert [clip.name for clip in corpus.clips] == ["one/b.flac", "two/a.flac", "two/b.flac"]
+    for clip in corpus.clips:
+        assert np.array_equal(corpus.clip(clip), load_clip(speech / clip.name))
+    for path in speech.rglob("*.flac"):
+        path.write_bytes(b"no sound")
+    with pytest.raises(AudioError, match=r"a\.flac"):
+        open_corpus(speech, tmp_path, on_skipped=lambda *_: None)
+
+
 def test_speakers_come_from_an_index_and_from_names(speech: Path) -> None:
     lines = ["file\tsource\tspeaker", "speech/one/a.flac\tone\tanna", "speech/one/b.flac\tone\t"]
     (speech.parent / "index.tsv").write_text("\n".join(lines))

@@ -8,6 +8,7 @@ import torch
 
 from xyt_stream import Codec
 from xyt_stream.audio import read_audio
+from xyt_stream.errors import ModelError
 from xyt_stream.model import checkpoint
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.train.recipe import Recipe
@@ -58,3 +59,29 @@ def test_it_goes_on_where_it_stopped(
     assert (tmp_path / "out" / "cache" / "speech.i16").stat().st_mtime_ns == written
     lines = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["step"] == 3
+
+
+def test_a_training_that_is_over_says_so(
+    speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small, out = tmp_path / "tiny.safetensors", tmp_path / "out"
+    checkpoint.save(Tokenizer(tiny()), small)
+    (speech / "one" / "c.flac").write_bytes(b"no sound")
+    recipe = Recipe(**{**SMALL.__dict__, "steps": 1, "text": 0.0})
+    train(speech, out, recipe, init=str(small))
+    assert f"{speech / 'one' / 'c.flac'} is left out: " in capsys.readouterr().out
+    before = (out / "model.safetensors").read_bytes()
+    minutes = Recipe(**{**recipe.__dict__, "steps": None, "minutes": 1e-9})
+    for again in (recipe, minutes):
+        train(speech, out, again, init=str(small))
+        shown = capsys.readouterr().out
+        assert f"{out / 'model.safetensors'} is trained to the end (step 1)" in shown
+        assert "passed" not in shown
+    assert (out / "model.safetensors").read_bytes() == before
+
+
+def test_a_model_of_another_output_rate_is_refused(
+    speech: Path, tmp_path: Path, tiny_causal: Path
+) -> None:
+    with pytest.raises(ModelError, match="24000 Hz"):
+        train(speech, tmp_path / "out", SMALL, init=str(tiny_causal))

@@ -43,7 +43,7 @@ class Cost:
         memory_mib: of the server, at most ten seconds afterwards.
         left: sessions, connections, slots, rooms, counts of addresses, descriptors, threads and
             bytes that the server then held for the attackers.
-        result: how the attack's connections ended.
+        result: how the attack's connections ended; empty: there was no attack.
     """
 
     attack: str
@@ -54,6 +54,11 @@ class Cost:
     memory_mib: float
     left: int
     result: str
+
+    @property
+    def line(self) -> str:
+        """The figures of most interest, for the terminal."""
+        return f"{self.attack}: p99 {self.p99_ms:.0f} ms" + (self.result and f", {self.result}")
 
 
 def measure(

@@ -149,7 +149,7 @@ async def leave(target: Target, firsts: Iterable[bytes], then: bytes) -> str:
         names.add(name_in(await reader.read(4096)))
         writer.transport.abort()
         await asyncio.sleep(PAUSE if target.slow else 0)
-    return ", ".join(sorted(names - {"held back"})) or "let go"
+    return in_words(names - {"held back"}) or "let go"
 
 
 async def again_and_again(target: Target, once: Callable[[int], Awaitable[str]]) -> str:
@@ -167,7 +167,12 @@ async def again_and_again(target: Target, once: Callable[[int], Awaitable[str]])
             await asyncio.sleep(PAUSE if target.slow else 0)
 
     await asyncio.gather(*(repeat() for _ in range(8)))
-    return ", ".join(sorted(answers))
+    return in_words(answers)
+
+
+def in_words(results: Iterable[str]) -> str:
+    """The different results, as a list for the table; empty ones are left out."""
+    return ", ".join(sorted(set(results) - {""}))
 
 
 def name_in(heard: bytes) -> str:

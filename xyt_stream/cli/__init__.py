@@ -6,30 +6,41 @@ once.
 
 from __future__ import annotations
 
-import io
-import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
 
-from xyt_stream.errors import XYTError, missing_torch
+TYPE_CHECKING = False  # as in typing, which takes a while to import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 _INTERRUPTED = 130  # exit status after SIGINT, as in shells
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs one command line; an error becomes one red line and exit status 1."""
+    """Runs one command line; an error becomes one red line and exit status 1.
+
+    Ctrl-C ends it without a word. So it imports all that it needs itself, where that is caught.
+    """
+    try:
+        _run(args)
+    except KeyboardInterrupt:  # before a command has begun; typer handles it later
+        sys.exit(_INTERRUPTED)
+
+
+def _run(args: Sequence[str] | None) -> None:
+    import io
+
+    from xyt_stream.errors import XYTError, missing_torch
+
     _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         # The name of a file may contain characters that the terminal cannot show.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        from xyt_stream.cli.app import make_app  # here, so that Ctrl-C may come meanwhile
+        from xyt_stream.cli.app import make_app
 
         make_app(sys.argv[1:] if args is None else args)(args, prog_name="xyt-stream")
-    except KeyboardInterrupt:  # before a command has begun; typer handles it later
-        sys.exit(_INTERRUPTED)
     except ModuleNotFoundError as error:
         missing = missing_torch(error)
         if missing is None:
@@ -60,6 +71,8 @@ def _open_standard_streams() -> None:
 
     Otherwise the next file or socket would become standard output, and be written to.
     """
+    import os
+
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)

@@ -234,7 +234,7 @@ def bench_attack(
         connections=connections,
         slow=slow,
         only=only or [],
-        on_cost=lambda cost: say(f"{cost.attack}: p99 {cost.p99_ms:.0f} ms, {cost.result}"),
+        on_cost=lambda cost: say(cost.line),
     )
     console.print(table(costs))
     write_json(json_file, flat(costs))

@@ -21,6 +21,7 @@ from xyt_stream.cli.options import (
     one_thread,
 )
 from xyt_stream.cli.terminal import console, progress, say, write_json
+from xyt_stream.errors import AudioError
 from xyt_stream.model import hub
 
 app = typer.Typer()
@@ -198,8 +199,12 @@ def sharpen(
 
     paths = find_clips(folder)
     chosen = random.Random(0).sample(paths, min(clips, len(paths)))
-    from xyt_stream.train.corpus import load_clip
+    from xyt_stream.train.corpus import load_clips
     from xyt_stream.train.sharpen import sharpen as sharpen_decoder
 
-    sharpen_decoder(hub.find(model), map(load_clip, progress("measuring")(chosen)), target)
+    def skip(path: Path, error: AudioError) -> None:
+        say(f"{path.relative_to(folder)} is left out: {error}")
+
+    measured = load_clips(progress("measuring")(chosen), skip)
+    sharpen_decoder(hub.find(model), (clip for _, clip in measured), target)
     say(f"{target}: {target.stat().st_size / 1e6:.0f} MB")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from xyt_stream.audio import FRAME_SAMPLES, INPUT_RATE, Pcm16, find_clips, read_audio, to_int16
+from xyt_stream.errors import AudioError
 
 SAMPLES, INDEX = "speech.i16", "speech.json"
 FEATURES = "teacher-"  # begins the names of files of features, which fit one packing only
 
 Progress = Callable[[Sequence["Found"]], Iterable["Found"]]
+OnSkipped = Callable[[Path, AudioError], None]
 
 
 class Found(NamedTuple):
@@ -72,14 +74,48 @@ def load_clip(path: Path) -> Pcm16:
     return to_int16(read_audio(path, INPUT_RATE)[0])
 
 
-def open_corpus(data: Path, folder: Path, progress: Progress = iter) -> Corpus:
+def load_clips(
+    paths: Iterable[Path], on_skipped: OnSkipped | None = None
+) -> Iterator[tuple[Path, Pcm16]]:
+    """Reads clips one after the other; see `load_clip`.
+
+    Args:
+        paths: of the clips.
+        on_skipped: called with each file that cannot be read, which is left out; None: it raises.
+
+    Raises:
+        AudioError: no file can be read.
+    """
+    failed: AudioError | None = None
+    loaded = False
+    for path in paths:
+        try:
+            clip = load_clip(path)
+        except AudioError as error:  # noqa: PERF203 - reading takes far longer
+            if on_skipped is None:
+                raise
+            failed = failed or error
+            on_skipped(path, error)
+        else:
+            loaded = True
+            yield path, clip
+    if failed is not None and not loaded:
+        raise failed
+
+
+def open_corpus(
+    data: Path, folder: Path, progress: Progress = iter, on_skipped: OnSkipped | None = None
+) -> Corpus:
     """Opens the corpus of `data`, and packs it into `folder` first if files are new or changed.
 
     Args:
+        data: folder of speech.
+        folder: for the packed speech.
         progress: wraps the list of files to show progress.
+        on_skipped: as for `load_clips`.
 
     Raises:
-        AudioError: there is no sound file, or one cannot be read.
+        AudioError: there is no sound file, or one cannot be read, or none of them can.
     """
     files = describe(data)
     listed = [[*file, (data / file.name).stat().st_size] for file in files]
@@ -87,7 +123,7 @@ def open_corpus(data: Path, folder: Path, progress: Progress = iter) -> Corpus:
     if not index.exists() or json.loads(index.read_text())["files"] != listed:
         for stale in (index, *folder.glob(f"{FEATURES}*")):
             stale.unlink(missing_ok=True)
-        clips = _pack(data, folder / SAMPLES, progress(files))
+        clips = _pack(data, folder / SAMPLES, progress(files), on_skipped)
         partial = index.with_suffix(".tmp")
         partial.write_text(json.dumps({"files": listed, "clips": clips}))
         partial.replace(index)
@@ -125,12 +161,21 @@ def _speaker(path: Path) -> str:
     return path.parent.as_posix()
 
 
-def _pack(data: Path, path: Path, files: Iterable[Found]) -> list[Clip]:
+def _pack(
+    data: Path, path: Path, files: Iterable[Found], on_skipped: OnSkipped | None
+) -> list[Clip]:
     clips = []
     start = 0
-    with path.open("wb") as out:
+    found: dict[Path, Found] = {}
+
+    def paths() -> Iterator[Path]:
         for file in files:
-            samples = load_clip(data / file.name)
+            found[data / file.name] = file
+            yield data / file.name
+
+    with path.open("wb") as out:
+        for place, samples in load_clips(paths(), on_skipped):
+            file = found[place]
             clip = Clip(file.name, file.source, file.speaker, start, len(samples))
             out.write(samples.tobytes())
             out.write(bytes(2 * (clip.end - start - len(samples))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from xyt_stream.errors import ModelError
@@ -80,6 +81,10 @@ def recipe(
         raise ModelError("there are no codes to keep without a model to start from (--init)")
     if steps is not None and minutes is not None:
         raise ModelError("a training is so many steps or so many minutes long, not both")
+    if minutes is not None and not minutes > 0:
+        raise ModelError("a training takes more than 0 minutes (--minutes)")
+    if rate is not None and not 0 < rate < math.inf:
+        raise ModelError("the factor of the learning rates is a number above 0 (--rate)")
     if steps is None and minutes is None:
         steps = STEPS
     if rate is None:

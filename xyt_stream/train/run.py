@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,8 @@ from rich.progress import (
     track,
 )
 
-from xyt_stream.audio import FRAME_SECONDS
+from xyt_stream.audio import FRAME_SECONDS, INPUT_RATE
+from xyt_stream.errors import AudioError, ModelError
 from xyt_stream.model import checkpoint
 from xyt_stream.model.config import mini
 from xyt_stream.model.hub import find
@@ -71,12 +73,17 @@ def train(
 
     Returns:
         The path of the model.
+
+    Raises:
+        AudioError: no speech can be read.
+        ModelError: `init` cannot be trained, or the training cannot go on from `out`.
     """
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
     cache = cache or out / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    corpus = open_corpus(data, cache, _tracked("packing", console))
+    skip = partial(_skip, console)
+    corpus = open_corpus(data, cache, _tracked("packing", console), skip)
     if teacher is not None:
         teach(corpus, cache, teacher, device, _tracked("teacher", console))
     features = open_features(corpus, cache, teacher) if teacher is not None else None
@@ -85,7 +92,7 @@ def train(
     text = f", {len(transcripts.clips)} clips with text" if transcripts else ""
     console.print(f"{_duration(corpus.seconds)} of speech in {data}{text}")
     console.print("share of crops: " + ", ".join(_shares(crops)))
-    validation = Validation(valid) if valid else None
+    validation = Validation(valid, skip) if valid else None
     trainer = Trainer(
         _network(init),
         recipe,
@@ -95,6 +102,15 @@ def train(
     )
     if (out / "state.pt").exists():
         trainer.resume(out / "state.pt")
+        if trainer.progress >= 1:
+            console.print(
+                f"{out / 'model.safetensors'} is trained to the end (step {trainer.step_number}): "
+                "give more --steps or --minutes to go on, or another --out to train anew",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+            return out / "model.safetensors"
         console.print(f"going on after step {trainer.step_number}")
     _Run(trainer, validation, out, console).go()
     return out / "model.safetensors"
@@ -168,9 +184,18 @@ class _Run:
         )
 
 
+def _skip(console: Console, path: Path, error: AudioError) -> None:
+    console.print(f"{path} is left out: {error}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _network(init: str | None) -> Tokenizer:
     if init is not None:
-        return checkpoint.load(find(init)).network
+        network = checkpoint.load(find(init)).network
+        if (rate := network.config.output_rate) != INPUT_RATE:
+            raise ModelError(
+                f"{init} gives sound of {rate} Hz: only models of {INPUT_RATE} Hz are trained here"
+            )
+        return network
     return Tokenizer(mini())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +55,8 @@ class Transcripts(Dataset[tuple[Tensor, list[Transcript]]]):
             path = next((p for p in map(stem.with_suffix, SUFFIXES) if p.is_file()), None)
             if path is not None:
                 characters = torch.tensor([number[c] for c in sentence])
-                clips.append(Transcript(load_clip(path), characters))
+                with suppress(AudioError):  # the corpus was packed without it, which says so
+                    clips.append(Transcript(load_clip(path), characters))
         clips = [clip for clip in clips if self._fits(clip)]
         self.kept = clips[::HELD_OUT]
         self.clips = [clip for i, clip in enumerate(clips) if i % HELD_OUT]

@@ -11,7 +11,7 @@ from xyt_stream.audio import FRAME_SAMPLES, find_clips, to_float32, write_audio
 from xyt_stream.errors import MissingExtraError
 from xyt_stream.model.timeline import ClipTimeline
 from xyt_stream.model.tokenizer import Tokenizer
-from xyt_stream.train.corpus import load_clip
+from xyt_stream.train.corpus import OnSkipped, load_clips
 
 
 class Validation:
@@ -19,15 +19,16 @@ class Validation:
 
     Args:
         folder: clips of speakers that are not trained on.
+        on_skipped: as for `load_clips`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on_skipped: OnSkipped | None = None) -> None:
         try:
             from pystoi import stoi
         except ImportError as error:
             raise MissingExtraError("Validation scores", "train") from error
         self._stoi = stoi
-        self.clips = [to_float32(load_clip(p)) for p in find_clips(folder)]
+        self.clips = [to_float32(clip) for _, clip in load_clips(find_clips(folder), on_skipped)]
 
     @torch.no_grad()
     def score(self, network: Tokenizer, device: torch.device, out: Path) -> dict[str, float]:

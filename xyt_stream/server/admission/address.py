@@ -8,6 +8,8 @@ from contextlib import ExitStack
 
 from xyt_stream.errors import ServeError
 
+# The address is another machine's, or of a kind that this machine has not.
+_NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
 _TRIES = 20  # free ports that are tried until all addresses have one
 
 
@@ -67,4 +69,12 @@ def why_not(error: OSError, host: str, port: int) -> str:
     """The reason why nothing can listen there, for the user."""
     if error.errno == errno.EADDRINUSE:
         return f"port {port} is in use: choose another with --port, or 0 for any free one"
-    return f"cannot listen on {host}:{port}: {error.strerror or error}"
+    reason = f"cannot listen on {host}:{port}: {error.strerror or error}"
+    if isinstance(error, socket.gaierror) or error.errno in _NOT_OURS:
+        return (
+            f"{reason}; give --host an address of this machine: 127.0.0.1 for itself alone, "
+            "0.0.0.0 for others too"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{reason}; choose a --port from 1024 on"
+    return reason
