@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+from contextlib import AsyncExitStack
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from xyt_stream.client import connect
 from xyt_stream.errors import ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.messages import SUBPROTOCOL
+from xyt_stream.protocol.place import split_token
 from xyt_stream.server.admission.access import Access, Token
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
+from xyt_stream.server.handover import units
 from xyt_stream.server.handover.peers import Peers
 
 from ..proxy import Proxy
@@ -291,3 +295,27 @@ async def test_an_error_at_one_attempt_to_resume_does_not_end_the_next(nodes, cl
         await connection.end()
         np.testing.assert_array_equal((await hear(connection)).codes, direct.codes)
     assert refusals
+
+
+async def test_frames_that_wait_for_their_turn_move_along(direct):
+    """A room's many listeners get a frame in turns; the last ones may still wait for it."""
+    async with (
+        running(None, node="a", peers=Peers([], SECRET)) as server,
+        AsyncExitStack() as stack,
+    ):
+        mic = await stack.enter_async_context(connect(server.url, "mic", room="r", send="codes"))
+        for _ in range(8):
+            speaker = connect(server.url, "speaker", room="r", receive=("codes",))
+            await stack.enter_async_context(speaker)
+        _, key = split_token(mic.ready.resume.token)
+        frozen = await units.freeze(server.service, server.service.find(key))
+        fanout = server.service.rooms.get("r").default_fanout
+        fanout._clock = itertools.count(0, 0.0006).__next__  # a turn lasts for one listener
+        for index in range(4):
+            fanout.on_codes(index, direct.codes[:, index])
+        saved = await units.save(server.service, frozen)
+        for each in frozen:
+            each.close("moved")
+        for session in saved.sessions:
+            frames = [each.frame for each in session.send_queue.messages]
+            assert frames == ([] if '"mic"' in session.hello else [0, 1, 2, 3])

@@ -15,6 +15,7 @@ from typing import Protocol, TypeAlias
 
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
+from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.engine.slot_stream import DecodedFrame, Length, Listener
 
 _TURN = 0.001  # seconds of the event loop after which other work comes first
@@ -58,6 +59,7 @@ class Fanout:
         self._calls: collections.deque[tuple[_Call, Iterator[InterruptibleListener]]]
         self._calls = collections.deque()
         self._scheduled = False  # whether `_run` is about to run
+        self._emptied = Signal()  # notified when no call waits any more
         self._on_change = on_change
         self._on_over = on_over
 
@@ -111,6 +113,10 @@ class Fanout:
         self._on_over()
         self._pass_on(lambda listener: listener.on_error())
 
+    async def settled(self) -> None:
+        """Waits until all listeners have what came so far."""
+        await self._emptied.wait_for(lambda: not self._calls)
+
     def _pass_on(self, call: _Call) -> None:
         """Calls all listeners of now, in their turn behind what waits."""
         self._calls.append((call, iter(tuple(self._listeners))))
@@ -133,7 +139,9 @@ class Fanout:
                 elif listener in self._listeners:  # it may have left meanwhile
                     call(listener)
         finally:
-            if self._calls and not self._scheduled:
+            if not self._calls:
+                self._emptied.notify()
+            elif not self._scheduled:
                 self._scheduled = True
                 asyncio.get_running_loop().call_soon(self._run)
 

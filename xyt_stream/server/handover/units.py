@@ -70,6 +70,8 @@ async def save(service: Service, unit: list[Session]) -> SavedUnit:
     """
     room = service.rooms.get(unit[0].room)
     heard = None if room is None or room.feed is None else room.feed.pause()
+    if room is not None:
+        await room.settled()
     return SavedUnit(
         model_hash=service.resources.model.hash,
         room=unit[0].room,

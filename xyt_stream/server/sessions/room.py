@@ -187,6 +187,11 @@ class Room:
         if first is not None and history.stream == position.stream:
             history.replay(first, listener)
 
+    async def settled(self) -> None:
+        """Waits until its listeners have all that its streams have given out."""
+        for fanout in (self.user_fanout, self.model_fanout, self.default_fanout):
+            await fanout.settled()
+
     @property
     def wants_feed(self) -> bool:
         """Whether it has members, and no mic, user or model that it could hear."""
