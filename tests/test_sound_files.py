@@ -78,6 +78,64 @@ def test_a_wav_that_is_cut_short_tells_how_much_is_missing(tmp_path: Path, kept:
     assert (len(samples), info.samples, info.missing) == (kept, kept, 40_000 - kept)
 
 
+ID3 = b"ID3\4\0\0\0\0\2\1" + bytes(257)  # a tag of 257 bytes before the first frame
+
+
+@pytest.mark.parametrize("tag", [b"", ID3], ids=["bare", "tagged"])
+@pytest.mark.parametrize("kept", [0.3, 0.7])
+def test_an_mp3_that_is_cut_short_tells_how_much_is_missing(
+    fixtures: Path, tmp_path: Path, kept: float, tag: bytes
+) -> None:
+    data = (fixtures / "speech.mp3").read_bytes()
+    path = tmp_path / "a.mp3"
+    path.write_bytes(tag + data)
+    whole, info = read_audio(path)
+    assert (info.samples, info.missing) == (32_777, 0)
+    path.write_bytes(tag + data[: int(kept * len(data))])
+    samples, info = read_audio(path)
+    assert info.samples + info.missing == 32_777
+    assert 0 < len(samples) < 0.8 * len(whole)
+    np.testing.assert_array_equal(samples[:-2304], whole[: len(samples) - 2304])
+
+
+@pytest.mark.parametrize("tag", [b"", ID3], ids=["bare", "tagged"])
+def test_an_mp3_without_a_length_is_read_to_its_end(
+    fixtures: Path, tmp_path: Path, tag: bytes
+) -> None:
+    """By the bit rate of its first frame it would be a third shorter."""
+    data = (fixtures / "speech.mp3").read_bytes()
+    whole, _ = read_audio(fixtures / "speech.mp3")
+    frames = data[data.index(data[:2], 2) :]  # without the first, which holds the length
+    path = tmp_path / "a.mp3"
+    path.write_bytes(tag + frames)
+    with SoundReader(path) as reader:
+        assert reader.expected is None
+    samples, info = read_audio(path)
+    assert not info.unfinished
+    assert len(samples) >= len(whole)
+    apart = [np.abs(samples[at : at + 20_000] - whole[5_000:25_000]).mean() for at in range(8_000)]
+    assert min(apart) < 1e-3
+    path.write_bytes(tag + frames[:9_000])
+    cut, info = read_audio(path)
+    assert info.unfinished
+    assert len(cut) > 20_000
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_without_its_last_page_is_unfinished(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, speech(160_000), INPUT_RATE, subtype, format="OGG")
+    data = path.read_bytes()
+    assert not read_audio(path)[1].unfinished
+    with piped(tmp_path / "pipe", data) as pipe:
+        assert not read_audio(pipe)[1].unfinished
+    for kept in (len(data) - 1, len(data) - 2_000, len(data) // 2, data.rindex(b"OggS")):
+        path.write_bytes(data[:kept])
+        samples, info = read_audio(path)
+        assert (info.unfinished, info.missing) == (True, 0)
+        assert 0 < len(samples) < 160_000
+
+
 def test_an_empty_pipe_is_said_to_be_empty(tmp_path: Path) -> None:
     with piped(tmp_path / "pipe", b"") as pipe, pytest.raises(AudioError, match="an empty file"):
         read_audio(pipe)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from xyt_stream.audio import wav
+from xyt_stream.audio import endings, wav
 from xyt_stream.audio.downmix import Downmix
 from xyt_stream.audio.resampling import FileResampler
 from xyt_stream.audio.samples import FILE_RATES, INPUT_RATE, Samples
@@ -25,6 +25,8 @@ from xyt_stream.standard_streams import is_standard, source_name
 
 _BLOCK = 1 << 16  # samples of all channels
 _SPOOL_BLOCK = 1 << 20  # bytes that are read of a pipe at once
+_MP3_FRAME = 1152  # samples, the most
+_LONGER = 400  # beyond the ratio of any two bit rates of MP3: 320 to 8 kbit/s
 _MOST_SPOOLED = 1 << 32  # bytes of a pipe in another format than WAV
 
 
@@ -36,7 +38,8 @@ class SoundInfo:
     channels: int
     samples: int  # in each channel
     opposite_phase: bool = False  # its two channels cancelled each other: one was inverted
-    missing: int = 0  # samples that a WAV header promises beyond the file's end
+    missing: int = 0  # samples that a WAV or MP3 header promises beyond the file's end
+    unfinished: bool = False  # an Ogg file ends before its last page
 
     @property
     def mixed_down(self) -> bool:
@@ -83,6 +86,8 @@ class SoundReader:
         self._name = source_name(path)
         self._samples = 0
         self._promised = 0  # samples; 0: unknown
+        self._inexact = 0  # samples by which the header's length may be wrong
+        self._unfinished = False
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(_open(path))
@@ -107,8 +112,11 @@ class SoundReader:
     def info(self) -> SoundInfo:
         """The properties so far; complete when all blocks have been read."""
         missing = max(0, self._promised - self._samples)
+        if missing <= self._inexact:
+            missing = 0
+        opposite = self._downmix.opposite_phase
         return SoundInfo(
-            self.rate, self.channels, self._samples, self._downmix.opposite_phase, missing
+            self.rate, self.channels, self._samples, opposite, missing, self._unfinished
         )
 
     def resampled(self, rate: int) -> Iterator[Samples]:
@@ -172,10 +180,33 @@ class SoundReader:
             file = spooled
         file.seek(0)
         sound = stack.enter_context(_Sequential(_Seekable(file)))
+        is_mp3, is_ogg = sound.format in ("MP3", "MPEG"), sound.format == "OGG"
+        place = file.tell()
+        estimated = is_mp3 and not endings.mp3_has_length(file)
+        self._unfinished = is_ogg and endings.ogg_is_unfinished(file)
+        file.seek(place)
+        if estimated:  # by the first frame's bit rate: libsndfile would stop there
+            sound.close()
+            file.seek(0)
+            sound = stack.enter_context(_Sequential(_Seekable(file, longer=_LONGER)))
         self.rate, self.channels = sound.samplerate, sound.channels
-        self.expected = sound.frames if 0 < sound.frames < 1 << 48 else None
+        self.expected = sound.frames if 0 < sound.frames < 1 << 48 and not estimated else None
+        if is_mp3 and self.expected is not None:
+            self._promised, self._inexact = self.expected, 2 * _MP3_FRAME
         self._downmix = Downmix(self.channels, self.rate, ogg=sound.format == "OGG")
-        self._blocks = _libsndfile_blocks(sound)
+        self._blocks = self._mp3_blocks(sound) if estimated else _libsndfile_blocks(sound, _BLOCK)
+
+    def _mp3_blocks(self, sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
+        """Yields the samples of an MP3 file without a length; cut within a frame, it ends there."""
+        read = False
+        try:
+            for block in _libsndfile_blocks(sound, _MP3_FRAME):
+                read = True
+                yield block
+        except soundfile.LibsndfileError:
+            if not read:
+                raise
+            self._unfinished = True
 
     def _spool(self, file: IO[bytes], spooled: IO[bytes]) -> None:
         """Copies the rest of a pipe, which may never end, to a file."""
@@ -206,15 +237,30 @@ class SoundReader:
 
 
 class _Seekable:
-    """A file in which every place can be sought: a header that lies leads to the end."""
+    """A file in which every place can be sought: a header that lies leads to the end.
 
-    def __init__(self, file: IO[bytes]) -> None:
+    Args:
+        file: the file.
+        longer: factor of the length that it pretends to have.
+    """
+
+    def __init__(self, file: IO[bytes], *, longer: int = 1) -> None:
         self._file = file
-        self.read = file.read
-        self.tell = file.tell
+        self._longer = longer
+        self._at_end = False
+
+    def read(self, size: int) -> bytes:
+        """Reads up to so many bytes."""
+        self._at_end = False
+        return self._file.read(size)
+
+    def tell(self) -> int:
+        """The place; at the end, after seeking it, `longer` times as far."""
+        return self._file.tell() * (self._longer if self._at_end else 1)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Moves there; see io.IOBase. libsndfile prints an error's traceback."""
+        self._at_end = whence == io.SEEK_END
         try:
             return self._file.seek(offset, whence)
         except (OSError, ValueError):  # before the file's beginning, or beyond 2^63
@@ -234,7 +280,7 @@ def _open(path: str | Path) -> IO[bytes]:
     return open(path, "rb")
 
 
-def _libsndfile_blocks(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
-    block = np.empty((max(1, _BLOCK // sound.channels), sound.channels), np.float32)
+def _libsndfile_blocks(sound: soundfile.SoundFile, size: int) -> Iterator[npt.NDArray[np.float32]]:
+    block = np.empty((max(1, size // sound.channels), sound.channels), np.float32)
     while len(part := sound.read(out=block)):
         yield part.copy()

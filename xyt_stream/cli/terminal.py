@@ -106,5 +106,7 @@ def report_source(source: Path, info: SoundInfo, *, beside: Path | None = None) 
     if info.missing:
         promised = (info.samples + info.missing) / info.rate
         lines.append(f"cut short: it ends after {info.seconds:.2f} of {promised:.2f} s")
+    elif info.unfinished:
+        lines.append(f"cut short: it ends after {info.seconds:.2f} s")
     for line in lines:
         say(f"{source_name(source)}: {line}", beside=beside)
