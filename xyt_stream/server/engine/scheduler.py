@@ -6,7 +6,8 @@ between those. Two kinds of streams give way even where their frames are due: th
 begun, and those whose clients send faster than real time. Few of them are in one step, so that many
 lengthen nobody's steps; no step of them alone begins when another stream's frame is about to come,
 which would wait for its end. And where a step of many rows takes as long as two steps of few, it
-takes few: a frame that comes meanwhile waits for its end.
+takes few, of the streams that began first: when all are too many, the newest fall behind, as they
+are the ones that are ended then, and the others keep their time.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Scheduler:
         count = few = int(np.count_nonzero(giving_way))
         if count and self._runs_in_time(now, calm=True):
             few = max(ROWS_GIVING_WAY, count // SHARE_GIVING_WAY)
-        calm = _first(in_time & ~giving_way, due, self._most)
+        calm = _first(in_time & ~giving_way, self._first_push[slots], self._most)
         return calm | _first(giving_way, due, min(few, self._most - int(np.count_nonzero(calm))))
 
     @property
@@ -129,11 +130,11 @@ class Scheduler:
         return bool((lately & (self._due <= now + AHEAD)).any())
 
 
-def _first(rows: Mask, due: npt.NDArray[np.float64], count: int) -> Mask:
-    """So many of the masked rows, those that are due first."""
+def _first(rows: Mask, times: npt.NDArray[np.float64], count: int) -> Mask:
+    """So many of the masked rows, those with the earliest times."""
     if np.count_nonzero(rows) <= count:
         return rows
-    first = np.argsort(np.where(rows, due, np.inf))[:count]
+    first = np.argsort(np.where(rows, times, np.inf))[:count]
     chosen = np.zeros_like(rows)
     chosen[first] = rows[first]
     return chosen
