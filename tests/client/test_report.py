@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from xyt_stream.client.jitter import JitterBuffer
-from xyt_stream.client.report import Latency, LoopbackReport, Recorder, WireReport
+from xyt_stream.client.report import KEPT, Latency, LoopbackReport, Recorder, WireReport
 from xyt_stream.client.traffic import Traffic
 from xyt_stream.protocol.machine import Codes, Pcm
 from xyt_stream.protocol.messages import Delay, End, Model, Ready, StepTimes
@@ -31,6 +31,14 @@ READY = Ready(
 )
 
 
+def test_figures_of_a_run_without_end_take_no_more_memory():
+    latency = Latency(1, clock=lambda: 0.0)
+    for frame in range(3 * KEPT):
+        latency.sent(1)
+        latency.arrived(frame)
+    assert len(latency.values) == KEPT
+
+
 def test_latency_runs_from_last_sample_to_audio():
     now = 0.0
     latency = Latency(100, clock=lambda: now)
@@ -47,7 +55,7 @@ def test_latency_runs_from_last_sample_to_audio():
     now = 2.0
     latency.arrived(2)
     latency.arrived(3)
-    assert latency.values == [0.75, 0.25, 0.5]
+    assert list(latency.values) == [0.75, 0.25, 0.5]
 
 
 def test_report_sums_up_a_session():

@@ -94,7 +94,7 @@ async def _client(
                 elif isinstance(event, End) and event.step_ms is not None:
                     result.step_ms = msgspec.structs.asdict(event.step_ms)
             await sending
-            result.received, result.turnaround = len(frames), latency.values
+            result.received, result.turnaround = len(frames), list(latency.values)
     except (ConnectionFailedError, ProtocolError) as error:
         result.error = str(error)
     return result

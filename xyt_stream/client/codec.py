@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from xyt_stream.audio import Pcm16, to_float32, to_int16
 from xyt_stream.edge import EdgeDecoder, EdgeEncoder
@@ -17,6 +18,8 @@ from xyt_stream.protocol.messages import StepTimes
 from xyt_stream.protocol.packing import CodeArray
 
 T = TypeVar("T")
+
+_KEPT = 4096  # frames whose times are kept: five minutes
 
 
 class LocalCodec:
@@ -40,8 +43,8 @@ class LocalCodec:
         self._encoder = encoder
         self._decoder = decoder
         self._executor = ThreadPoolExecutor(1, "xyt-codec")
-        self._encode_ms: list[float] = []  # of a frame
-        self._decode_ms: list[float] = []
+        self._encode_ms = _FrameTimes()
+        self._decode_ms = _FrameTimes()
 
     @classmethod
     async def load(cls, folder: Path | None = None) -> LocalCodec:
@@ -80,11 +83,8 @@ class LocalCodec:
 
     def step_ms(self) -> StepTimes | None:
         """Median and 99th percentile of encoding and decoding a frame; None: no frame yet."""
-        figures = [
-            np.percentile(np.array(times), (50, 99))
-            for times in (self._encode_ms, self._decode_ms)
-            if times
-        ]
+        latest = [times.latest for times in (self._encode_ms, self._decode_ms)]
+        figures = [np.percentile(times, (50, 99)) for times in latest if len(times)]
         if not figures:
             return None
         median, p99 = np.sum(figures, axis=0)
@@ -93,18 +93,36 @@ class LocalCodec:
     def _decode(self, codes: CodeArray) -> Pcm16:
         started = time.perf_counter()
         pcm = to_int16(self._decoder.push(codes))
-        self._decode_ms.append((time.perf_counter() - started) * 1e3 / max(1, codes.shape[1]))
+        self._decode_ms.add((time.perf_counter() - started) * 1e3 / max(1, codes.shape[1]))
         return pcm
 
-    async def _timed(self, work: Callable[[], CodeArray], times: list[float]) -> CodeArray:
+    async def _timed(self, work: Callable[[], CodeArray], times: _FrameTimes) -> CodeArray:
         def run() -> CodeArray:
             started = time.perf_counter()
             codes = work()
             if frames := codes.shape[1]:
-                times.append((time.perf_counter() - started) * 1e3 / frames)
+                times.add((time.perf_counter() - started) * 1e3 / frames)
             return codes
 
         return await self._run(run)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+class _FrameTimes:
+    """The latest times of coding a frame. One thread adds them, any thread may read them."""
+
+    def __init__(self) -> None:
+        self._ms = np.zeros(_KEPT)
+        self._count = 0
+
+    def add(self, ms: float) -> None:
+        """Adds a time, in place of the oldest one once all places are taken."""
+        self._ms[self._count % _KEPT] = ms
+        self._count += 1
+
+    @property
+    def latest(self) -> npt.NDArray[np.float64]:
+        """The times that are kept, in ms, in no order."""
+        return self._ms[: min(self._count, _KEPT)]

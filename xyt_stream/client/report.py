@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from xyt_stream.protocol.machine import Codes, Event, Pcm
 from xyt_stream.protocol.messages import End, Notice, Ready, StepTimes
 from xyt_stream.protocol.packing import code_bits, frame_bytes
 
+KEPT = 1 << 16  # frames whose figures are kept: 87 minutes
+
 
 class Latency:
     """Measures the turnaround of each frame.
@@ -30,10 +33,13 @@ class Latency:
     Args:
         frame_samples: samples in a frame at the send rate.
         clock: returns seconds.
+
+    Attributes:
+        values: seconds, in the order of the frames; the latest 87 minutes are kept.
     """
 
     def __init__(self, frame_samples: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.values: list[float] = []  # seconds, in the order of the frames
+        self.values: collections.deque[float] = collections.deque(maxlen=KEPT)
         self._clock = clock
         self._frame_samples = frame_samples
         self.begin_anew()
@@ -140,7 +146,7 @@ class Recorder:
         self._latency = Latency(ready.frame_samples)
         self._samples = 0
         self._frames = 0
-        self._depths: list[float] = []  # seconds
+        self._depths: collections.deque[float] = collections.deque(maxlen=KEPT)  # seconds
         self._step_ms: StepTimes | None = None
 
     def sent(self, samples: int) -> None:
@@ -189,7 +195,7 @@ class Recorder:
         )
 
 
-def _percentiles_ms(seconds: list[float]) -> dict[str, float] | None:
+def _percentiles_ms(seconds: collections.deque[float]) -> dict[str, float] | None:
     if not seconds:
         return None
     p50, p99 = np.percentile(seconds, (50, 99)) * 1e3

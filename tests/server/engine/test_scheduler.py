@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.server.engine.scheduler import (
+    BACKLOG,
     LATE,
     NEW,
     ROWS_AHEAD,
@@ -234,3 +235,19 @@ def test_a_step_takes_no_more_rows_than_it_may_and_calm_ones_first():
     assert len(stepped(slots, 10.0)) == 3
     assert not slots.scheduler.full
     assert not slots.waiting
+
+
+def test_where_all_streams_are_too_many_the_newest_fall_behind():
+    slots, oldest = make(most_rows=2), {4, 5}
+    for slot in range(COUNT):
+        slots.open(slot, from_codes=False)
+    for slot in (*oldest, *set(range(COUNT)) - oldest):
+        slots.push(slot, sound(1), 9.0 if slot in oldest else 9.1)
+    taken = []
+    for frame in range(1, 10):  # one step for each frame of sound: too slow for all
+        now = 10.0 + frame * FRAME_SECONDS
+        for slot in range(COUNT):
+            if slots._written[slot] - slots._taken[slot] < BACKLOG:
+                slots.push(slot, sound(1), now)
+        taken.append(stepped(slots, now))
+    assert taken[1:] == [oldest] * 8
