@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
+
+import pytest
 
 from xyt_stream.server.engine.worker import Worker
 
@@ -64,3 +68,14 @@ async def test_stop_waits_for_its_timeout_and_drops_later_results(until):
     assert not squares.worker.alive
     await asyncio.sleep(0)
     assert squares.posted == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+async def test_a_thread_has_the_priority_that_it_is_given(until):
+    found = []
+    worker = Worker("nice", lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0)), nice=3)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    worker.start()
+    await until(lambda: not worker.alive)
+    assert found == [min(19, before + 3)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

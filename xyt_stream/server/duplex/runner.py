@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xyt_stream.streaming.codec import Codec
 
 _STOP_TIMEOUT = 2.0  # seconds that a model's step may still take when the server stops
+_NICE = 5  # a model that is slow delays its own conversations; a late codec delays everybody's
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class DuplexRunner:
         self._free = list(range(slots))
         self._codes = np.zeros((slots, self._codebooks), np.int64)
         self._jobs: collections.deque[_Job] = collections.deque()
-        self._worker = Worker("xyt-duplex", self._run, self._fail_all)
+        self._worker = Worker("xyt-duplex", self._run, self._fail_all, nice=_NICE)
         self._handles: dict[int, DuplexHandle] = {}  # by slot
         self._wake = self._worker.wake  # guards `_jobs`
 

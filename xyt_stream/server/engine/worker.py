@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 _log = logging.getLogger(__name__)
@@ -18,6 +21,7 @@ class Worker:
         name: of the thread.
         run: the thread's function; it must return soon after `closing` is set.
         on_failure: called on the event loop if the function ends by an exception of any kind.
+        nice: taken from the thread's priority on Linux, where each thread has one.
 
     Attributes:
         wake: guards the thread's input; the thread waits on it, the event loop notifies it.
@@ -26,8 +30,14 @@ class Worker:
     """
 
     def __init__(
-        self, name: str, run: Callable[[], None], on_failure: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        run: Callable[[], None],
+        on_failure: Callable[[], None] = lambda: None,
+        *,
+        nice: int = 0,
     ) -> None:
+        self._nice = nice
         self._run = run
         self._on_failure = on_failure
         self.failed = False
@@ -54,6 +64,7 @@ class Worker:
 
     def _contain(self) -> None:
         try:
+            _lower_priority(self._nice)
             self._run()
         except BaseException:  # SystemExit as well: a thread that ends by it says nothing
             self.failed = True
@@ -64,3 +75,11 @@ class Worker:
         """Has the event loop call `callback`, unless `closing` is set. For the worker's thread."""
         if not self.closing:
             self._loop.call_soon_threadsafe(callback, *args)
+
+
+def _lower_priority(nice: int) -> None:
+    """Takes so much from the calling thread's priority, on Linux: elsewhere it is the process's."""
+    if nice and sys.platform == "linux":
+        thread = threading.get_native_id()
+        with suppress(OSError):  # some sandboxes forbid it
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + nice)
