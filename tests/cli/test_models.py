@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from xyt_stream import Codec
+from xyt_stream.cli.terminal import console
 
 from .outcome import Run, refused
 
@@ -87,3 +88,13 @@ def test_figures_on_standard_output_stand_alone(run: Run) -> None:
 def test_figures_that_cannot_be_written_are_one_line(run: Run) -> None:
     result = run("info", "--json", "/dev/full")
     refused(result, "cannot write /dev/full: No space left on device")
+
+
+def test_info_cuts_no_word_in_a_narrow_terminal(
+    run: Run, codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "width", 80)
+    out = run("info").out
+    assert "…" not in out
+    assert "lookahead," in out
+    assert max(len(line) for line in out.splitlines()) <= 80

@@ -20,7 +20,7 @@ from xyt_stream.cli.options import (
     check_source,
     one_thread,
 )
-from xyt_stream.cli.terminal import console, progress, read_sound, say, write_json
+from xyt_stream.cli.terminal import progress, read_sound, say, show, write_json
 
 app = typer.Typer(help="Measure speed and fidelity on this machine.", no_args_is_help=True)
 app.add_typer(bench_load.app)
@@ -41,7 +41,7 @@ def bench_stream(
 
     one_thread()
     result = measure(model.load(), minutes=minutes, lookahead=lookahead or 0)
-    console.print(result.table())
+    show(result.table())
     write_json(json_file, result.flat())
 
 
@@ -83,7 +83,7 @@ def bench_codec(
         full=full,
         threads=threads,
     )
-    console.print(*result.tables(), sep="\n")
+    show(*result.tables())
     for note in result.notes:
         say(note)
     write_json(json_file, result.flat())
@@ -122,7 +122,7 @@ def bench_lookahead(
         lookahead or default_lookaheads(codec.network.config),
         progress=progress("streaming"),
     )
-    console.print(*result.tables(), sep="\n")
+    show(*result.tables())
     write_json(json_file, result.flat())
     if plot:
         draw_lookahead(result, plot)
@@ -146,7 +146,7 @@ def bench_offline(
 
     network = random_network(published("XY-Tokenizer", 16_000), check_device(device))
     result = compare(network, seconds=seconds, repeats=repeats)
-    console.print(result.table())
+    show(result.table())
     say(result.note)
     write_json(json_file, result.flat())
 
@@ -165,7 +165,7 @@ def bench_precision(file: Source, json_file: Json = None, *, model: NamedModel) 
     codec = model.load()
     samples, _ = read_sound(file, codec)
     result = measure(codec, model.load(Weights.bfloat16), samples)
-    console.print(result.table())
+    show(result.table())
     write_json(json_file, result.flat())
 
 
@@ -185,7 +185,7 @@ def bench_text(
     from xyt_stream.evaluate.text import measure
 
     result = measure(model.load(), data, steps=steps)
-    console.print(result.table())
+    show(result.table())
     write_json(json_file, result.flat())
 
 

@@ -17,7 +17,7 @@ from xyt_stream.cli.options import (
     check_source,
     check_url,
 )
-from xyt_stream.cli.terminal import console, say, write_json
+from xyt_stream.cli.terminal import say, show, write_json
 from xyt_stream.model import hub
 
 app = typer.Typer()
@@ -101,12 +101,12 @@ def bench_load(
 
     if not find:
         result = run(sessions)
-        console.print(result.table())
+        show(result.table())
         write_json(json_file, result.flat())
         return
     best = find_capacity(run, sessions)
     capacity = best.sessions if best.good else 0
-    console.print(best.table())
+    show(best.table())
     say(f"capacity: {capacity} (no frame lost, 99 of 100 back within {LATE * 1e3:.0f} ms)")
     write_json(json_file, {**best.flat(), "capacity": capacity})
 
@@ -149,7 +149,7 @@ def bench_relay(
         return result
 
     best = find_capacity(run, sessions, most=1 << 15) if find else run(sessions)
-    console.print(best.table())
+    show(best.table())
     figures = best.flat()
     if find:
         figures["capacity"] = best.sessions if best.good else 0
@@ -177,7 +177,7 @@ def bench_proxy(
 
     pcm = speech_or_noise(speech)
     result = asyncio.run(compare(pcm, sessions=sessions, seconds=seconds, loads=loads))
-    console.print(result.table())
+    show(result.table())
     write_json(json_file, result.flat())
 
 
@@ -197,7 +197,7 @@ def bench_soak(
 
     with own_server(model, slots=sessions, device=device) as target:
         result = soak(target, speech_or_noise(speech), sessions=sessions, minutes=minutes)
-    console.print(result.table())
+    show(result.table())
     write_json(json_file, result.flat())
 
 
@@ -236,5 +236,5 @@ def bench_attack(
         only=only or [],
         on_cost=lambda cost: say(cost.line),
     )
-    console.print(table(costs))
+    show(table(costs))
     write_json(json_file, flat(costs))

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from xyt_stream.cli.groups import ServerOptions, SoundIn, SoundOut, grouped
 from xyt_stream.cli.options import check_distinct
-from xyt_stream.cli.terminal import console, errors, say
+from xyt_stream.cli.terminal import console, errors, say, show
 from xyt_stream.standard_streams import is_standard
 
 app = typer.Typer()
@@ -95,7 +95,7 @@ def devices() -> None:
     table = Table("#", "name", "inputs", "outputs", "default")
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    show(table)
 
 
 def _check_files(source: SoundIn, sink: SoundOut) -> None:

@@ -7,7 +7,7 @@ from rich.table import Column, Table
 
 from xyt_stream.cli.groups import ModelOptions, grouped
 from xyt_stream.cli.options import Config, Json, Lookaheads, ModelArgument, Revision, WeightsTarget
-from xyt_stream.cli.terminal import console, say, write_json
+from xyt_stream.cli.terminal import say, show, write_json
 from xyt_stream.model import hub
 
 app = typer.Typer()
@@ -56,7 +56,7 @@ def info(lookahead: Lookaheads = None, json_file: Json = None, *, model: ModelOp
         sizes = (row.state_bytes, row.encoder_state_bytes, row.decoder_state_bytes)
         cells = (*(f"{ms:g}" for ms in delays), *(f"{size / 1e6:.1f}" for size in sizes))
         live.add_row(str(row.lookahead), *cells)
-    console.print(table, parts, live, sep="\n")
+    show(table, parts, live)
     write_json(json_file, {"name": codec.name, "hash": codec.hash, **summary.flat()})
 
 

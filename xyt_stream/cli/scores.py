@@ -20,7 +20,7 @@ from xyt_stream.cli.options import (
     live_lookahead,
     one_thread,
 )
-from xyt_stream.cli.terminal import console, progress, say, write_json
+from xyt_stream.cli.terminal import progress, say, show, write_json
 from xyt_stream.errors import AudioError
 from xyt_stream.model import hub
 
@@ -101,7 +101,7 @@ def evaluate_command(
         on_decoded=spectrogram_writer(plots, codec.name) if plots is not None else None,
         progress=progress("scoring"),
     )
-    console.print(*report.tables(), sep="\n")
+    show(*report.tables())
     for name, reason in report.scores.skipped.items():
         say(f"{name} was not scored: {reason}")
     write_json(json_file, report.flat())

@@ -16,6 +16,8 @@ from xyt_stream.part_file import part_file
 from xyt_stream.standard_streams import is_standard, source_name, target_name
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from xyt_stream.audio import Samples, SoundInfo
     from xyt_stream.streaming.codec import Codec
 
@@ -24,6 +26,8 @@ console = Console(markup=False, emoji=False)
 errors = Console(stderr=True, markup=False, emoji=False)
 
 T = TypeVar("T")
+
+_NO_LIMIT = 10_000  # columns; more than any table has
 
 
 def say(line: str, *, beside: Path | None = None) -> None:
@@ -34,6 +38,20 @@ def say(line: str, *, beside: Path | None = None) -> None:
     """
     where = errors if is_standard(beside) else console
     where.print(line, highlight=False, soft_wrap=True)
+
+
+def show(*tables: Table) -> None:
+    """Prints tables one below the other.
+
+    The headings of a table wider than the terminal get one word a line; rich would cut words.
+    """
+    room = console.options.update_width(_NO_LIMIT)
+    for table in tables:
+        if console.measure(table, options=room).maximum > console.width:
+            for column in table.columns:
+                if isinstance(column.header, str):
+                    column.header = column.header.replace(" ", "\n")
+        console.print(table)
 
 
 @contextmanager
