@@ -14,6 +14,7 @@ TEXT, BINARY, PING = 1, 2, 9  # opcodes
 _FINAL = 0x80
 SECONDS = 3.0  # that one attack may last
 PAUSE = 0.05  # seconds between the pieces of a slow attack
+REALTIME = {"path": "/v1/realtime?model=any", "protocol": "realtime"}  # for `dial`
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,7 @@ async def flood(
     reads: bool = True,
 ) -> str:
     """Sends `before` once and `piece` many times; returns the name of the connection's error."""
-    place = {"path": "/v1/realtime?model=any", "protocol": "realtime"} if realtime else {}
-    reader, writer = await dial(target, first, **place)
+    reader, writer = await dial(target, first, **(REALTIME if realtime else {}))
     heard = bytearray()
 
     async def listen() -> None:

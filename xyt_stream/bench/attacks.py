@@ -49,7 +49,13 @@ from xyt_stream.bench.room_attacks import (
     models_that_leave,
     sealed_codes,
 )
-from xyt_stream.bench.stream_attacks import slow_readers, streams_ahead, streams_in_all_slots
+from xyt_stream.bench.stream_attacks import (
+    conversations_in_all_slots,
+    sessions_left_with_sound,
+    slow_readers,
+    streams_ahead,
+    streams_in_all_slots,
+)
 
 Attack: TypeAlias = Callable[[Target], Awaitable[str]]
 
@@ -168,6 +174,8 @@ ATTACKS: tuple[Attack, ...] = (
     streams_in_all_slots,
     streams_ahead,
     slow_readers,
+    sessions_left_with_sound,
+    conversations_in_all_slots,
     appends_of_one_byte,
     events_of_many_kinds,
     items_of_sound,

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
+from collections.abc import Callable
 
 from xyt_stream.audio import FRAME_SAMPLES, FRAME_SECONDS
-from xyt_stream.bench.attack_client import Target, dial, hang_up, hello, media
+from xyt_stream.bench.attack_client import (
+    REALTIME,
+    Target,
+    again_and_again,
+    dial,
+    event,
+    hang_up,
+    hello,
+    media,
+    name_in,
+)
 
 _SESSIONS = 12  # of one attacker; fewer where the slots are taken
 _FRAME = os.urandom(2 * FRAME_SAMPLES)  # bytes of noise
 _FAST = 8  # times real time
 _READ_EVERY = 0.02  # seconds between the bytes that it reads
+_TURN = 12  # frames of a turn in a conversation
+_APPEND = event(
+    "input_audio_buffer.append", audio=base64.b64encode(os.urandom(3 * FRAME_SAMPLES)).decode()
+)  # a frame at 24 kHz
+_ANSWER = event("input_audio_buffer.commit") + event("response.create")
 
 
 async def streams_in_all_slots(target: Target) -> str:
@@ -27,6 +44,38 @@ async def streams_ahead(target: Target) -> str:
 async def slow_readers(target: Target) -> str:
     """Streams ahead of real time, of clients that read what they get byte by byte."""
     return await _speak(target, _READ_EVERY, slowly=True, receive_rate=48_000)
+
+
+async def conversations_in_all_slots(target: Target) -> str:
+    """Realtime conversations ahead of real time in all slots, each turn answered."""
+    opened, reading = [], []
+    try:
+        for _ in range(_SESSIONS):
+            reader, writer = await dial(target, b"", **REALTIME)
+            opened.append(writer)
+            reading.append(asyncio.create_task(_read(reader, slowly=False)))
+        await _send(opened, FRAME_SECONDS / _FAST, target.seconds, _said)
+    finally:
+        await hang_up(reading, opened)
+    return f"{len(opened)} sessions"
+
+
+def _said(number: int) -> bytes:
+    return _APPEND if (number + 1) % _TURN else _APPEND + _ANSWER
+
+
+async def sessions_left_with_sound(target: Target) -> str:
+    """Resumable sessions that are left while two seconds of their sound wait."""
+    return await again_and_again(target, lambda number: _leave(target))
+
+
+async def _leave(target: Target) -> str:
+    reader, writer = await dial(target, hello("loopback", resumable=True))
+    try:
+        writer.write(b"".join(media(number, 10 * _FRAME) for number in range(3)))
+        return name_in(await reader.read(4096))
+    finally:
+        writer.transport.abort()
 
 
 async def _speak(target: Target, every: float, *, slowly: bool = False, **fields: object) -> str:
@@ -45,20 +94,25 @@ async def _speak(target: Target, every: float, *, slowly: bool = False, **fields
             reader, writer = await dial(target, first)
             opened.append(writer)
             reading.append(asyncio.create_task(_read(reader, slowly=slowly)))
-        await _send(opened, every, target.seconds)
+        await _send(opened, every, target.seconds, lambda number: media(number, _FRAME))
     finally:
         await hang_up(reading, opened)
     return f"{len(opened)} sessions"
 
 
-async def _send(opened: list[asyncio.StreamWriter], every: float, seconds: float) -> None:
+async def _send(
+    opened: list[asyncio.StreamWriter],
+    every: float,
+    seconds: float,
+    message: Callable[[int], bytes],
+) -> None:
     loop, sent = asyncio.get_running_loop(), [0] * len(opened)
     due, end = loop.time(), loop.time() + seconds
     while loop.time() < end:
         for number, writer in enumerate(opened):
             transport = writer.transport
             if not transport.get_write_buffer_size() and not transport.is_closing():
-                writer.write(media(sent[number], _FRAME))
+                writer.write(message(sent[number]))
                 sent[number] += 1
         due += every
         await asyncio.sleep(max(0.0, due - loop.time()))
