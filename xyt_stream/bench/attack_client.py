@@ -131,6 +131,16 @@ async def hang_up(
         writer.transport.abort()
 
 
+async def leave_once(target: Target, first: bytes, then: bytes) -> str:
+    """Opens a session, sends `then` in it, and is gone; returns the name of the session's error."""
+    reader, writer = await dial(target, first)
+    try:
+        writer.write(then)
+        return name_in(await reader.read(4096))
+    finally:
+        writer.transport.abort()
+
+
 async def leave(target: Target, firsts: Iterable[bytes], then: bytes) -> str:
     """Opens sessions one after the other, sends `then` in each, and is gone.
 
@@ -144,10 +154,7 @@ async def leave(target: Target, firsts: Iterable[bytes], then: bytes) -> str:
     """
     names = set()
     for first in firsts:
-        reader, writer = await dial(target, first)
-        writer.write(then)
-        names.add(name_in(await reader.read(4096)))
-        writer.transport.abort()
+        names.add(await leave_once(target, first, then))
         await asyncio.sleep(PAUSE if target.slow else 0)
     return in_words(names - {"held back"}) or "let go"
 

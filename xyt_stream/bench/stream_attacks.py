@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from xyt_stream.audio import FRAME_SAMPLES, FRAME_SECONDS
 from xyt_stream.bench.attack_client import (
@@ -16,9 +17,11 @@ from xyt_stream.bench.attack_client import (
     event,
     hang_up,
     hello,
+    leave_once,
     media,
-    name_in,
 )
+
+_Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 _SESSIONS = 12  # of one attacker; fewer where the slots are taken
 _FRAME = os.urandom(2 * FRAME_SAMPLES)  # bytes of noise
@@ -48,53 +51,60 @@ async def slow_readers(target: Target) -> str:
 
 async def conversations_in_all_slots(target: Target) -> str:
     """Realtime conversations ahead of real time in all slots, each turn answered."""
-    opened, reading = [], []
-    try:
-        for _ in range(_SESSIONS):
-            reader, writer = await dial(target, b"", **REALTIME)
-            opened.append(writer)
-            reading.append(asyncio.create_task(_read(reader, slowly=False)))
-        await _send(opened, FRAME_SECONDS / _FAST, target.seconds, _said)
-    finally:
-        await hang_up(reading, opened)
-    return f"{len(opened)} sessions"
-
-
-def _said(number: int) -> bytes:
-    return _APPEND if (number + 1) % _TURN else _APPEND + _ANSWER
+    return await _fill(
+        target,
+        FRAME_SECONDS / _FAST,
+        lambda number: dial(target, b"", **REALTIME),
+        lambda number: _APPEND if (number + 1) % _TURN else _APPEND + _ANSWER,
+    )
 
 
 async def sessions_left_with_sound(target: Target) -> str:
     """Resumable sessions that are left while two seconds of their sound wait."""
-    return await again_and_again(target, lambda number: _leave(target))
-
-
-async def _leave(target: Target) -> str:
-    reader, writer = await dial(target, hello("loopback", resumable=True))
-    try:
-        writer.write(b"".join(media(number, 10 * _FRAME) for number in range(3)))
-        return name_in(await reader.read(4096))
-    finally:
-        writer.transport.abort()
+    first = hello("loopback", resumable=True)
+    sound = b"".join(media(number, 10 * _FRAME) for number in range(3))
+    return await again_and_again(target, lambda number: leave_once(target, first, sound))
 
 
 async def _speak(target: Target, every: float, *, slowly: bool = False, **fields: object) -> str:
-    """Opens sessions and sends a frame in each every so many seconds, while it takes it.
+    """Fills the slots with streams of noise; see `_fill`.
+
+    Args:
+        fields: of each hello.
+    """
+    return await _fill(
+        target,
+        every,
+        lambda number: dial(target, hello("loopback", resumable=number % 2 == 0, **fields)),
+        lambda number: media(number, _FRAME),
+        slowly=slowly,
+    )
+
+
+async def _fill(
+    target: Target,
+    every: float,
+    opening: Callable[[int], Awaitable[_Streams]],
+    message: Callable[[int], bytes],
+    *,
+    slowly: bool = False,
+) -> str:
+    """Opens sessions and sends a message in each every so many seconds, while it takes it.
 
     Args:
         target: that is attacked.
         every: seconds.
+        opening: opens the session with a number.
+        message: makes a session's message with a number.
         slowly: whether what comes back is read slowly.
-        fields: of each hello.
     """
     opened, reading = [], []
     try:
         for number in range(_SESSIONS):
-            first = hello("loopback", resumable=number % 2 == 0, **fields)
-            reader, writer = await dial(target, first)
+            reader, writer = await opening(number)
             opened.append(writer)
             reading.append(asyncio.create_task(_read(reader, slowly=slowly)))
-        await _send(opened, every, target.seconds, lambda number: media(number, _FRAME))
+        await _send(opened, every, target.seconds, message)
     finally:
         await hang_up(reading, opened)
     return f"{len(opened)} sessions"
