@@ -205,6 +205,6 @@ def sharpen(
     def skip(path: Path, error: AudioError) -> None:
         say(f"{path.relative_to(folder)} is left out: {error}")
 
-    measured = load_clips(progress("measuring")(chosen), skip)
+    measured = load_clips(progress("measuring")(chosen), Path, skip)
     sharpen_decoder(hub.find(model), (clip for _, clip in measured), target)
     say(f"{target}: {target.stat().st_size / 1e6:.0f} MB")

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ FEATURES = "teacher-"  # begins the names of files of features, which fit one pa
 
 Progress = Callable[[Sequence["Found"]], Iterable["Found"]]
 OnSkipped = Callable[[Path, AudioError], None]
+
+T = TypeVar("T")
 
 
 class Found(NamedTuple):
@@ -75,12 +77,13 @@ def load_clip(path: Path) -> Pcm16:
 
 
 def load_clips(
-    paths: Iterable[Path], on_skipped: OnSkipped | None = None
-) -> Iterator[tuple[Path, Pcm16]]:
-    """Reads clips one after the other; see `load_clip`.
+    files: Iterable[T], path_of: Callable[[T], Path], on_skipped: OnSkipped | None = None
+) -> Iterator[tuple[T, Pcm16]]:
+    """Reads clips one after the other, and yields them with their files; see `load_clip`.
 
     Args:
-        paths: of the clips.
+        files: of the clips.
+        path_of: the path of a file.
         on_skipped: called with each file that cannot be read, which is left out; None: it raises.
 
     Raises:
@@ -88,17 +91,18 @@ def load_clips(
     """
     failed: AudioError | None = None
     loaded = False
-    for path in paths:
+    for file in files:
+        path = path_of(file)
         try:
             clip = load_clip(path)
-        except AudioError as error:  # noqa: PERF203 - reading takes far longer
+        except AudioError as error:
             if on_skipped is None:
                 raise
             failed = failed or error
             on_skipped(path, error)
         else:
             loaded = True
-            yield path, clip
+            yield file, clip
     if failed is not None and not loaded:
         raise failed
 
@@ -166,16 +170,8 @@ def _pack(
 ) -> list[Clip]:
     clips = []
     start = 0
-    found: dict[Path, Found] = {}
-
-    def paths() -> Iterator[Path]:
-        for file in files:
-            found[data / file.name] = file
-            yield data / file.name
-
     with path.open("wb") as out:
-        for place, samples in load_clips(paths(), on_skipped):
-            file = found[place]
+        for file, samples in load_clips(files, lambda file: data / file.name, on_skipped):
             clip = Clip(file.name, file.source, file.speaker, start, len(samples))
             out.write(samples.tobytes())
             out.write(bytes(2 * (clip.end - start - len(samples))))

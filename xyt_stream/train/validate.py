@@ -28,7 +28,9 @@ class Validation:
         except ImportError as error:
             raise MissingExtraError("Validation scores", "train") from error
         self._stoi = stoi
-        self.clips = [to_float32(clip) for _, clip in load_clips(find_clips(folder), on_skipped)]
+        self.clips = [
+            to_float32(clip) for _, clip in load_clips(find_clips(folder), Path, on_skipped)
+        ]
 
     @torch.no_grad()
     def score(self, network: Tokenizer, device: torch.device, out: Path) -> dict[str, float]:
