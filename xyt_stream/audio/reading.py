@@ -39,7 +39,7 @@ class SoundInfo:
     samples: int  # in each channel
     opposite_phase: bool = False  # its two channels cancelled each other: one was inverted
     missing: int = 0  # samples that a WAV or MP3 header promises beyond the file's end
-    unfinished: bool = False  # an Ogg file ends before its last page
+    unfinished: bool = False  # an Ogg file ends before its last page, or an MP3 file in a frame
 
     @property
     def mixed_down(self) -> bool:
@@ -193,7 +193,7 @@ class SoundReader:
         self.expected = sound.frames if 0 < sound.frames < 1 << 48 and not estimated else None
         if is_mp3 and self.expected is not None:
             self._promised, self._inexact = self.expected, 2 * _MP3_FRAME
-        self._downmix = Downmix(self.channels, self.rate, ogg=sound.format == "OGG")
+        self._downmix = Downmix(self.channels, self.rate, ogg=is_ogg)
         self._blocks = self._mp3_blocks(sound) if estimated else _libsndfile_blocks(sound, _BLOCK)
 
     def _mp3_blocks(self, sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
