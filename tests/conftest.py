@@ -189,13 +189,14 @@ def direct(codec: Codec, clip: Pcm16) -> Through:
 
 
 @pytest.fixture
-async def server(codec: Codec) -> AsyncIterator[Running]:
-    """A real server on a free port, with four slots."""
+async def server(codec: Codec, request: pytest.FixtureRequest) -> AsyncIterator[Running]:
+    """A real server on a free port, with four slots; its parameter is other limits."""
     from xyt_stream.server.admission.limits import Limits
     from xyt_stream.server.app import running
 
     # load=0: a busy machine may be too slow for four, which these tests are not about.
-    async with running(codec, max_sessions=4, limits=Limits(load=0)) as server:
+    limits = getattr(request, "param", Limits(load=0))
+    async with running(codec, max_sessions=4, limits=limits) as server:
         yield server
 
 
@@ -226,7 +227,7 @@ class Heard:
         self.end = events[-1]
 
 
-async def _hear(connection: Connection, timeout: float = 180.0) -> Heard:
+async def _hear(connection: Connection, timeout: float = 400.0) -> Heard:
     async def all_events() -> list[object]:
         return [event async for event in connection]
 
@@ -248,6 +249,6 @@ def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
             while not condition():  # noqa: ASYNC110 - a condition has no event to wait for
                 await asyncio.sleep(0.005)
 
-        await asyncio.wait_for(poll(), 120)
+        await asyncio.wait_for(poll(), 400)
 
     return until

@@ -7,11 +7,11 @@ export class CodePlayer {
   #codec;
   #listener;
   #watch;
-  #undecoded = 0; // frames that wait for the decoder
   #speaking = false; // whether the decoder holds a rest of sound
   /** @type {AnswerClock | null} */
   #clock = null; // of a conversation
   #lane;
+  undecoded = 0; // frames that wait for the decoder
 
   /**
    * @param {import('./call_codec.js').CallCodec} codec
@@ -34,7 +34,7 @@ export class CodePlayer {
     this.drop();
     this.#clock = role === 'user' ? new AnswerClock() : null;
     this.#speaking = false;
-    this.#undecoded = 0;
+    this.undecoded = 0;
   }
 
   /** Drops all that is not played yet. */
@@ -50,9 +50,9 @@ export class CodePlayer {
    */
   arrived({ frame, gap }, count, frames) {
     this.#silence(this.#clock?.arrived(frame, count, performance.now() / 1e3) ?? 0);
-    this.#undecoded += count;
+    this.undecoded += count;
     const { model } = this.#codec.here;
-    this.#watch((this.#undecoded * model.frame_samples_in) / model.input_rate);
+    this.#watch((this.undecoded * model.frame_samples_in) / model.input_rate);
     this.#lane.add(async (current) => {
       const codes = await frames();
       if (!current()) return;
@@ -61,7 +61,7 @@ export class CodePlayer {
       this.#speaking = true;
       const samples = server ? null : await this.#codec.madeHere(here.decode(codes));
       if (!current()) return;
-      this.#undecoded -= count;
+      this.undecoded -= count;
       if (samples) this.#listener.pcm({ frame: frame + codes.length - 1, samples, gap });
       else this.#codec.server.decode(codes, frame);
     });

@@ -10,6 +10,7 @@ import { SlowCodec } from './slow_codec.js';
 
 const MAX_WAITING = 1.5; // s of sound that may wait for the codec; beyond it, sound is dropped
 const MAX_LATE = 0.5; // s of waiting sound that the server's codec still takes when it takes over
+const HELD = 0.5; // s of sound that may wait before `lags` says so
 const CHUNK = 0.02; // s of it in a message: messages are acknowledged by their number
 const TOO_SLOW = 'This device is too slow for the codec: sound is left out.';
 const MOVED = 'This device is too slow for the codec: the call goes on with the server’s.';
@@ -19,7 +20,8 @@ const MOVED = 'This device is too slow for the codec: the call goes on with the 
  * here in place of the server's.
  *
  * When the codec here falls behind for good, the server's takes its place in the middle of the
- * call, if there is one and the room is not encrypted: see server_codec.js. The session stays.
+ * call, if there is one, the room is not encrypted and the listener has `moved`: see
+ * server_codec.js. The session stays.
  */
 export class CodingSession {
   #ready = null; // of the server's session; what was coded for an earlier one is dropped
@@ -51,7 +53,8 @@ export class CodingSession {
     const watch = (waiting) => this.#watch('decode', waiting);
     this.#player = new CodePlayer(this.#codec, listener, watch, failed);
     // The server must not hear an encrypted room.
-    const move = key === null ? () => this.#moveToServer() : null;
+    const moves = key === null && listener.moved;
+    const move = moves ? () => this.#moveToServer() : null;
     this.#slow = new SlowCodec(move, () =>
       listener.notice({ name: 'too_slow_here', message: TOO_SLOW }),
     );
@@ -109,6 +112,13 @@ export class CodingSession {
     this.#unencoded = joined(this.#unencoded, samples);
     this.#depart(here.encode(samples));
     return true;
+  }
+
+  /** See Session; the codec here counts, too. */
+  get lags() {
+    const { frame_samples_in: frame, input_rate: rate } = this.#codec.here.model;
+    const waiting = Math.max(this.#unencoded.length, this.#player.undecoded * frame);
+    return this.session.lags || waiting > HELD * rate;
   }
 
   /** See Session. */
@@ -226,7 +236,7 @@ export class CodingSession {
       if (server.encode(chunk)) this.samplesSent += chunk.length;
     }
     this.listener.notice({ name: 'codec_moved', message: MOVED });
-    this.listener.moved?.();
+    this.listener.moved();
   }
 
   /** Sends frames when they are encoded, after those before. */

@@ -16,6 +16,7 @@ const MAX_LAG = 1.5; // s of sound that may be unsent or unacknowledged; beyond 
 
 export class MediaSender {
   #sent = 0; // messages
+  #most = Infinity; // bytes that may wait when the next message is sent
   #gap = false; // whether media were dropped since the latest message
   #ready;
   #transmit;
@@ -56,6 +57,11 @@ export class MediaSender {
     return this.#sendFrames(SEALED, payload, frames.length);
   }
 
+  /** Whether half as much waits as would have the next message dropped. */
+  get lags() {
+    return this.#waiting() > this.#most / 2;
+  }
+
   /** Leaves media out; the next message says so. */
   drop() {
     this.#gap = this.#sent > 0;
@@ -73,12 +79,18 @@ export class MediaSender {
 
   /** Sends media unless more than `most` bytes are unsent or unacknowledged. */
   #send(kind, frame, payload, most) {
-    if (Math.max(this.#unsent(), this.replayBuffer.bytes) > most) return this.drop();
+    this.#most = most;
+    if (this.#waiting() > most) return this.drop();
     const seq = this.#sent++;
     const data = writeMedia({ kind, flags: this.#gap ? GAP : 0, seq, frame, payload });
     this.#gap = false;
     this.replayBuffer.add(seq, data);
     this.#transmit(data);
     return true;
+  }
+
+  /** Bytes that are unsent or unacknowledged. */
+  #waiting() {
+    return Math.max(this.#unsent(), this.replayBuffer.bytes);
   }
 }

@@ -92,6 +92,11 @@ export class Session {
     return this.open ? this.#sender.sendSealed(frames) : this.drop();
   }
 
+  /** Whether sound should wait, lest it be dropped. */
+  get lags() {
+    return !this.sendingOver && (!this.#open || this.#sender.lags);
+  }
+
   /** Leaves media out; the next message says so. */
   drop() {
     return this.#sender?.drop() ?? false;

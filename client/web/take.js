@@ -12,7 +12,12 @@ import { Session } from './session.js';
  * @property {any} model as the server describes it
  */
 
+const PAUSE = 20; // ms between two looks whether more can be sent
+
 export class Take {
+  #waiting = []; // sound that is not sent yet
+  #ended = false; // whether no more will be pushed
+  #timer = 0;
   #original = [];
   #decoded = [];
   #frames = [];
@@ -39,7 +44,7 @@ export class Take {
         },
         pcm: ({ samples }) => this.#decoded.push(samples),
         codes: ({ frames }) => this.#frames.push(...frames),
-        ended: () => this.#ended(),
+        ended: () => this.#finish(),
         failed: (error) => this.#fail(error),
         ...{ pong: nothing, notice: nothing, clear: nothing, interrupted: nothing, resumed: nothing },
       };
@@ -49,17 +54,34 @@ export class Take {
     });
   }
 
-  /** @param {Int16Array} samples the next ones, in real time */
+  /**
+   * Adds sound. It waits as long as the codec or the connection needs: nothing is left out.
+   * @param {Int16Array} samples the next ones, in real time
+   */
   push(samples) {
-    if (this.session.sendPcm(samples)) this.#original.push(samples);
+    this.#waiting.push(samples);
+    this.#send();
   }
 
   /** Ends the recording; `done` settles when the rest has come. */
   end() {
-    this.session.end();
+    this.#ended = true;
+    this.#send();
   }
 
-  #ended() {
+  #send() {
+    clearTimeout(this.#timer);
+    while (this.#waiting.length && !this.session.lags) {
+      const samples = this.#waiting.shift();
+      if (this.session.sendPcm(samples)) this.#original.push(samples);
+    }
+    const waits = this.#waiting.length || this.session.lags; // what was sent may have to go again
+    if (!waits && this.#ended) this.session.end();
+    else if (waits) this.#timer = setTimeout(() => this.#send(), PAUSE);
+  }
+
+  #finish() {
+    clearTimeout(this.#timer);
     const original = joined(this.#original);
     const { receive_rate: rate, model } = this.#ready;
     const length = Math.round((original.length * rate) / model.input_rate);
@@ -69,6 +91,8 @@ export class Take {
   }
 
   #fail(error) {
+    clearTimeout(this.#timer);
+    this.#waiting = [];
     this.session?.close();
     this.#settle.reject(error);
   }

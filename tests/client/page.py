@@ -25,7 +25,9 @@ playwright = pytest.importorskip("playwright.async_api", reason="playwright is n
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 RATE = 16_000  # of the recording that it hears
 PAUSE = 1.0  # seconds of silence between repetitions of it
-PATIENCE = 90_000  # ms; the machine may be busy with something else
+PATIENCE = 400_000  # ms; the machine may be slow, and busy with something else
+
+playwright.expect.set_options(timeout=PATIENCE)
 
 FLAGS = (
     "--no-sandbox",
@@ -66,6 +68,14 @@ def numbers_of(media: list[Media]) -> list[int]:
     ]
 
 
+def codes_of(sockets: list[list[Media]]) -> np.ndarray:
+    """The codes of one session, [codebooks, frames], in however many connections it was sent."""
+    frames: dict[int, np.ndarray] = {}
+    for media in sockets:
+        frames.update(zip(numbers_of(media), frames_of(media), strict=True))
+    return np.array([frames[number] for number in sorted(frames)]).T
+
+
 @dataclass
 class OpenPage:
     """A page that is open in the browser, and all that went over its websockets.
@@ -103,6 +113,7 @@ class OpenPage:
         context = await browser.new_context(permissions=permissions, **options)
         for script in ("tap.js", "codec-tap.js"):
             await context.add_init_script(path=Path(__file__).parent / script)
+        context.set_default_timeout(PATIENCE)
         page = await context.new_page()
         opened = cls(page)
 
@@ -149,7 +160,7 @@ class OpenPage:
 
     async def says(self, text: str) -> None:
         status = self.page.locator("#status")
-        await playwright.expect(status).to_contain_text(text, timeout=PATIENCE)
+        await playwright.expect(status).to_contain_text(text)
 
     async def draws(self, frames: int) -> None:
         """Waits until so many frames of codes have come on the latest websocket."""
@@ -170,7 +181,7 @@ class OpenPage:
 
     async def idle(self) -> None:
         button = self.page.locator("#button")
-        await playwright.expect(button).to_have_attribute("data-state", "idle", timeout=PATIENCE)
+        await playwright.expect(button).to_have_attribute("data-state", "idle")
 
     async def recording(self, name: str) -> tuple[int, np.ndarray, int]:
         """(number of the first sample, float32 [samples], Hz) of what was tapped, see tap.js."""

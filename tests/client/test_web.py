@@ -17,7 +17,7 @@ from xyt_stream.server.admission.certificate import make_certificate
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 
-from .page import PATIENCE, PAUSE, RATE, playwright
+from .page import PAUSE, RATE, playwright
 
 stoi = pytest.importorskip("pystoi", reason="pystoi is not installed").stoi
 
@@ -55,7 +55,7 @@ async def test_loopback_plays_the_codec_output(serving, open_page, clip, direct)
             pytest.skip("this machine is too busy for live sound")
         pytest.fail("the sound does not come to rest")
     thousand = re.compile(r"^(9[5-9]0|10[0-5]0)$")
-    await playwright.expect(call.page.locator("#bits")).to_have_text(thousand, timeout=PATIENCE)
+    await playwright.expect(call.page.locator("#bits")).to_have_text(thousand)
     figures = await call.figures()
     await call.hang_up()
     colours = await call.page.eval_on_selector_all(
@@ -113,7 +113,7 @@ async def test_room_mic_is_heard_by_a_room_speaker(serving, open_page):
     await playwright.expect(listener.page.locator("#mute")).to_be_hidden()
     await playwright.expect(speaker.page.locator("#mute")).to_be_visible()
     heard = speaker.page.locator("#listeners")
-    await playwright.expect(heard).to_have_text("One listener hears you.", timeout=PATIENCE)
+    await playwright.expect(heard).to_have_text("One listener hears you.")
     await listener.draws(20)
     _, played, _ = await listener.recording("played")
     assert np.abs(played).max() > 0.02
@@ -125,7 +125,7 @@ async def test_room_mic_is_heard_by_a_room_speaker(serving, open_page):
     shown = len(listener.codes(-1))
     await listener.draws(shown + 20)
     await listener.hang_up()
-    await playwright.expect(heard).to_have_text("Nobody listens yet.", timeout=PATIENCE)
+    await playwright.expect(heard).to_have_text("Nobody listens yet.")
     await speaker.hang_up()
     await playwright.expect(heard).to_be_hidden()
 
@@ -189,7 +189,7 @@ async def test_conversation_with_a_model_and_interruption(codec, serving, open_p
         await call.draws(25)
         await playwright.expect(call.page.locator("#lane-model")).to_have_text("Echo")
         speaking = call.page.locator("#speaking")
-        await playwright.expect(speaking).to_have_text("Both speak.", timeout=PATIENCE)
+        await playwright.expect(speaking).to_have_text("Both speak.")
         _, played, _ = await call.recording("played")
         assert np.abs(played).max() > 0.02
         figures = await call.figures()
@@ -197,8 +197,8 @@ async def test_conversation_with_a_model_and_interruption(codec, serving, open_p
         assert figures["encode"] + figures["model"] + figures["decode"] > 0
         await call.page.get_by_role("button", name="Interrupt").click()
         bits = call.page.locator("#bits")
-        await playwright.expect(bits).to_have_text("0", timeout=PATIENCE)
-        await playwright.expect(speaking).to_have_text("You speak.", timeout=PATIENCE)
+        await playwright.expect(bits).to_have_text("0")
+        await playwright.expect(speaking).to_have_text("You speak.")
         assert len(Echo.interrupted) == 1
         assert Echo.interrupted[0] > 0
         _, played, rate = await call.recording("played")

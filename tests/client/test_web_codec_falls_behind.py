@@ -15,7 +15,7 @@ from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import running
 
 from ..conftest import code_frames
-from .page import PATIENCE, frames_of, numbers_of, playwright
+from .page import frames_of, numbers_of, playwright
 from .test_web_codec import needs_runtime, serve_instead
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_runtime]
@@ -52,7 +52,7 @@ async def test_a_loopback_goes_on(slow, serving, open_page, until):
     await codes_here(call, "Loopback")
     await call.says(MOVED)
     note = call.page.locator("#codec-note")
-    await playwright.expect(note).to_contain_text("fell behind", timeout=PATIENCE)
+    await playwright.expect(note).to_contain_text("fell behind")
     first = len(frames_of(call.sockets[0]))
     await until(lambda: len(frames_of(call.sockets[0])) > first + 25)
     await until(lambda: sum(each.kind == Kind.PCM for each in call.sockets[-1]) > 25)

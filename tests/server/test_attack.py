@@ -27,7 +27,7 @@ NAMED = {
 @pytest.fixture
 async def server(codec):
     """A strict one, so that an attack is over soon."""
-    limits = Limits(load=0, resume_time=0.1, client_messages=100, session_memory=4)
+    limits = Limits(load=0, resume_time=0.1, client_messages=20, early_share=0.05, session_memory=4)
     async with running(codec, max_sessions=4, duplex=Quiet, limits=limits) as server:
         yield server
 
@@ -39,7 +39,7 @@ async def test_attacks_cost_the_neighbour_nothing_and_leave_nothing(
     async with connect(server.url, "loopback", receive=("codes",)) as neighbour:
         for attack, piece in zip(attacks.ATTACKS, pieces, strict=True):
             await neighbour.send_pcm(piece)
-            seconds = 30 if attack.__name__ in NAMED else 1
+            seconds = 120 if attack.__name__ in NAMED else 1
             results[attack.__name__] = await attacks.run(attack, server.port, 1, seconds=seconds)
             await until(lambda: len(server.service._sessions) == 1)
             await until(lambda: len(server.service.handshakes._open) == 1)
