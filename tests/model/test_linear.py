@@ -45,8 +45,24 @@ def test_a_rows_result_is_independent_of_the_number_of_rows(shape, packed, gelu)
         pytest.skip("this machine packs nothing")
     x = torch.randn(500, shape[0])
     whole = layer(x)
-    for rows in (1, 2, 3, 4, 8, 20, 128):
-        assert torch.equal(layer(x[7 : 7 + rows]), whole[7 : 7 + rows])
+    for rows in (*range(1, 65), 121, 122, 127, 128, 134):
+        assert torch.equal(layer(x[7 : 7 + rows]), whole[7 : 7 + rows]), rows
+    assert torch.equal(layer(x[:7].view(7, 1, -1)), whole[:7].view(7, 1, -1))
+
+
+def test_rows_that_are_added_to_a_short_last_block_change_nothing(monkeypatch):
+    if not torch_internals.float16_supported():
+        pytest.skip("this machine has no FBGEMM")
+    monkeypatch.setattr(torch_internals, "_float16_rows_differ", lambda: True)
+    layer, x = linear((192, 64), "FBGEMM"), torch.randn(14, 192)
+    plain = layer(x)
+    layer.prepack()
+    with torch.inference_mode():
+        traced = torch_internals.trace(layer, (x[:4],))
+        for rows in range(1, 15):
+            assert torch.allclose(layer(x[:rows]), plain[:rows], atol=1e-5)
+            assert torch.equal(torch_internals.run_trace(traced, (x[:rows],)), layer(x[:rows]))
+        assert layer(x[:7].view(7, 1, 192)).shape == (7, 1, 64)
 
 
 def test_only_weights_that_float16_holds_are_kept_in_it(monkeypatch):

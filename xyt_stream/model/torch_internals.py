@@ -24,6 +24,9 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 
 ROWS = 4  # for which oneDNN chooses the layout: the 50 Hz positions of one frame
 
+_BLOCK = 6  # rows that FBGEMM's kernels for AVX2 multiply at a time
+_DIFFERENT = (1, 2)  # rows of a last block whose sums may be in another order
+
 Trace = Callable[..., Tensor]
 
 
@@ -83,6 +86,44 @@ def pack_float16(weight: Tensor) -> Tensor:
     return packed
 
 
+@functools.cache
+def _float16_rows_differ() -> bool:
+    """Whether FBGEMM multiplies one or two rows in an order of their own, as with AVX2 it does."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode(), torch.device("cpu"):
+        weight = torch.randn(64, 192, generator=generator).half().float()
+        rows = torch.randn(_BLOCK, 192, generator=generator)
+        packed = pack_float16(weight)
+        whole = torch.fbgemm_linear_fp16_weight_fp32_activation(rows, packed, None)
+        few = [
+            torch.fbgemm_linear_fp16_weight_fp32_activation(rows[:count], packed, None)
+            for count in _DIFFERENT
+        ]
+    return any(not torch.equal(each, whole[: len(each)]) for each in few)
+
+
+@functools.cache
+def _float16_invariant() -> Trace:
+    """FBGEMM's product, whose result for a row does not depend on the number of rows.
+
+    FBGEMM cuts the rows into blocks, and a last block of one or two may be summed in an order of
+    its own. It is made longer. The script decides anew in each call of a trace.
+    """
+    source = f"""
+    def product(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+        rows = x.numel() // x.size(-1)
+        last = rows % {_BLOCK}
+        if last < {_DIFFERENT[0]} or last > {_DIFFERENT[-1]}:
+            return torch.fbgemm_linear_fp16_weight_fp32_activation(x, weight, bias)
+        spare = {_DIFFERENT[-1] + 1} - last
+        longer = torch.constant_pad_nd(x.reshape(rows, x.size(-1)), [0, 0, 0, spare])
+        out = torch.fbgemm_linear_fp16_weight_fp32_activation(longer, weight, bias)
+        return out[:rows].view(x.size()[:-1] + [out.size(-1)])
+    """
+    product: Trace = torch.jit.CompilationUnit(textwrap.dedent(source)).product
+    return product
+
+
 def bfloat16_supported() -> bool:
     """Whether this processor multiplies bfloat16; those without AVX-512 do not."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -102,7 +143,10 @@ def packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool 
         [..., out].
     """
     if not weight.is_mkldnn:
-        product: Tensor = torch.fbgemm_linear_fp16_weight_fp32_activation(x, weight, bias)
+        if _float16_rows_differ():
+            product = _float16_invariant()(x, weight, bias)
+        else:
+            product = torch.fbgemm_linear_fp16_weight_fp32_activation(x, weight, bias)
         return F.gelu(product) if gelu else product
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         traced: Tensor = _scripted()[gelu](x, weight, bias)
