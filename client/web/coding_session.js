@@ -53,8 +53,7 @@ export class CodingSession {
     const watch = (waiting) => this.#watch('decode', waiting);
     this.#player = new CodePlayer(this.#codec, listener, watch, failed);
     // The server must not hear an encrypted room.
-    const moves = key === null && listener.moved;
-    const move = moves ? () => this.#moveToServer() : null;
+    const move = key === null && listener.moved ? () => this.#moveToServer() : null;
     this.#slow = new SlowCodec(move, () =>
       listener.notice({ name: 'too_slow_here', message: TOO_SLOW }),
     );

@@ -17,6 +17,7 @@ const PAUSE = 20; // ms between two looks whether more can be sent
 export class Take {
   #waiting = []; // sound that is not sent yet
   #ended = false; // whether no more will be pushed
+  #over = false; // whether `done` has settled
   #timer = 0;
   #original = [];
   #decoded = [];
@@ -71,6 +72,7 @@ export class Take {
 
   #send() {
     clearTimeout(this.#timer);
+    if (this.#over) return; // sound may still come, and is of no use
     while (this.#waiting.length && !this.session.lags) {
       const samples = this.#waiting.shift();
       if (this.session.sendPcm(samples)) this.#original.push(samples);
@@ -81,7 +83,7 @@ export class Take {
   }
 
   #finish() {
-    clearTimeout(this.#timer);
+    this.#over = true;
     const original = joined(this.#original);
     const { receive_rate: rate, model } = this.#ready;
     const length = Math.round((original.length * rate) / model.input_rate);
@@ -91,8 +93,7 @@ export class Take {
   }
 
   #fail(error) {
-    clearTimeout(this.#timer);
-    this.#waiting = [];
+    this.#over = true;
     this.session?.close();
     this.#settle.reject(error);
   }

@@ -61,7 +61,7 @@ async def test_a_room_is_coded_from_page_to_page(patient, open_page):
         await listener.draws(30)
         assert await speaker.page.evaluate("crossOriginIsolated")
         received = listener.page.locator("#received")
-        await playwright.expect(received).to_have_text(re.compile(r"^[1-9]\d{1,2}$"))
+        await playwright.expect(received).to_have_text(re.compile(r"^[1-9]\d\d$"))
         await speaker.hang_up()
         await listener.says("Nobody is speaking there yet")  # it waits for the next one
         await listener.hang_up()

@@ -1,4 +1,4 @@
-// How a session's sender finds out that more media would be dropped.
+// A session's sender says that it lags before it drops media.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
