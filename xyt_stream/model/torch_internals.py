@@ -12,6 +12,7 @@ import os
 import textwrap
 import warnings
 from collections.abc import Callable
+from typing import ParamSpec
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,7 @@ _BLOCK = 6  # rows that FBGEMM's kernels for AVX2 multiply at a time
 _DIFFERENT = (1, 2)  # rows of a last block whose sums may be in another order
 
 Trace = Callable[..., Tensor]
+P = ParamSpec("P")
 
 
 @functools.cache
@@ -209,3 +211,29 @@ def held(tensors: list[Tensor]) -> object:
         warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", DeprecationWarning)
         found: object = torch.jit.script(tensors)
     return found
+
+
+def without_python(function: Callable[P, None]) -> Callable[P, None]:
+    """A function of tensors that torch runs in one call, without Python and the interpreter's lock.
+
+    Args:
+        function: in the part of Python that TorchScript knows; it is run as it is where torch has
+            no TorchScript.
+    """
+
+    @functools.cache
+    def compiled() -> Callable[P, None]:
+        if not supported():
+            return function
+        with warnings.catch_warnings():
+            named = r"`torch\.jit\.script` is deprecated"
+            warnings.filterwarnings("ignore", named, DeprecationWarning)
+            found: Callable[P, None] = torch.jit.script(function)
+        return found
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            compiled()(*args, **kwargs)
+
+    return call

@@ -148,7 +148,9 @@ class StreamCoder:
                 made = self._compiled(x, active, chosen)
             else:
                 made = self.run(x, active, chosen, self.sole_lane(active))
-        return made.clone()  # outside inference mode, so that it may be changed and trained on
+        if torch.is_inference_mode_enabled():
+            return made
+        return made.clone()  # so that the caller may change it and train on it
 
     def sole_lane(self, active: Tensor) -> int | None:
         """The only lane that a step must run, on a CPU; None: both, or there are no lanes.

@@ -103,7 +103,7 @@ class OnnxStep:
                 each.index_copy_(0, chosen, after)
             elif name in self._after:
                 each[:rows] = after
-        return bound.made
+        return bound.made.clone()
 
     def _bind(self, rows: int, apart: bool) -> _Buffers:
         before = self._chosen if apart else self._state

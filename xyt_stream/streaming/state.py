@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from xyt_stream.edge.manifest import FRAMES
 from xyt_stream.model.timeline import Cached, Overlapping, Tailed
+from xyt_stream.model.torch_internals import without_python
 
 OPEN = 1 << 40  # the end, in frames, of a stream whose end is not known
 
@@ -88,9 +89,7 @@ class StreamState:
 
     def move(self, source: int, target: int) -> None:
         """Copy the state of one slot into another."""
-        for tensor in self.tensors():
-            by_slot = self._by_slot(tensor)
-            by_slot[target].copy_(by_slot[source])
+        _move(self.tensors(), len(self.frames) // self.lanes, source, target)
 
     def slot(self, slot: int, names: dict[nn.Module, str]) -> dict[str, Tensor]:
         """Every tensor of one slot's state by name, as views.
@@ -145,9 +144,22 @@ class StreamState:
         self.frames.masked_fill_(mask, 0)
         self.ends.masked_fill_(mask, OPEN)
         self.loudest.masked_fill_(mask, -torch.inf)
-        for group in (self.tails, self.carries):
-            for tensor in group.values():
-                tensor.masked_fill_(mask.view(-1, *[1] * (tensor.ndim - 1)), 0.0)
+        _clear([*self.tails.values(), *self.carries.values()], mask)
+
+
+@without_python
+def _move(tensors: list[Tensor], slots: int, source: int, target: int) -> None:
+    """Copies the rows of one slot in each tensor, [rows, ...], into those of another."""
+    for tensor in tensors:
+        rows = tensor.size(0) // slots
+        tensor.narrow(0, target * rows, rows).copy_(tensor.narrow(0, source * rows, rows))
+
+
+@without_python
+def _clear(tensors: list[Tensor], mask: Tensor) -> None:
+    """Sets the rows of `mask` to zero in each tensor, [rows, ...]."""
+    for tensor in tensors:
+        tensor.masked_fill_(mask.view([-1] + [1] * (tensor.dim() - 1)), 0.0)
 
 
 def init_state(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from tests.streaming.conftest import tiny
 from xyt_stream import Codec
 from xyt_stream.model.checkpoint import Checkpoint, build
 from xyt_stream.server.engine import device as module
 from xyt_stream.server.engine.device import Device
+from xyt_stream.server.engine.device_rows import FirstRows
 from xyt_stream.server.engine.slots import Slots
 from xyt_stream.server.engine.work import Work
 from xyt_stream.streaming.transfers import Arrival, Transfers
@@ -87,7 +90,8 @@ def test_the_host_waits_for_codes_and_for_sound_and_for_nothing_else(
         codec = Codec(Checkpoint(build(config).to("meta"), "none"))
     device = Device(codec, SLOTS, 0)
     slots = slots_of(device, codec)
-    transfers = device._transfers
+    assert isinstance(device._rows, FirstRows)
+    transfers = device._rows._transfers
     assert isinstance(transfers, Elsewhere)
     for work in works(device, slots, codec):
         before = transfers.waits
@@ -107,3 +111,32 @@ def test_a_step_reads_and_writes_the_same_memory_every_time(kind: str) -> None:
     for work in works(device, slots, codec):
         device.step(work, slots.lead[work.slots] if work.fresh.any() else None)
     assert [tensor.data_ptr() for tensor in held] == places
+
+
+class Calls(TorchFunctionMode):
+    """Lists what Python calls in torch, by name; not what a trace or a script calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_on_a_cpu_calls_torch_for_nothing_but_its_traces() -> None:
+    """In each other call a thread gives the interpreter's lock away, and waits to get it back."""
+    codec = a_codec("causal")
+    device = Device(codec, SLOTS, 0)
+    device.warm_up()
+    slots = slots_of(device, codec)
+    taken, begun = 0, False
+    for work in works(device, slots, codec):
+        with Calls() as calls:
+            device.step(work, None)
+        if begun and not (work.fresh.any() or work.starts.any() or work.moves):
+            taken += 1
+            assert calls.names <= {"__getitem__", "numpy", "__get__"}  # views, without a release
+        begun = True
+    assert taken > FRAMES / 2

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +80,18 @@ async def test_a_thread_has_the_priority_that_it_is_given(until):
     await until(lambda: not worker.alive)
     assert found == [min(19, before + 3)]
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's slack is Linux's")
+@pytest.mark.parametrize(("prompt", "slack"), [(True, 1), (False, None)])
+async def test_a_prompt_thread_is_woken_on_time(until, prompt, slack):
+    def slack_here():
+        return int(Path(f"/proc/{threading.get_native_id()}/timerslack_ns").read_text())
+
+    found = []
+    worker = Worker("prompt", lambda: found.append(slack_here()), prompt=prompt)
+    before = slack_here()
+    worker.start()
+    await until(lambda: not worker.alive)
+    assert found == [before if slack is None else slack]
+    assert slack_here() == before

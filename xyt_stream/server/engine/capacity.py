@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from xyt_stream.audio import FRAME_SECONDS
-from xyt_stream.server.engine.device import picks_rows
+from xyt_stream.server.engine.device_rows import picks_rows
 from xyt_stream.streaming.codec import Codec
 
 # Share of real time for a full step. A frame that just misses one waits for two, which is half; the

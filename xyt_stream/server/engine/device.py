@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from xyt_stream.audio import Samples
 from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.engine.work import Ints, Mask, Work
+from xyt_stream.server.engine.device_rows import ChosenRows, DeviceRows, FirstRows, picks_rows
+from xyt_stream.server.engine.work import Work
 from xyt_stream.streaming.codec import Codec
 from xyt_stream.streaming.transfers import Transfers
 
@@ -23,20 +26,12 @@ _MOST_ROWS = 8
 
 @dataclass(frozen=True)
 class StepResults:
-    """The results of one step, by rows."""
+    """The results of one step."""
 
     codes: CodeArray  # [rows, codebooks]
-    sound: Samples | None  # [rows, frame_samples_out]; only decoded rows are valid
+    sound: Samples | None  # [decoded rows, frame_samples_out]
     tail: Samples | None  # [slots, delay_samples]
     times: tuple[float, float, float]  # seconds: before encoding, after it, and after decoding
-
-
-def picks_rows(codec: Codec) -> bool:
-    """Whether a step computes only the rows that have a frame.
-
-    On a CPU each extra row costs time. On a GPU it costs next to nothing and saves a copy.
-    """
-    return codec.device.type == "cpu" and codec.causal
 
 
 class Device:
@@ -60,8 +55,9 @@ class Device:
         self.most_rows = min(slots, _MOST_ROWS) if picks_rows(codec) else slots
         self.encoder = codec.stream_encoder(slots, lookahead=lookahead)
         self.decoder = codec.stream_decoder(slots, lookahead=lookahead)
-        self._transfers = Transfers(codec.device)
-        staging = self._transfers.staging
+        transfers = Transfers(codec.device)
+        self._rows: DeviceRows = ChosenRows(slots) if picks_rows(codec) else FirstRows(transfers)
+        staging = transfers.staging
         self.pcm = staging(slots, codec.frame_samples_in)
         self.codes = staging(slots, codec.num_codebooks, dtype=torch.int64)
         self._made_codes = staging(slots, codec.num_codebooks, dtype=torch.int64)
@@ -74,8 +70,9 @@ class Device:
     def warm_up(self) -> None:
         """Takes a step of every size up to WARM_ROWS once: on a CPU the first takes twice as long.
 
-        Larger steps are long enough that a slow first one does not matter. On a GPU the encoder and
-        the decoder capture their steps when they are made.
+        It moves a row and resets all as well, for torch compiles both at first. Larger steps are
+        long enough that a slow first one does not matter. On a GPU the encoder and the decoder
+        capture their steps when they are made.
         """
         if not picks_rows(self._codec):
             return
@@ -83,16 +80,18 @@ class Device:
             rows = torch.arange(count)
             active = torch.ones(count, dtype=torch.bool)
             self.decoder.step(self.encoder.step(self.pcm[:count], active, rows), active, rows)
+        self.move([(0, 0)])
         self.encoder.reset()
         self.decoder.reset()
 
+    @torch.inference_mode()
     def step(self, work: Work, lead: Samples | None) -> StepResults:
         """Runs a step on `pcm` and `codes`.
 
         `lead`, float32 [rows, lead_samples], primes the fresh encoders.
         """
         self.move(work.moves)
-        codes = self.codes[: len(work.slots)]
+        codes = self.codes[: len(work.slots)].numpy()
         began = time.monotonic()
         if work.encoded.any():
             self._encode(work, codes, lead)
@@ -100,11 +99,12 @@ class Device:
         self._feed_decoder(work, codes)
         sound = tail = None
         if work.decoded.any():
-            sound = self._decode(work)
+            rows = np.flatnonzero(work.decoded)
+            sound = self._rows.run(self.decoder.step, self.codes, rows, self._made_sound)
         times = began, encoded, time.monotonic()
         if work.ended.any():
             tail = self.decoder.tail().cpu().numpy()
-        return StepResults(codes.numpy().copy(), sound, tail, times)
+        return StepResults(codes.copy(), sound, tail, times)
 
     def move(self, moves: list[tuple[int, int]]) -> None:
         """Moves rows to other places, (from, to)."""
@@ -141,74 +141,35 @@ class Device:
         }
         return {**found, "lead_codes": self._lead_codes[slot]}
 
-    def _encode(self, work: Work, codes: Tensor, lead: Samples | None) -> None:
+    def _encode(self, work: Work, codes: CodeArray, lead: Samples | None) -> None:
         """Encodes the rows with sound; writes their codes into `codes`, int64 [rows, codebooks]."""
         if work.fresh.any():
-            fresh = self._masked(work.fresh)
+            fresh = self._padded(work.fresh)
             self.encoder.reset(fresh)
             if self.encoder.lead and lead is not None:
-                self.encoder.prime(self._padded(torch.from_numpy(lead)), fresh)
+                self.encoder.prime(self._padded(lead), fresh)
         if self.encoder.lead and work.closing.any():
-            self.encoder.end(self._masked(work.closing), self._counts(work.left))
-        rows, active, chosen = self._rows(work.encoded)
-        fed = self._transfers.up(_choose(self.pcm, active, chosen))
-        made = self.encoder.step(fed, active, chosen)
-        codes[rows] = self._fetch(made, self._made_codes, rows, chosen)
+            self.encoder.end(self._padded(work.closing), self._padded(work.left))
+        rows = np.flatnonzero(work.encoded)
+        codes[rows] = self._rows.run(self.encoder.step, self.pcm, rows, self._made_codes)
 
-    def _decode(self, work: Work) -> Samples:
-        """Decodes the rows that are due, float32 [rows, frame_samples_out]; others are undefined"""
-        rows, active, chosen = self._rows(work.decoded)
-        fed = self._transfers.up(_choose(self.codes, active, chosen))
-        made = self.decoder.step(fed, active, chosen)
-        sound = np.empty((len(work.slots), made.shape[1]), np.float32)
-        sound[rows] = self._fetch(made, self._made_sound, rows, chosen).numpy()
-        return sound
-
-    def _feed_decoder(self, work: Work, codes: Tensor) -> None:
+    def _feed_decoder(self, work: Work, codes: CodeArray) -> None:
         """Resets, primes and drains decoders, and keeps the codes that will prime them."""
         if work.starts.any():
-            self.decoder.reset(self._masked(work.starts))
+            self.decoder.reset(self._padded(work.starts))
         if not self.decoder.lead:
             return
         if work.primed.any():
-            lead = self._lead_codes[torch.from_numpy(work.slots)]
-            self.decoder.prime(self._padded(lead), self._masked(work.primed))
+            lead = self._lead_codes.numpy()[work.slots]
+            self.decoder.prime(self._padded(lead), self._padded(work.primed))
         if work.drains.any():
-            self.decoder.end(self._masked(work.drains), self._counts(work.rest))
+            self.decoder.end(self._padded(work.drains), self._padded(work.rest))
         early = np.flatnonzero(work.place >= 0)
         slots, place = work.slots[early], work.place[early]
-        self._lead_codes[slots, :, place] = codes[early]
+        self._lead_codes[slots, :, place] = torch.from_numpy(codes[early])
 
-    def _rows(self, mask: Mask) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Indices of the masked rows, and the arguments `active` and `chosen` of their step."""
-        rows = torch.from_numpy(np.flatnonzero(mask))
-        if picks_rows(self._codec):
-            return rows, torch.ones(len(rows), dtype=torch.bool), rows
-        count = int(rows[-1]) + 1  # rows up to the mask's last one
-        active = torch.zeros(count, dtype=torch.bool)
-        active[rows] = True
-        return rows, self._transfers.up(active), None
-
-    def _fetch(self, made: Tensor, staging: Tensor, rows: Tensor, chosen: Tensor | None) -> Tensor:
-        """A step's results for `rows` on the host, valid until the next step."""
-        arrived = self._transfers.down(made, staging[: len(made)]).wait()
-        return arrived[rows] if chosen is None else arrived
-
-    def _masked(self, mask: Mask) -> Tensor:
-        """[rows] as bool [slots]."""
-        return self._padded(torch.from_numpy(mask))
-
-    def _counts(self, numbers: Ints) -> Tensor:
-        """[rows] as int64 [slots]."""
-        return self._padded(torch.from_numpy(numbers))
-
-    def _padded(self, rows: Tensor) -> Tensor:
+    def _padded(self, rows: npt.NDArray[Any]) -> Tensor:
         """[rows, ...] as [slots, ...] on the device."""
-        padded = rows.new_zeros(self._slots, *rows.shape[1:])
+        padded = np.zeros((self._slots, *rows.shape[1:]), rows.dtype)
         padded[: len(rows)] = rows
-        return padded.to(self._codec.device)
-
-
-def _choose(rows: Tensor, active: Tensor, chosen: Tensor | None) -> Tensor:
-    """A step's input, out of all rows."""
-    return rows[: len(active)] if chosen is None else rows[chosen]
+        return torch.from_numpy(padded).to(self._codec.device)

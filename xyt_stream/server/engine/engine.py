@@ -90,7 +90,7 @@ class Engine:
         self._free = list(range(slots))
         self._owners: list[SlotOwner | None] = [None] * slots
         self._rest_until = 0.0  # before that, no step takes only frames ahead of real time
-        self._worker = Worker("xyt-engine", self._run, self._fail_all)
+        self._worker = Worker("xyt-engine", self._run, self._fail_all, prompt=True)
         self._wake = self._worker.wake  # guards `_waiting` and `_scheduler`
         self._jobs = Jobs(self._worker)
         self._waiting = Slots(
@@ -140,18 +140,22 @@ class Engine:
         """Algorithmic delay of encoding and of decoding, in seconds."""
         return self._device.encoder.delay, self._device.decoder.delay
 
-    def open_slot(self, owner: SlotOwner, *, from_codes: bool) -> int:
-        """Takes a free slot and returns its number; it is fed with codes or with sound.
-
-        Raises:
-            ProtocolError: busy: no slot is free.
-        """
+    def check_free(self) -> None:
+        """Raises ProtocolError if no slot is free: busy."""
         if not self._free:
             raise protocol_error(
                 "busy",
                 f"All {self.slots} slots are taken: try again later.",
                 retry_after=BUSY_RETRY,
             )
+
+    def open_slot(self, owner: SlotOwner, *, from_codes: bool) -> int:
+        """Takes a free slot and returns its number; it is fed with codes or with sound.
+
+        Raises:
+            ProtocolError: busy: no slot is free.
+        """
+        self.check_free()
         slot = self._free.pop()
         self._owners[slot] = owner
         with self._wake:
@@ -312,9 +316,12 @@ class Engine:
             )
             waited = time.monotonic() - work.waited_since[work.stepped]
             self._on_step(StepFigures(seconds, len(waited), waited.tolist()))
+        place = np.cumsum(work.decoded) - 1  # of a row's sound
         for row, owner in self._owners_of(work, work.stepped | work.decoded):
             codes = results.codes[row] if work.stepped[row] else None
-            sound = results.sound[row] if results.sound is not None and work.decoded[row] else None
+            sound = None
+            if results.sound is not None and work.decoded[row]:
+                sound = results.sound[place[row]]
             owner.on_step(codes, sound, bool(work.starts[row]))
         if results.tail is not None:
             for row, owner in self._owners_of(work, work.ended):

@@ -73,6 +73,10 @@ class RelayEngine:
     def stop(self) -> None:
         """Does nothing."""
 
+    def check_free(self) -> NoReturn:
+        """Raises ProtocolError, no_codec."""
+        raise no_codec()
+
     def open_slot(self, owner: SlotOwner, *, from_codes: bool) -> NoReturn:
         """Raises ProtocolError, no_codec."""
         raise no_codec()

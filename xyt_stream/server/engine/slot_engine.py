@@ -115,6 +115,9 @@ class SlotEngine(Protocol):
     def stop(self) -> None:
         """Ends the thread after its current step."""
 
+    def check_free(self) -> None:
+        """Raises ProtocolError if no slot is free: busy; no_codec."""
+
     def open_slot(self, owner: SlotOwner, *, from_codes: bool) -> int:
         """Takes a free slot and returns its number; it is fed with codes or with sound.
 
