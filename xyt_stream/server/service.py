@@ -104,7 +104,7 @@ class Service:
         self._shedding = Shedding(limits.load, self.engine, self.runner)
         self.handshakes = Handshakes(limits.address_handshakes, proxies)
         self._sessions: dict[str, AnySession] = {}  # by key, oldest first
-        self._reclaim = Reclaim(time.monotonic())
+        self._reclaim = Reclaim()
         self.rights = Rights(access, proxies)
         self.readiness = Readiness(
             node,
@@ -251,7 +251,7 @@ class Service:
             self.metrics.queue.observe(session.queued)
         self.metrics.suspended.set(sum(each.suspended for each in self._sessions.values()))
         self._shedding.check(list(self._sessions.values()))
-        self._reclaim.check(now)
+        self._reclaim.check()
 
     def begin_drain(self) -> None:
         """Admits no new clients any more."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from contextlib import suppress
 from typing import ClassVar
@@ -335,3 +336,50 @@ async def test_those_without_a_session_wait_and_all_get_their_turn(charged):
             writer.close()
 
     assert set(await asyncio.gather(*(page() for _ in range(40)))) == {b"HTTP/1.1 200"}
+
+
+async def _ask_for_a_page(server, dial):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert b"200" in await reader.read()
+    return writer
+
+
+async def _be_refused(server, dial):
+    reader, writer = await dial(server.port)
+    writer.write(text(b'{"type":"hello","role":"nobody"}'))
+    await closed_with(reader)
+    return writer
+
+
+async def _go_at_once(server, dial):
+    return (await dial(server.port))[1]
+
+
+async def _leave_a_session(server, dial):
+    reader, writer = await dial(server.port)
+    writer.write(text(HELLO))
+    await opened(reader)
+    return writer
+
+
+@pytest.mark.parametrize("end", [_ask_for_a_page, _be_refused, _go_at_once, _leave_a_session])
+async def test_a_connection_that_has_ended_holds_nothing_until_garbage_is_collected(
+    server, until, dial, end
+):
+    """Collecting the garbage of many connections stops the event loop for long."""
+
+    def full():
+        found = (each for each in gc.get_objects() if type(each) is sockets.Socket)
+        return {id(each) for each in found if vars(each)}
+
+    gc.collect()
+    gc.disable()
+    before = full()  # of earlier tests
+    try:
+        for _ in range(3):
+            (await end(server, dial)).transport.abort()
+        await until(lambda: not server.service.handshakes.connections)
+        await until(lambda: full() <= before)
+    finally:
+        gc.enable()

@@ -22,6 +22,7 @@ from xyt_stream.server.admission import requests, small_frames
 from xyt_stream.server.admission.budget import Budget, Kind, metered
 from xyt_stream.server.admission.handshakes import Handshakes
 from xyt_stream.server.admission.reading import Reading
+from xyt_stream.server.admission.reclaim import release
 from xyt_stream.server.admission.standing import ReadingTurns, Standing
 from xyt_stream.server.admission.turns import Turns
 
@@ -33,6 +34,7 @@ _ACCEPT = 0.0004  # seconds that a connection takes before its first byte, and a
 _READ = 0.00004  # seconds that the system and the event loop take to read anything at all
 _AT_ONCE = 0.001  # seconds of processor time of reading at once for a calm client
 _DISCARD_EVERY = 0.02  # seconds between reads of what is thrown away
+_RELEASE = 0.1  # seconds after its end that a connection is freed
 _FAIL_TIMEOUT = 2.0  # seconds that the client has to read why its connection ends
 
 
@@ -51,6 +53,7 @@ class Socket(ServerConnection):
         head: of its request.
         on_unused: called if the connection ends before a session takes it.
         receive_now: takes a message at once, or returns False; set while nothing else is received.
+        serving: the task that serves the connection; None before the request is read.
         exceeded: done, with the reason, when the client has sent too much: the connection must end.
     """
 
@@ -77,6 +80,7 @@ class Socket(ServerConnection):
         self.receive_now: Callable[[str | bytes], bool] | None = None
         self.head = requests.Head()
         self.on_unused: Callable[[], None] = lambda: None
+        self.serving: asyncio.Task[Any] | None = None
         self._waits_in: Turns | None = None
 
     def spend(self, kind: Kind, amount: float) -> None:
@@ -247,6 +251,17 @@ class Socket(ServerConnection):
         self._pending.clear()
         self._reading.stop()
         super().connection_lost(exc)
+        if self.serving is not None:
+            self.serving.add_done_callback(self._release_soon)
+
+    def _release_soon(self, _: object = None) -> None:
+        self.loop.call_later(_RELEASE, self._release)
+
+    def _release(self) -> None:
+        if self._waits_in is not None:
+            self._release_soon()
+        else:
+            release(self.protocol, self)
 
     # To the session.
 

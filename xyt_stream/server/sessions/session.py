@@ -74,6 +74,8 @@ class Session:
         self._suspended_at: float | None = None
         with ExitStack() as stack:
             stack.enter_context(resources.gate.session(address))
+            if self._ready.send == "pcm":
+                resources.engine.check_free()  # before anything refers to the session
             if is_relayed(self._ready):
                 stack.enter_context(resources.relayed.session())
             self._pipeline = stack.enter_context(
