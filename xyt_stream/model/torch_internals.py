@@ -12,7 +12,7 @@ import os
 import textwrap
 import warnings
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import torch
 import torch.nn.functional as F
@@ -207,10 +207,7 @@ def run_trace(traced: Trace, inputs: tuple[Tensor, ...]) -> Tensor:
 
 def held(tensors: list[Tensor]) -> object:
     """A reference to each of the tensors from outside of Python, while the result is kept."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", DeprecationWarning)
-        found: object = torch.jit.script(tensors)
-    return found
+    return _script(tensors)
 
 
 def without_python(function: Callable[P, None]) -> Callable[P, None]:
@@ -223,12 +220,7 @@ def without_python(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.cache
     def compiled() -> Callable[P, None]:
-        if not supported():
-            return function
-        with warnings.catch_warnings():
-            named = r"`torch\.jit\.script` is deprecated"
-            warnings.filterwarnings("ignore", named, DeprecationWarning)
-            found: Callable[P, None] = torch.jit.script(function)
+        found: Callable[P, None] = _script(function) if supported() else function
         return found
 
     @functools.wraps(function)
@@ -237,3 +229,10 @@ def without_python(function: Callable[P, None]) -> Callable[P, None]:
             compiled()(*args, **kwargs)
 
     return call
+
+
+def _script(value: Any) -> Any:
+    """A function, or a list of tensors, as TorchScript's own."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", DeprecationWarning)
+        return torch.jit.script(value)

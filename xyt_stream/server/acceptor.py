@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from collections.abc import Sequence
@@ -106,7 +105,6 @@ class Acceptor:
         if connection.is_realtime(request):
             socket.protocol.max_message_size = self._limits.realtime_bytes
         assert isinstance(socket, Socket)
-        socket.serving = asyncio.current_task()
         return await pages.answer(self._service, socket, request)
 
     async def _handle(self, socket: ServerConnection) -> None:

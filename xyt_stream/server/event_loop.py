@@ -20,8 +20,8 @@ def run_fast(main: Coroutine[Any, Any, None]) -> None:
 
     It uses uvloop where that is installed: uvloop is faster and reuses one read buffer, while
     asyncio allocates 256 KiB for every read, which fragments memory. It takes all current objects
-    out of garbage collection, and `running` those of the server. It shortens the
-    interval after which a waiting thread gets the interpreter's lock, from 5 ms.
+    out of garbage collection, and `running` those of the server. It shortens the interval,
+    of 5 ms, after which a waiting thread asks for the interpreter's lock.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
     freeze()

@@ -53,7 +53,6 @@ class Socket(ServerConnection):
         head: of its request.
         on_unused: called if the connection ends before a session takes it.
         receive_now: takes a message at once, or returns False; set while nothing else is received.
-        serving: the task that serves the connection; None before the request is read.
         exceeded: done, with the reason, when the client has sent too much: the connection must end.
     """
 
@@ -80,7 +79,7 @@ class Socket(ServerConnection):
         self.receive_now: Callable[[str | bytes], bool] | None = None
         self.head = requests.Head()
         self.on_unused: Callable[[], None] = lambda: None
-        self.serving: asyncio.Task[Any] | None = None
+        self._serving: asyncio.Task[Any] | None = None  # from the handshake to the end
         self._waits_in: Turns | None = None
 
     def spend(self, kind: Kind, amount: float) -> None:
@@ -105,6 +104,7 @@ class Socket(ServerConnection):
 
     async def handshake(self, *args: Any, **options: Any) -> None:
         """Performs the opening handshake; see ServerConnection."""
+        self._serving = asyncio.current_task()
         await metered(super().handshake(*args, **options), self.standing.opened)
 
     async def fail(self, code: int, reason: str) -> None:
@@ -251,8 +251,8 @@ class Socket(ServerConnection):
         self._pending.clear()
         self._reading.stop()
         super().connection_lost(exc)
-        if self.serving is not None:
-            self.serving.add_done_callback(self._release_soon)
+        if self._serving is not None:
+            self._serving.add_done_callback(self._release_soon)
 
     def _release_soon(self, _: object = None) -> None:
         self.loop.call_later(_RELEASE, self._release)

@@ -77,9 +77,9 @@ class Device:
         if not picks_rows(self._codec):
             return
         for count in range(1, min(self._slots, WARM_ROWS) + 1):
-            rows = torch.arange(count)
-            active = torch.ones(count, dtype=torch.bool)
-            self.decoder.step(self.encoder.step(self.pcm[:count], active, rows), active, rows)
+            rows = np.arange(count)
+            self._rows.run(self.encoder.step, self.pcm, rows, self._made_codes)
+            self._rows.run(self.decoder.step, self.codes, rows, self._made_sound)
         self.move([(0, 0)])
         self.encoder.reset()
         self.decoder.reset()
