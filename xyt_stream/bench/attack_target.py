@@ -19,11 +19,12 @@ from xyt_stream.errors import ServeError
 from xyt_stream.server.admission.limits import Limits
 from xyt_stream.server.app import Running, running
 from xyt_stream.server.duplex.parrot import Parrot
+from xyt_stream.server.engine.capacity import capacity
 from xyt_stream.server.event_loop import run_fast
 from xyt_stream.streaming.codec import Codec
 
 _START_SECONDS = 120  # s until the server must have started
-_SLOTS = 16
+_SLOTS = 16  # at most; fewer where the machine serves fewer in real time
 _RESUME_SECONDS = 3
 
 
@@ -33,9 +34,11 @@ class AttackedServer:
 
     Attributes:
         port: that it listens on.
+        slots: streams that fit, as many as a server takes that is started without an option.
     """
 
     port: int
+    slots: int
     _process: BaseProcess
     _pipe: Pipe
 
@@ -71,7 +74,8 @@ def attacked_server(model: str | None) -> Iterator[AttackedServer]:
     try:
         if not ours.poll(_START_SECONDS):
             raise ServeError("the server did not start: see its messages above")
-        yield AttackedServer(ours.recv(), process, ours)
+        port, slots = ours.recv()
+        yield AttackedServer(port, slots, process, ours)
         ours.send("stop")
         process.join(30)
     finally:
@@ -80,7 +84,7 @@ def attacked_server(model: str | None) -> Iterator[AttackedServer]:
 
 
 def _serve(pipe: Pipe, model: str | None) -> None:
-    """Sends the server's port through the pipe and answers requests until one asks it to stop."""
+    """Sends the server's port and slots through the pipe, and answers until asked to stop."""
     torch.set_num_threads(1)
     run_fast(_serving(pipe, Codec.load(model)))
 
@@ -89,9 +93,10 @@ async def _serving(pipe: Pipe, codec: Codec) -> None:
     # Whatever the machine does beside, no session is shed for it. And what attackers leave to be
     # resumed is gone before it is counted.
     limits = Limits(load=0, resume_time=_RESUME_SECONDS)
-    async with running(codec, max_sessions=_SLOTS, duplex=Parrot, limits=limits) as server:
+    slots = min(_SLOTS, capacity(codec))
+    async with running(codec, max_sessions=slots, duplex=Parrot, limits=limits) as server:
         idle: int | None = None  # once all else is given back: the first client opens some for good
-        pipe.send(server.port)
+        pipe.send((server.port, slots))
         while await asyncio.to_thread(pipe.recv) != "stop":
             held, opened = _held(server), _open_files_and_threads()
             idle = opened if idle is None and not held else idle

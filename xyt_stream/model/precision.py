@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
@@ -36,6 +37,16 @@ def names(dtypes: tuple[torch.dtype, ...]) -> str:
     return f"{', '.join(others)} or {last}"
 
 
+def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """A block that computes in float32 under a caller's autocast, too.
+
+    Where there is none this is no block of torch: leaving one gives the interpreter's lock away.
+    """
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
+
+
 def full_precision(
     method: Callable[Concatenate[S, Tensor, P], R],
 ) -> Callable[Concatenate[S, Tensor, P], R]:
@@ -43,7 +54,7 @@ def full_precision(
 
     @wraps(method)
     def run(self: S, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             return method(self, x, *args, **kwargs)
 
     return run

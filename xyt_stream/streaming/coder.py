@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from xyt_stream.edge.step import Step
 from xyt_stream.errors import ModelError, XYTError
 from xyt_stream.model import torch_internals
+from xyt_stream.model.precision import without_autocast
 from xyt_stream.model.tokenizer import Tokenizer
 from xyt_stream.streaming.compiled_step import CompiledStep
 from xyt_stream.streaming.exported_decoder import OnnxStep
@@ -143,7 +144,7 @@ class StreamCoder:
         Args:
             whole: whether `x` is as `_blank_input`, but for its number of rows.
         """
-        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+        with torch.inference_mode(), without_autocast(self.device):
             if self._compiled and whole and self._compiled.serves(active, chosen):
                 made = self._compiled(x, active, chosen)
             else:

@@ -14,7 +14,13 @@ from torch import Tensor
 from xyt_stream.audio import Samples
 from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.engine.device_rows import ChosenRows, DeviceRows, FirstRows, picks_rows
+from xyt_stream.server.engine.device_rows import (
+    ChosenRows,
+    CoderStep,
+    DeviceRows,
+    FirstRows,
+    picks_rows,
+)
 from xyt_stream.server.engine.work import Work
 from xyt_stream.streaming.codec import Codec
 from xyt_stream.streaming.transfers import Transfers
@@ -44,7 +50,7 @@ class Device:
 
     Attributes:
         pcm, codes: the next step's input by rows, float32 [slots, frame_samples_in] and int64
-            [slots, codebooks], in memory that the device can read directly.
+            [slots, codebooks].
         encoder, decoder: of all slots.
         most_rows: with a frame in one step: from there on two steps take hardly longer.
     """
@@ -56,12 +62,20 @@ class Device:
         self.encoder = codec.stream_encoder(slots, lookahead=lookahead)
         self.decoder = codec.stream_decoder(slots, lookahead=lookahead)
         transfers = Transfers(codec.device)
-        self._rows: DeviceRows = ChosenRows(slots) if picks_rows(codec) else FirstRows(transfers)
-        staging = transfers.staging
-        self.pcm = staging(slots, codec.frame_samples_in)
-        self.codes = staging(slots, codec.num_codebooks, dtype=torch.int64)
-        self._made_codes = staging(slots, codec.num_codebooks, dtype=torch.int64)
-        self._made_sound = staging(slots, codec.frame_samples_out)
+
+        def half(step: CoderStep, given: Tensor, made: tuple[int, torch.dtype]) -> DeviceRows:
+            if picks_rows(codec):
+                return ChosenRows(step, given)
+            results = transfers.staging(slots, made[0], dtype=made[1])
+            return FirstRows(step, given, results, transfers)
+
+        sound = codec.frame_samples_out, torch.float32
+        codes = codec.num_codebooks, torch.int64
+        given_sound = transfers.staging(slots, codec.frame_samples_in)
+        given_codes = transfers.staging(slots, codec.num_codebooks, dtype=torch.int64)
+        self.pcm, self.codes = given_sound.numpy(), given_codes.numpy()
+        self._encoder_rows = half(self.encoder.step, given_sound, codes)
+        self._decoder_rows = half(self.decoder.step, given_codes, sound)
         # Codes that prime each decoder: [slots, codebooks, lead].
         self._lead_codes = torch.zeros(
             slots, codec.num_codebooks, self.decoder.lead, dtype=torch.int64
@@ -78,8 +92,8 @@ class Device:
             return
         for count in range(1, min(self._slots, WARM_ROWS) + 1):
             rows = np.arange(count)
-            self._rows.run(self.encoder.step, self.pcm, rows, self._made_codes)
-            self._rows.run(self.decoder.step, self.codes, rows, self._made_sound)
+            self._encoder_rows.run(rows)
+            self._decoder_rows.run(rows)
         self.move([(0, 0)])
         self.encoder.reset()
         self.decoder.reset()
@@ -91,7 +105,7 @@ class Device:
         `lead`, float32 [rows, lead_samples], primes the fresh encoders.
         """
         self.move(work.moves)
-        codes = self.codes[: len(work.slots)].numpy()
+        codes = self.codes[: len(work.slots)]
         began = time.monotonic()
         if work.encoded.any():
             self._encode(work, codes, lead)
@@ -99,8 +113,7 @@ class Device:
         self._feed_decoder(work, codes)
         sound = tail = None
         if work.decoded.any():
-            rows = np.flatnonzero(work.decoded)
-            sound = self._rows.run(self.decoder.step, self.codes, rows, self._made_sound)
+            sound = self._decoder_rows.run(np.flatnonzero(work.decoded))
         times = began, encoded, time.monotonic()
         if work.ended.any():
             tail = self.decoder.tail().cpu().numpy()
@@ -151,7 +164,7 @@ class Device:
         if self.encoder.lead and work.closing.any():
             self.encoder.end(self._padded(work.closing), self._padded(work.left))
         rows = np.flatnonzero(work.encoded)
-        codes[rows] = self._rows.run(self.encoder.step, self.pcm, rows, self._made_codes)
+        codes[rows] = self._encoder_rows.run(rows)
 
     def _feed_decoder(self, work: Work, codes: CodeArray) -> None:
         """Resets, primes and drains decoders, and keeps the codes that will prime them."""

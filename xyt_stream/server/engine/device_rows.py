@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from xyt_stream.model.torch_internals import held
 from xyt_stream.server.engine.work import Ints
 from xyt_stream.streaming.codec import Codec
 from xyt_stream.streaming.transfers import Transfers
@@ -27,16 +28,13 @@ class CoderStep(Protocol):
 
 
 class DeviceRows(Protocol):
-    """Runs steps of some rows."""
+    """Runs the steps of one half, encoder or decoder, for some rows."""
 
-    def run(self, step: CoderStep, given: Tensor, rows: Ints, staging: Tensor) -> Rows:
+    def run(self, rows: Ints) -> Rows:
         """Takes one step.
 
         Args:
-            step: of all slots.
-            given: its input, [slots, ...], in memory of the host.
             rows: that are computed, int64 [any number of them], in order.
-            staging: receives results where they come from another device, [slots, ...].
 
         Returns:
             The results of these rows alone, in an array that nothing else changes.
@@ -47,19 +45,28 @@ class ChosenRows:
     """Steps these rows and no others: on a CPU each extra row costs time.
 
     Args:
-        slots: number of streams.
+        step: of all slots.
+        given: its input, [slots, ...].
     """
 
-    def __init__(self, slots: int) -> None:
-        self._active = [torch.ones(count, dtype=torch.bool) for count in range(slots + 1)]
+    def __init__(self, step: CoderStep, given: Tensor) -> None:
+        self._step = step
+        self._given = given.numpy()
+        chosen, fed = torch.zeros(len(given), dtype=torch.int64), torch.zeros_like(given)
+        self._chosen, self._fed = chosen.numpy(), fed.numpy()
+        # Made once, for each number of rows: a tensor that is made and let go in a step, or that
+        # nothing but Python holds, costs a wait for the lock each.
+        counts = range(1, len(given) + 1)
+        every = torch.ones(len(given), dtype=torch.bool)
+        self._inputs = [(fed[:count], every[:count], chosen[:count]) for count in counts]
+        self._held = [held(list(inputs)) for inputs in self._inputs]
 
-    def run(self, step: CoderStep, given: Tensor, rows: Ints, staging: Tensor) -> Rows:
+    def run(self, rows: Ints) -> Rows:
         """Takes one step; see DeviceRows."""
-        count, fed = len(rows), given.numpy()
-        fed = fed[:count] if rows[-1] == count - 1 else fed[rows]
-        found: Rows = step(
-            torch.from_numpy(fed), self._active[count], torch.from_numpy(rows)
-        ).numpy()
+        count = len(rows)
+        self._chosen[:count] = rows
+        self._given.take(rows, axis=0, out=self._fed[:count], mode="clip")
+        found: Rows = self._step(*self._inputs[count - 1]).numpy()
         return found
 
 
@@ -67,20 +74,26 @@ class FirstRows:
     """Steps all rows up to the last of these: on a GPU that costs next to nothing.
 
     Args:
+        step: of all slots.
+        given: its input, [slots, ...], in memory that the device can read directly.
+        made: likewise, for its results.
         transfers: to the device and back.
     """
 
-    def __init__(self, transfers: Transfers) -> None:
+    def __init__(self, step: CoderStep, given: Tensor, made: Tensor, transfers: Transfers) -> None:
+        self._step = step
+        self._given = given
+        self._made = made
         self._transfers = transfers
 
-    def run(self, step: CoderStep, given: Tensor, rows: Ints, staging: Tensor) -> Rows:
+    def run(self, rows: Ints) -> Rows:
         """Takes one step; see DeviceRows."""
         count = int(rows[-1]) + 1
         active = torch.zeros(count, dtype=torch.bool)
         active[torch.from_numpy(rows)] = True
         up = self._transfers.up
-        made = step(up(given[:count]), up(active))
-        arrived = self._transfers.down(made, staging[:count]).wait()
+        made = self._step(up(self._given[:count]), up(active))
+        arrived = self._transfers.down(made, self._made[:count]).wait()
         found: Rows = arrived.numpy()[rows]
         return found
 

@@ -292,7 +292,7 @@ class Engine:
             only frames ahead of real time, beside streams in it.
         """
         with self._wake:
-            pcm, codes, now = self._device.pcm.numpy(), self._device.codes.numpy(), time.monotonic()
+            pcm, codes, now = self._device.pcm, self._device.codes, time.monotonic()
             ahead = self._scheduler.only_ahead(now)
             work = self._waiting.take(pcm, codes, now)
             return work, self._waiting.lead[work.slots] if work.fresh.any() else None, ahead
