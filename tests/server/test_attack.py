@@ -52,8 +52,18 @@ async def test_attacks_cost_the_neighbour_nothing_and_leave_nothing(
 
 @pytest.mark.parametrize(("result", "line"), [("", "a: p99 12 ms"), ("404", "a: p99 12 ms, 404")])
 def test_an_empty_result_leaves_no_comma(result: str, line: str) -> None:
-    figures = {"max_ms": 30.0, "lost": 0, "same_codes": True, "memory_mib": 300.0, "left": 0}
-    assert Cost("a", 12.0, **figures, result=result).line == line
+    cost = Cost(
+        attack="a",
+        p99_ms=12.0,
+        max_ms=30.0,
+        lost=0,
+        same_codes=True,
+        memory_mib=300.0,
+        left=0,
+        slots=4,
+        result=result,
+    )
+    assert cost.line == line
 
 
 def test_empty_answers_are_left_out_of_a_list() -> None:

@@ -43,6 +43,7 @@ class Cost:
         memory_mib: of the server, at most ten seconds afterwards.
         left: sessions, connections, slots, rooms, counts of addresses, descriptors, threads and
             bytes that the server then held for the attackers.
+        slots: streams that it takes.
         result: how the attack's connections ended; empty: there was no attack.
     """
 
@@ -53,6 +54,7 @@ class Cost:
     same_codes: bool
     memory_mib: float
     left: int
+    slots: int
     result: str
 
     @property
@@ -104,6 +106,7 @@ def measure(
                 same_codes=np.array_equal(heard, codes),
                 memory_mib=memory,
                 left=left,
+                slots=server.slots,
                 result=result,
             )
             costs.append(cost)
@@ -130,7 +133,8 @@ def _settled(server: AttackedServer, before: float | None) -> tuple[float, int]:
 
 def table(costs: list[Cost]) -> Table:
     """The costs, for the terminal."""
-    found = Table(title="attacks, and what they cost a neighbour")
+    title = f"attacks on a server of {costs[0].slots} slots, and what they cost a neighbour"
+    found = Table(title=title)
     for name in ("attack", "p99, ms", "max, ms", "lost", "codes", "memory, MiB", "left", "result"):
         found.add_column(name)
     for cost in costs:
