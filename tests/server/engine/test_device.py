@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from tests.streaming.conftest import tiny
 from xyt_stream import Codec
+from xyt_stream.model import torch_internals
 from xyt_stream.model.checkpoint import Checkpoint, build
 from xyt_stream.server.engine import device as module
 from xyt_stream.server.engine.device import Device
@@ -145,3 +146,21 @@ def test_a_step_on_a_cpu_calls_torch_for_nothing_but_its_traces() -> None:
     for rows in (device._encoder_rows, device._decoder_rows):
         assert isinstance(rows, ChosenRows)
         assert all(x._use_count() > 1 for inputs in rows._inputs for x in inputs)
+
+
+def test_a_torch_without_scripts_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps() -> list[np.ndarray[Any, np.dtype[Any]]]:
+        codec = a_codec("causal")
+        device = Device(codec, SLOTS, 0)
+        device.warm_up()
+        slots = slots_of(device, codec)
+        return [device.step(work, None).codes for work in works(device, slots, codec)]
+
+    def missing(*_: object, **__: object) -> None:
+        raise RuntimeError("no scripts")
+
+    expected = steps()
+    monkeypatch.setattr(torch_internals, "supported", lambda: False)
+    monkeypatch.setattr(torch.jit, "script", missing)
+    for codes, same in zip(steps(), expected, strict=True):
+        np.testing.assert_array_equal(codes, same)

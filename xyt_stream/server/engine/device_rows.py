@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xyt_stream.model.torch_internals import held
+from xyt_stream.model import torch_internals
 from xyt_stream.server.engine.work import Ints
 from xyt_stream.streaming.codec import Codec
 from xyt_stream.streaming.transfers import Transfers
@@ -59,7 +59,8 @@ class ChosenRows:
         counts = range(1, len(given) + 1)
         every = torch.ones(len(given), dtype=torch.bool)
         self._inputs = [(fed[:count], every[:count], chosen[:count]) for count in counts]
-        self._held = [held(list(inputs)) for inputs in self._inputs]
+        if torch_internals.supported():  # elsewhere steps are not traced, and nothing can hold
+            self._held = [torch_internals.held(list(inputs)) for inputs in self._inputs]
 
     def run(self, rows: Ints) -> Rows:
         """Takes one step; see DeviceRows."""
