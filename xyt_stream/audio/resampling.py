@@ -36,6 +36,9 @@ class _Resampler:
     Args:
         rate_in: Hz of the input.
         rate_out: Hz of the output.
+
+    Attributes:
+        taken, given: samples so far, in and out.
     """
 
     _variable_rate: bool
@@ -43,8 +46,8 @@ class _Resampler:
     def __init__(self, rate_in: int, rate_out: int) -> None:
         self.rate_in = rate_in
         self.rate_out = rate_out
-        self._taken = 0
-        self._given = 0
+        self.taken = 0
+        self.given = 0
         self._stream = self._open() if rate_in != rate_out else None
 
     def _open(self) -> Any:
@@ -57,8 +60,9 @@ class _Resampler:
 
     def push(self, samples: Samples) -> Samples:
         """Take float32 [n] at `rate_in`; returns float32 [ready] at `rate_out`, maybe none yet."""
-        self._taken += len(samples)
+        self.taken += len(samples)
         if self._stream is None:
+            self.given += len(samples)
             return samples
         return self._give(self._run(samples))
 
@@ -79,11 +83,11 @@ class _Resampler:
 
     @property
     def _left(self) -> int:
-        return scaled_length(self._taken, self.rate_in, self.rate_out) - self._given
+        return scaled_length(self.taken, self.rate_in, self.rate_out) - self.given
 
     def _give(self, ready: Samples) -> Samples:
         ready = ready[: self._left]
-        self._given += len(ready)
+        self.given += len(ready)
         return ready
 
 
@@ -123,7 +127,7 @@ class StreamResampler(_Resampler):
         drifts = bool(steps & (steps - 1))
         self._block = _aligned(_BLOCK * rate_in, self._period) if drifts else 0
         self._kept = _aligned(_KEPT * rate_in, self._period)
-        self._history: collections.deque[Samples] = collections.deque()  # chunks up to `_taken`
+        self._history: collections.deque[Samples] = collections.deque()  # chunks up to `taken`
         self._held = 0  # samples in there
         self._drop = 0  # samples that a fresh engine gives out, which were given before
         self._early = np.zeros(0, np.float32)  # samples that it gave out too early
@@ -133,7 +137,7 @@ class StreamResampler(_Resampler):
         if self._stream is None:
             return super().push(samples)
         ready = []
-        while self._block and (left := self._block - self._taken % self._block) <= len(samples):
+        while self._block and (left := self._block - self.taken % self._block) <= len(samples):
             ready.append(self._feed(samples[:left]))
             samples = samples[left:]
             self._replay(self._latest())
@@ -142,11 +146,11 @@ class StreamResampler(_Resampler):
 
     def state(self) -> ResamplerState:
         """Returns the state that lets another resampler continue this stream."""
-        return ResamplerState(self._taken, self._given, self._latest())
+        return ResamplerState(self.taken, self.given, self._latest())
 
     def load(self, state: ResamplerState) -> None:
         """Goes on where the resampler of the state was, at the same rates."""
-        self._taken, self._given = state.taken, state.given
+        self.taken, self.given = state.taken, state.given
         if self._stream is not None:
             self._replay(state.history)
 
@@ -168,20 +172,20 @@ class StreamResampler(_Resampler):
 
     def _latest(self) -> Samples:
         """The input since the last beginning but `_kept`, from a whole sample of output on."""
-        since = self._taken // self._block * self._block if self._block else self._taken
+        since = self.taken // self._block * self._block if self._block else self.taken
         start = max(0, _aligned(since - self._kept, self._period))
         history = np.concatenate([np.zeros(0, np.float32), *self._history])
-        return history[len(history) - (self._taken - start) :]
+        return history[len(history) - (self.taken - start) :]
 
     def _replay(self, history: Samples) -> None:
         """Goes on with a fresh engine that has seen the history."""
         self._stream = self._open()
         self._history = collections.deque([history])
         self._held = len(history)
-        first = (self._taken - len(history)) * self.rate_out // self.rate_in
+        first = (self.taken - len(history)) * self.rate_out // self.rate_in
         assert self._stream is not None
         made = self._stream.resample_chunk(history)
-        given = self._given - first
+        given = self.given - first
         self._early, self._drop = made[given:], max(0, given - len(made))
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from xyt_stream.audio import Samples, scaled_length
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
+from xyt_stream.server.engine.shared_resampler import SharedResamplers
 from xyt_stream.server.engine.slot_engine import SlotEngine
 from xyt_stream.server.engine.slots import RING
 from xyt_stream.server.saved import SavedLength, SavedSlotStream
@@ -44,12 +45,14 @@ class DecodedFrame:
         samples: float32 [n] at the codec's output rate.
         start: position of `samples`, in samples since the stream's beginning.
         length: of the whole stream, None until it is known; samples beyond it are padding.
+        resamplers: of all that get it from one fan-out; None: it has one listener.
     """
 
     index: int
     samples: Samples
     start: int
     length: Length | None
+    resamplers: SharedResamplers | None = None
 
 
 class Listener(Protocol):

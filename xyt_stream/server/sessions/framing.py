@@ -17,7 +17,7 @@ from xyt_stream.server.engine.code_stream import CodeStream
 from xyt_stream.server.engine.slot_stream import Length
 from xyt_stream.server.saved import SavedFramer
 from xyt_stream.server.saved_arrays import array, codes_of, values_of
-from xyt_stream.server.sessions.moving import load_resampler, save_resampler
+from xyt_stream.server.sessions.moving import resampler_state, save_resampler
 from xyt_stream.server.sessions.room import Room
 from xyt_stream.server.sessions.send_queue import SendQueue
 
@@ -140,7 +140,7 @@ class SoundFramer:
             rest=array(self._rest),
             primed=self._primed,
             flushed=self._flushed,
-            resampler=save_resampler(self._resampler),
+            resampler=save_resampler(self._resampler.state()),
         )
 
     def load(self, saved: SavedFramer) -> None:
@@ -152,7 +152,7 @@ class SoundFramer:
         if saved.rest is None or saved.resampler is None:
             raise HandoverError("the state of sound is missing")
         self._rest = values_of(saved.rest, "float32", (None,))
-        load_resampler(self._resampler, saved.resampler)
+        self._resampler.load(resampler_state(saved.resampler))
         self.pushed, self._taken = saved.pushed, saved.taken
         self._primed, self._flushed = saved.primed, saved.flushed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xyt_stream.audio import ResamplerState, StreamResampler
+from xyt_stream.audio import ResamplerState
 from xyt_stream.errors import HandoverError, ProtocolError
 from xyt_stream.protocol import messages
 from xyt_stream.protocol.machine import Codes, Pcm
@@ -13,14 +13,13 @@ from xyt_stream.server.saved_arrays import array, codes_of, values_of
 _MOST_KEPT = 16.0  # seconds of a resampler's history; it needs two and a half
 
 
-def save_resampler(resampler: StreamResampler) -> SavedResampler:
+def save_resampler(state: ResamplerState) -> SavedResampler:
     """Saves a resampler's state."""
-    state = resampler.state()
     return SavedResampler(taken=state.taken, given=state.given, history=array(state.history))
 
 
-def load_resampler(resampler: StreamResampler, saved: SavedResampler) -> None:
-    """Sets a resampler to a saved state, of one with the same rates.
+def resampler_state(saved: SavedResampler) -> ResamplerState:
+    """Reads the state of a resampler, for one with the same rates.
 
     Raises:
         HandoverError: it is no state of a resampler.
@@ -28,7 +27,7 @@ def load_resampler(resampler: StreamResampler, saved: SavedResampler) -> None:
     history = values_of(saved.history, "float32", (None,), round(_MOST_KEPT * 192_000))
     if not 0 <= len(history) <= saved.taken or saved.given < 0:
         raise HandoverError("the state of a resampler does not fit")
-    resampler.load(ResamplerState(saved.taken, saved.given, history))
+    return ResamplerState(saved.taken, saved.given, history)
 
 
 def save_message(message: Pcm | Codes | Control) -> SavedMessage:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 import numpy as np
 
-from xyt_stream.audio import FRAME_SECONDS, Samples, StreamResampler, fit_length, to_int16
+from xyt_stream.audio import FRAME_SECONDS, Pcm16, Samples
 from xyt_stream.errors import HandoverError, ProtocolError
 from xyt_stream.protocol.error_table import protocol_error
 from xyt_stream.protocol.machine import Codes, Pcm
@@ -16,12 +16,13 @@ from xyt_stream.protocol.messages import Clear, Control, End, Notice
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.protocol.signal import Signal
 from xyt_stream.server.admission.memory import TOLD_STEP
+from xyt_stream.server.engine.shared_resampler import SharedResampler
 from xyt_stream.server.engine.slot_stream import DecodedFrame, Length
 from xyt_stream.server.saved import SavedMessage, SavedSendQueue
 from xyt_stream.server.sessions.frame_numbers import FrameNumbers
 from xyt_stream.server.sessions.moving import (
     load_message,
-    load_resampler,
+    resampler_state,
     save_message,
     save_resampler,
 )
@@ -67,14 +68,12 @@ class SendQueue:
         self.lost = False
         self._wants_codes = not {"codes", "sealed"}.isdisjoint(receive)
         self._rate = rate
-        self._codec_rate = codec_rate
         self._live = live
         self._limit = limit
         self._on_change = on_change
         self._taken = Signal()
         self._on_drop = on_drop
-        self._resampler = StreamResampler(codec_rate, rate)
-        self._origin: int | None = None  # position of the first sound, at the codec's rate
+        self._resampler = SharedResampler(codec_rate, rate)
         self._samples = 0  # queued so far, at the client's rate
         self._frames = 0  # of codes, queued so far
         self._index = 0  # of the frame whose sound came last
@@ -102,18 +101,15 @@ class SendQueue:
         if not self.wants_sound or self._last is not None:
             return
         self._index = frame.index
-        if self._origin is None:
-            self._origin = frame.start
-        samples = self._resampler.push(frame.samples)
-        if frame.length is not None:
-            samples = samples[: self._missing(frame.length)]
-        self._put_sound(samples)
+        if frame.resamplers is not None:
+            self._resampler = frame.resamplers.find(self._resampler, frame.samples, frame.start)
+        end = None if frame.length is None else frame.length.at(self._rate)
+        self._put_sound(self._resampler.push(frame.samples, frame.start, end))
 
     def on_end(self, tail: Samples, length: Length) -> None:
         """Queues the rest of the sound, then the end; see Listener."""
-        if self._origin is not None:
-            rest = np.concatenate([self._resampler.push(tail), self._resampler.flush()])
-            self._put_sound(fit_length(rest, self._missing(length)))
+        if self._last is None:
+            self._put_sound(self._resampler.finish(tail, length.at(self._rate)))
         self.end()
 
     def on_error(self) -> None:
@@ -227,8 +223,8 @@ class SendQueue:
             raise HandoverError("the session has failed")
         return SavedSendQueue(
             messages=[save_message(each) for each in self._queue],
-            resampler=save_resampler(self._resampler),
-            origin=self._origin,
+            resampler=save_resampler(self._resampler.state()),
+            origin=self._resampler.origin,
             samples=self._samples,
             frames=self._frames,
             index=self._index,
@@ -244,10 +240,10 @@ class SendQueue:
         Raises:
             HandoverError: it does not fit.
         """
-        load_resampler(self._resampler, saved.resampler)
+        self._resampler.load(saved.origin, resampler_state(saved.resampler))
         self._queue = collections.deque(map(load_message, saved.messages))
         self._count(sum(map(size_of, self._queue)) - self._bytes)
-        self._origin, self._samples, self._frames = saved.origin, saved.samples, saved.frames
+        self._samples, self._frames = saved.samples, saved.frames
         self._index = saved.index
         self._numbers.load(saved)
         self._gap, self._cleared = saved.gap, saved.cleared
@@ -258,17 +254,11 @@ class SendQueue:
             self._last = end
         self._on_change()
 
-    def _missing(self, length: Length) -> int:
-        """Samples still to be queued of a stream of this length."""
-        assert self._origin is not None
-        before = Length(self._origin, self._codec_rate).at(self._rate)
-        return max(0, length.at(self._rate) - before - self._samples)
-
-    def _put_sound(self, samples: Samples) -> None:
+    def _put_sound(self, samples: Pcm16) -> None:
         if len(samples):
             self._samples += len(samples)
             index, gap = self._numbers.number(Pcm, self._index)
-            self._put(Pcm(index, to_int16(samples), gap=gap))
+            self._put(Pcm(index, samples, gap=gap))
 
     def _put(self, message: Pcm | Codes | Control) -> None:
         if self._live and len(self._queue) >= self._limit:
