@@ -14,8 +14,10 @@ import torch
 from xyt_stream.audio import Samples
 from xyt_stream.protocol.packing import CodeArray
 from xyt_stream.server.duplex.vad import TurnRecorder, VoiceActivity
+from xyt_stream.server.engine.device_rows import Row, make_rows
 from xyt_stream.server.engine.work import Mask
 from xyt_stream.streaming.codec import Codec
+from xyt_stream.streaming.transfers import Transfers
 
 
 class _Talk:
@@ -55,15 +57,14 @@ class Parrot:
     def __init__(self, codec: Codec, slots: int) -> None:
         self._decoder = codec.stream_decoder(slots)
         self._device = codec.device
-        # On a CPU each row costs time, see server/engine/device.py.
-        self._picks = codec.device.type == "cpu" and codec.causal
+        heard = Row(codec.num_codebooks, torch.int64)
+        sound = Row(codec.frame_samples_out, torch.float32)
+        transfers = Transfers(codec.device)
+        self._rows = make_rows(codec, transfers, self._decoder.step, slots, heard, sound)
         self._talks = [_Talk(codec.output_rate) for _ in range(slots)]
         # The first step of each size takes long, which would hold up the sound of every session.
-        silence = np.zeros((slots, codec.num_codebooks), np.int64)
-        active = np.zeros(slots, np.bool_)
-        for slot in range(slots):
-            active[slot] = True
-            self._decode(silence, active)
+        for count in range(1, slots + 1):
+            self._rows.run(np.arange(count))
 
     def open(self, slot: int, session: str) -> None:
         fresh = torch.zeros(len(self._talks), dtype=torch.bool, device=self._device)
@@ -74,7 +75,8 @@ class Parrot:
     def step(self, codes: CodeArray, active: Mask) -> tuple[CodeArray, Mask]:
         said, speaks = np.zeros_like(codes), np.zeros_like(active)
         slots = np.flatnonzero(active)
-        for slot, sound in zip(slots.tolist(), self._decode(codes, active), strict=True):
+        self._rows.given[:] = codes
+        for slot, sound in zip(slots.tolist(), self._rows.run(slots), strict=True):
             answer = self._talks[slot].hear(codes[slot].copy(), sound)
             if answer is not None:
                 said[slot], speaks[slot] = answer, True
@@ -85,13 +87,3 @@ class Parrot:
 
     def close(self, slot: int) -> None:
         self._talks[slot].answer.clear()
-
-    def _decode(self, codes: CodeArray, active: Mask) -> Samples:
-        """The sound of the active slots' frames, float32 [active, frame_samples_out]."""
-        slots = torch.from_numpy(np.flatnonzero(active))
-        rows = torch.from_numpy(codes)
-        if self._picks:
-            sound = self._decoder.step(rows[slots], torch.ones(len(slots), dtype=torch.bool), slots)
-            return sound.numpy()
-        mask = torch.from_numpy(active).to(self._device)
-        return self._decoder.step(rows.to(self._device), mask).cpu()[slots].numpy()

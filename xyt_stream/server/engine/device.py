@@ -14,13 +14,7 @@ from torch import Tensor
 from xyt_stream.audio import Samples
 from xyt_stream.errors import HandoverError
 from xyt_stream.protocol.packing import CodeArray
-from xyt_stream.server.engine.device_rows import (
-    ChosenRows,
-    CoderStep,
-    DeviceRows,
-    FirstRows,
-    picks_rows,
-)
+from xyt_stream.server.engine.device_rows import Row, make_rows, picks_rows
 from xyt_stream.server.engine.work import Work
 from xyt_stream.streaming.codec import Codec
 from xyt_stream.streaming.transfers import Transfers
@@ -62,20 +56,12 @@ class Device:
         self.encoder = codec.stream_encoder(slots, lookahead=lookahead)
         self.decoder = codec.stream_decoder(slots, lookahead=lookahead)
         transfers = Transfers(codec.device)
-
-        def half(step: CoderStep, given: Tensor, made: tuple[int, torch.dtype]) -> DeviceRows:
-            if picks_rows(codec):
-                return ChosenRows(step, given)
-            results = transfers.staging(slots, made[0], dtype=made[1])
-            return FirstRows(step, given, results, transfers)
-
-        sound = codec.frame_samples_out, torch.float32
-        codes = codec.num_codebooks, torch.int64
-        given_sound = transfers.staging(slots, codec.frame_samples_in)
-        given_codes = transfers.staging(slots, codec.num_codebooks, dtype=torch.int64)
-        self.pcm, self.codes = given_sound.numpy(), given_codes.numpy()
-        self._encoder_rows = half(self.encoder.step, given_sound, codes)
-        self._decoder_rows = half(self.decoder.step, given_codes, sound)
+        heard = Row(codec.frame_samples_in, torch.float32)
+        codes = Row(codec.num_codebooks, torch.int64)
+        made = Row(codec.frame_samples_out, torch.float32)
+        self._encoder_rows = make_rows(codec, transfers, self.encoder.step, slots, heard, codes)
+        self._decoder_rows = make_rows(codec, transfers, self.decoder.step, slots, codes, made)
+        self.pcm, self.codes = self._encoder_rows.given, self._decoder_rows.given
         # Codes that prime each decoder: [slots, codebooks, lead].
         self._lead_codes = torch.zeros(
             slots, codec.num_codebooks, self.decoder.lead, dtype=torch.int64

@@ -6,7 +6,7 @@ back, which beside a busy event loop takes milliseconds. So on a CPU a step is o
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 import torch
@@ -28,7 +28,13 @@ class CoderStep(Protocol):
 
 
 class DeviceRows(Protocol):
-    """Runs the steps of one half, encoder or decoder, for some rows."""
+    """Runs the steps of one half, encoder or decoder, for some rows.
+
+    Attributes:
+        given: the next step's input by rows, [slots, ...].
+    """
+
+    given: Rows
 
     def run(self, rows: Ints) -> Rows:
         """Takes one step.
@@ -47,11 +53,14 @@ class ChosenRows:
     Args:
         step: of all slots.
         given: its input, [slots, ...].
+
+    Attributes:
+        given: the same.
     """
 
     def __init__(self, step: CoderStep, given: Tensor) -> None:
         self._step = step
-        self._given = given.numpy()
+        self.given = given.numpy()
         chosen, fed = torch.zeros(len(given), dtype=torch.int64), torch.zeros_like(given)
         self._chosen, self._fed = chosen.numpy(), fed.numpy()
         # Made once, for each number of rows: a tensor that is made and let go in a step, or that
@@ -66,7 +75,7 @@ class ChosenRows:
         """Takes one step; see DeviceRows."""
         count = len(rows)
         self._chosen[:count] = rows
-        self._given.take(rows, axis=0, out=self._fed[:count], mode="clip")
+        self.given.take(rows, axis=0, out=self._fed[:count], mode="clip")
         found: Rows = self._step(*self._inputs[count - 1]).numpy()
         return found
 
@@ -79,10 +88,14 @@ class FirstRows:
         given: its input, [slots, ...], in memory that the device can read directly.
         made: likewise, for its results.
         transfers: to the device and back.
+
+    Attributes:
+        given: the input.
     """
 
     def __init__(self, step: CoderStep, given: Tensor, made: Tensor, transfers: Transfers) -> None:
         self._step = step
+        self.given = given.numpy()
         self._given = given
         self._made = made
         self._transfers = transfers
@@ -97,6 +110,31 @@ class FirstRows:
         arrived = self._transfers.down(made, self._made[:count]).wait()
         found: Rows = arrived.numpy()[rows]
         return found
+
+
+class Row(NamedTuple):
+    """The size and the type of one row."""
+
+    size: int
+    dtype: torch.dtype
+
+
+def make_rows(
+    codec: Codec, transfers: Transfers, step: CoderStep, slots: int, given: Row, made: Row
+) -> DeviceRows:
+    """Makes the kind of rows that steps of this codec need.
+
+    Args:
+        codec: whose encoder or decoder it is.
+        transfers: to its device and back.
+        step: of all slots.
+        slots: number of them.
+        given, made: a row of its input, and of its results.
+    """
+    taken = transfers.staging(slots, given.size, dtype=given.dtype)
+    if picks_rows(codec):
+        return ChosenRows(step, taken)
+    return FirstRows(step, taken, transfers.staging(slots, made.size, dtype=made.dtype), transfers)
 
 
 def picks_rows(codec: Codec) -> bool:
