@@ -6,7 +6,8 @@ Unknown fields are ignored: clients send many that mean nothing to an audio-only
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypeAlias, TypeVar
+from contextlib import suppress
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -19,52 +20,52 @@ _MOST_VALUES = 10_000  # of one event: as many take 5 ms, in which no other clie
 _EventId = Annotated[str, Meta(max_length=512)]
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Base class; errors refer to the client's `event_id`."""
 
     event_id: _EventId | None = None
 
 
-class SessionUpdate(Event, frozen=True, kw_only=True):
+class SessionUpdate(Event, frozen=True, kw_only=True, tag="session.update"):
     """`session.update`"""
 
     session: Change
 
 
-class InputAppend(Event, frozen=True, kw_only=True):
+class InputAppend(Event, frozen=True, kw_only=True, tag="input_audio_buffer.append"):
     """`input_audio_buffer.append`; `audio` is base64."""
 
     audio: str
 
 
-class InputCommit(Event, frozen=True, kw_only=True):
+class InputCommit(Event, frozen=True, kw_only=True, tag="input_audio_buffer.commit"):
     """`input_audio_buffer.commit`"""
 
 
-class InputClear(Event, frozen=True, kw_only=True):
+class InputClear(Event, frozen=True, kw_only=True, tag="input_audio_buffer.clear"):
     """`input_audio_buffer.clear`"""
 
 
-class ItemCreate(Event, frozen=True, kw_only=True):
+class ItemCreate(Event, frozen=True, kw_only=True, tag="conversation.item.create"):
     """`conversation.item.create`; `item` is read by `items.new_item`."""
 
     item: dict[str, Any]
     previous_item_id: str | None = None
 
 
-class ItemRetrieve(Event, frozen=True, kw_only=True):
+class ItemRetrieve(Event, frozen=True, kw_only=True, tag="conversation.item.retrieve"):
     """`conversation.item.retrieve`"""
 
     item_id: str
 
 
-class ItemDelete(Event, frozen=True, kw_only=True):
+class ItemDelete(Event, frozen=True, kw_only=True, tag="conversation.item.delete"):
     """`conversation.item.delete`"""
 
     item_id: str
 
 
-class ItemTruncate(Event, frozen=True, kw_only=True):
+class ItemTruncate(Event, frozen=True, kw_only=True, tag="conversation.item.truncate"):
     """`conversation.item.truncate`"""
 
     item_id: str
@@ -82,13 +83,13 @@ class ResponseOptions(msgspec.Struct, frozen=True):
     metadata: Any = None
 
 
-class ResponseCreate(Event, frozen=True, kw_only=True):
+class ResponseCreate(Event, frozen=True, kw_only=True, tag="response.create"):
     """`response.create`"""
 
     response: ResponseOptions | None = None
 
 
-class ResponseCancel(Event, frozen=True, kw_only=True):
+class ResponseCancel(Event, frozen=True, kw_only=True, tag="response.cancel"):
     """`response.cancel`"""
 
     response_id: str | None = None
@@ -108,20 +109,15 @@ ClientEvent: TypeAlias = (
 )
 
 _EVENTS: dict[str, type[ClientEvent]] = {
-    "session.update": SessionUpdate,
-    "input_audio_buffer.append": InputAppend,
-    "input_audio_buffer.commit": InputCommit,
-    "input_audio_buffer.clear": InputClear,
-    "conversation.item.create": ItemCreate,
-    "conversation.item.retrieve": ItemRetrieve,
-    "conversation.item.delete": ItemDelete,
-    "conversation.item.truncate": ItemTruncate,
-    "response.create": ResponseCreate,
-    "response.cancel": ResponseCancel,
+    str(each.__struct_config__.tag): each for each in get_args(ClientEvent)
 }
+_DECODER: msgspec.json.Decoder[ClientEvent] = msgspec.json.Decoder(ClientEvent)
 _REFUSED = {
     "output_audio_buffer.clear": "This event is for WebRTC and SIP: send response.cancel.",
 }
+
+
+_MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeError)  # and what derives from them
 
 
 class _Envelope(msgspec.Struct):
@@ -141,6 +137,10 @@ def parse_event(data: str | bytes) -> tuple[ClientEvent | None, str | None, Even
             raise EventError("invalid_event", "Events are JSON, in text messages.")
         if _has_too_many_values(data):
             raise EventError("invalid_event", f"An event holds at most {_MOST_VALUES} values.")
+        with suppress(*_MALFORMED):
+            event = _DECODER.decode(data)
+            return event, event.event_id, None
+        # To read it again costs the time of a large event twice, so only a wrong one is.
         envelope = _parse(data, _Envelope)
         event_id = envelope.event_id
         if envelope.type in _REFUSED:
@@ -154,17 +154,31 @@ def parse_event(data: str | bytes) -> tuple[ClientEvent | None, str | None, Even
 
 def _has_too_many_values(text: str) -> bool:
     """Whether JSON has more lists, objects and elements than an event may have."""
-    if len(text) <= _MOST_VALUES or _separators(text) <= _MOST_VALUES:
+    if not _has_too_many_separators(text):
         return False
     # Those in strings do not count: text has commas.
     bare = text.replace("\\\\", "").replace('\\"', "")
     if bare.count('"') > 4 * (_MOST_VALUES + 1):  # an element has two strings at most
         return True
-    return sum(map(_separators, bare.split('"')[::2])) > _MOST_VALUES
+    return _has_too_many_separators("".join(bare.split('"')[::2]))
 
 
-def _separators(text: str) -> int:
-    return text.count(",") + text.count("[") + text.count("{")
+def _has_too_many_separators(text: str) -> bool:
+    """Whether it has more commas and opening brackets than an event may have values.
+
+    It takes a tenth of a millisecond for megabytes of sound, where `str.count` takes four.
+    """
+    if len(text) <= _MOST_VALUES:
+        return False
+    left = _MOST_VALUES
+    for separator in ",[{":
+        place = text.find(separator)
+        while place >= 0:
+            left -= 1
+            if left < 0:
+                return True
+            place = text.find(separator, place + 1)
+    return False
 
 
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -175,7 +189,7 @@ def _parse(text: str, shape: type[_T]) -> _T:
         return msgspec.json.decode(text, type=shape)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+    except _MALFORMED as error:
         raise EventError("invalid_json", f"The event is not JSON: {error}.") from None
 
 

@@ -74,7 +74,11 @@ def new_item(given: dict[str, Any], param: str = "item") -> NewItem:
         EventError: it is not an item of the protocol, or too long to be kept.
     """
     new = _read_item(given, param)
-    if len(msgspec.json.encode(new.item)) > _MOST_ITEM_BYTES:
+    try:
+        nested = msgspec.json.encode([[[new.item]]])  # as deep as events hold items
+    except RecursionError:
+        raise EventError("invalid_value", "The item is nested too deeply.", param) from None
+    if len(nested) - len(b"[[[]]]") > _MOST_ITEM_BYTES:
         raise EventError(
             "string_above_max_length",
             f"An item has at most {_MOST_ITEM_BYTES} bytes beside its sound.",
@@ -86,11 +90,8 @@ def new_item(given: dict[str, Any], param: str = "item") -> NewItem:
 def _read_item(given: dict[str, Any], param: str) -> NewItem:
     try:
         read = msgspec.convert(given, _Given)
-        msgspec.json.encode([[[given]]])  # events nest items three levels deep
     except msgspec.ValidationError as error:
         raise invalid(error, param) from None
-    except RecursionError:
-        raise EventError("invalid_value", "The item is nested too deeply.", param) from None
     if read.type not in _REQUIRED:
         raise _invalid_value(read.type, tuple(_REQUIRED), f"{param}.type")
     for name in _REQUIRED[read.type]:
