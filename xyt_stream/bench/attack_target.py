@@ -34,7 +34,7 @@ class AttackedServer:
 
     Attributes:
         port: that it listens on.
-        slots: streams that fit, as many as a server takes that is started without an option.
+        slots: streams at once, as many as `--max-sessions 0` takes here, but no more than _SLOTS.
     """
 
     port: int

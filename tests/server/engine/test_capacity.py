@@ -8,9 +8,9 @@ from xyt_stream.server.engine.capacity import MOST, capacity
 
 @pytest.mark.parametrize(
     ("milliseconds", "sessions"),
-    [(lambda n: 100, 1), (lambda n: 8 + 2 * n, 12), (lambda n: 8 + n, 24), (lambda n: 1, MOST)],
+    [(lambda n: 100, 1), (lambda n: 7.5 + 2 * n, 10), (lambda n: 7.5 + n, 20), (lambda n: 1, MOST)],
 )
-def test_capacity_fills_two_fifths_of_real_time(monkeypatch, milliseconds, sessions):
+def test_capacity_fills_35_hundredths_of_real_time(monkeypatch, milliseconds, sessions):
     monkeypatch.setattr(module, "_step_seconds", lambda _, n, __: milliseconds(n) / 1e3)
     assert capacity(None) == sessions
 

@@ -11,9 +11,9 @@ from xyt_stream.audio import FRAME_SECONDS
 from xyt_stream.server.engine.device_rows import picks_rows
 from xyt_stream.streaming.codec import Codec
 
-# Share of real time for a full step. A frame that just misses one waits for two, which is half; the
-# rest is for the event loop, the clients and a host that slows down.
-HEADROOM = 0.4
+# Share of real time for a full step. A frame that just misses one waits for two, which is 56 ms: 99
+# of 100 frames are to be back within 60, with all slots taken, too (docs/security.md).
+HEADROOM = 0.35
 MOST = 256
 _STEPS = 9  # timed steps, after one that is not timed
 
