@@ -165,3 +165,22 @@ def test_those_from_another_node_share_again_and_miss_nothing(speech, rate, push
     play(late, speech, 19, FRAMES - 2)
     end(late, speech)
     np.testing.assert_array_equal(heard(here), heard(late))
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_next_stream_of_a_room_goes_on_with_nothing_of_the_last(speech, ends):
+    """Its listener joins, by chance, at the frame that would have followed there."""
+    with joined() as fanout:
+        with fanout.join(make(48_000)):
+            play(fanout, speech, 0, FRAMES // 2)
+            if ends:
+                fanout.on_end(np.zeros(0, np.float32), Length(FRAMES // 2 * FRAME, CODEC_RATE))
+            else:
+                fanout.on_error()
+        late, alone = make(48_000), make(48_000)
+        with fanout.join(late):
+            play(fanout, speech, FRAMES // 2, FRAMES - 2)
+            end(fanout, speech)
+        play(alone, speech, FRAMES // 2, FRAMES - 2)
+        end(alone, speech)
+        np.testing.assert_array_equal(heard(late), heard(alone))

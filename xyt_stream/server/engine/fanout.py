@@ -106,7 +106,7 @@ class Fanout:
 
     def on_end(self, tail: Samples, length: Length) -> None:
         """Passes the end on; see Listener."""
-        self._on_over()
+        self._over()
         self._pass_on(lambda listener: listener.on_end(tail, length))
 
     def on_interruption(self) -> None:
@@ -115,12 +115,17 @@ class Fanout:
 
     def on_error(self) -> None:
         """Passes a failure on; see Listener."""
-        self._on_over()
+        self._over()
         self._pass_on(lambda listener: listener.on_error())
 
     async def settled(self) -> None:
         """Waits until all listeners have what came so far."""
         await self._emptied.wait_for(lambda: not self._calls)
+
+    def _over(self) -> None:
+        """The stream is over; another one may follow, whose frames go on with nothing of it."""
+        self._resamplers = SharedResamplers()
+        self._on_over()
 
     def _pass_on(self, call: _Call) -> None:
         """Calls all listeners of now, in their turn behind what waits."""
